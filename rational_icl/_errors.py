@@ -1,0 +1,16 @@
+"""The package's own exceptions: everything a user's mistake can raise derives from one class.
+
+Messages say what is wrong, where, and what to do about it.
+"""
+
+
+class RationalICLError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class LogError(RationalICLError):
+    """A prediction log, or a file on its way to becoming one, cannot be used as it is."""
+
+
+class FitError(RationalICLError):
+    """A fit or a prediction was asked for that the data or the parameters do not allow."""

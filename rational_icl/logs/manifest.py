@@ -1,0 +1,48 @@
+"""A log's `log.json`: which runs belong to it, their checksums, and where they came from.
+
+It is optional, and can be rebuilt from the runs; when it is there, a missing or altered run is an
+error rather than a smaller log.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rational_icl._errors import LogError
+from rational_icl.logs import store
+
+NAME = "log.json"
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write(folder: Path, provenance: dict[str, Any]) -> None:
+    """Describe the packed runs of a folder, replacing any older description at once."""
+    runs = {
+        store.run_name(path): {"file": path.name, "sha256": checksum(path)}
+        for path in sorted(folder.glob("*" + store.PACKED_SUFFIX))
+    }
+    partial = folder / (NAME + ".partial")
+    partial.write_text(json.dumps({"provenance": provenance, "runs": runs}, indent=1) + "\n")
+    partial.replace(folder / NAME)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The description of a folder, or an empty one.
+
+    Raises:
+        LogError: there is one, and it is not readable.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return {"provenance": {}, "runs": {}}
+    try:
+        found = json.loads(path.read_text())
+        runs = {str(name): dict(entry) for name, entry in found["runs"].items()}
+        return {"provenance": dict(found["provenance"]), "runs": runs}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise LogError(f"{path}: not a log description ({error}); delete it, it is optional") from None

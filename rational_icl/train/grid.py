@@ -1,0 +1,205 @@
+"""Training a whole grid in one program, and logging its predictions as it goes.
+
+All transformers of a grid have the same shape, so their weights are stacked along a run axis and
+one `vmap`-ed step trains them all. The state is saved after every logged checkpoint and every few
+minutes; a killed program resumes from there and, because data are a function of (seed, step), ends
+exactly where an uninterrupted one does.
+"""
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+from tqdm import tqdm
+
+from rational_icl._errors import LogError
+from rational_icl.logs import manifest, store
+from rational_icl.logs.writer import RunWriter
+from rational_icl.settings import draws
+from rational_icl.train.config import Grid
+from rational_icl.train.model import Transformer, initial
+
+SAVE_EVERY_S = 120.0
+STATE_NAME = "training-state"
+
+
+class State(eqx.Module):
+    """Stacked weights and optimizer states, (run, ...), after `step` steps."""
+
+    model: Transformer
+    optimizer: optax.OptState
+    step: int
+
+
+class Trainer:
+    """One grid's program: initial state, step, evaluation."""
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self._adam = optax.adam(grid.recipe.learning_rate)
+        recipe = grid.recipe
+        self.data = [
+            draws.evaluation_data(
+                grid.setting, tasks, seed, recipe.id_sequences, recipe.ood_sequences
+            )
+            for tasks, seed in grid.runs
+        ]
+
+    def initial_state(self) -> State:
+        """Weights that depend on each run's (seed, D) alone."""
+        recipe = self.grid.recipe
+        sizes = {"width": recipe.width, "num_layers": recipe.num_layers}
+        sizes |= {"num_heads": recipe.num_heads, "mlp_factor": recipe.mlp_factor}
+        keys = [jax.random.fold_in(jax.random.key(seed), tasks) for tasks, seed in self.grid.runs]
+        model = eqx.filter_vmap(lambda key: initial(key, self.grid.setting.num_outcomes, **sizes))(
+            jax.numpy.stack(keys)
+        )
+        optimizer = eqx.filter_vmap(self._adam.init)(eqx.filter(model, eqx.is_inexact_array))
+        return State(model, optimizer, 0)
+
+    def batch(self, step: int) -> Int[np.ndarray, "run sequence position"]:
+        """The training sequences of one step."""
+        setting, size = self.grid.setting, self.grid.recipe.batch_size
+        return np.stack(
+            [
+                draws.training_batch(setting, data.tasks, seed, step, size)
+                for (_, seed), data in zip(self.grid.runs, self.data, strict=True)
+            ]
+        )
+
+    def advance(self, state: State) -> tuple[State, Float[Array, " run"]]:
+        """One optimizer step of every run; also each run's loss before it, in nats."""
+        model, optimizer, loss = self._step(state.model, state.optimizer, self.batch(state.step))
+        return State(model, optimizer, state.step + 1), loss
+
+    @eqx.filter_jit(donate="all-except-first")
+    def _step(
+        self, model: Transformer, optimizer: optax.OptState, inputs: Int[Array, "run seq position"]
+    ) -> tuple[Transformer, optax.OptState, Float[Array, " run"]]:
+        def one_run(model, optimizer, inputs):
+            loss, gradient = eqx.filter_value_and_grad(_mean_loss)(model, inputs)
+            update, optimizer = self._adam.update(gradient, optimizer)
+            return eqx.apply_updates(model, update), optimizer, loss
+
+        return eqx.filter_vmap(one_run)(model, optimizer, inputs)
+
+    @eqx.filter_jit
+    def predict(
+        self, model: Transformer, inputs: Int[Array, "run sequence position"]
+    ) -> Float[Array, "run sequence position outcome"]:
+        """log-probabilities of the next symbol, nats."""
+        return eqx.filter_vmap(lambda model, inputs: jax.vmap(model)(inputs))(model, inputs)
+
+
+def _mean_loss(model: Transformer, inputs: Int[Array, "sequence position"]) -> Float[Array, ""]:
+    log_prob = jax.vmap(model)(inputs)
+    wanted = jax.nn.one_hot(inputs, log_prob.shape[-1])  # cheaper to differentiate than a gather
+    return -(log_prob * wanted).sum(-1).mean()
+
+
+def train(grid: Grid, out: Path, progress: bool = True) -> None:
+    """Train a grid and write its log to `out`; call again to resume, or to find it finished.
+
+    Raises:
+        LogError: `out` holds another grid.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if _finished(grid, out):
+        return
+    trainer = Trainer(grid)
+    writers = _open_writers(trainer, out)
+    state = _load_state(trainer, out)
+    logged = {step: index for index, step in enumerate(grid.recipe.checkpoint_steps)}
+    saved = time.monotonic()
+    with tqdm(total=grid.recipe.steps, initial=state.step, unit="step", disable=not progress) as bar:
+        while state.step < grid.recipe.steps:
+            state, loss = trainer.advance(state)
+            bar.update()
+            if state.step in logged:
+                _log(trainer, state, writers, logged[state.step])
+                bar.set_postfix(loss=f"{float(loss.mean()):.4f}")
+            if state.step in logged or time.monotonic() - saved > SAVE_EVERY_S:
+                _save_state(grid, state, out)
+                saved = time.monotonic()
+    _finish(grid, out)
+
+
+def _open_writers(trainer: Trainer, out: Path) -> list[RunWriter]:
+    return [
+        RunWriter(
+            out / f"D{tasks}-s{seed}{store.FOLDER_SUFFIX}",
+            trainer.grid.metadata(tasks, seed),
+            data.tasks,
+            data.ood_tasks,
+            {"id": data.id_inputs, "ood": data.ood_inputs},
+            trainer.grid.recipe.checkpoint_steps,
+        )
+        for (tasks, seed), data in zip(trainer.grid.runs, trainer.data, strict=True)
+    ]
+
+
+def _log(trainer: Trainer, state: State, writers: list[RunWriter], checkpoint: int) -> None:
+    predicted = {
+        split: np.asarray(
+            trainer.predict(
+                state.model, np.stack([getattr(d, f"{split}_inputs") for d in trainer.data])
+            )
+        )
+        for split in ("id", "ood")
+    }
+    for run, writer in enumerate(writers):
+        writer.write(checkpoint, {split: values[run] for split, values in predicted.items()})
+
+
+def _save_state(grid: Grid, state: State, out: Path) -> None:
+    partial = out / (STATE_NAME + ".partial")
+    with partial.open("wb") as file:
+        header = {"grid": grid.describe(), "step": state.step}
+        file.write(json.dumps(header).encode() + b"\n")
+        eqx.tree_serialise_leaves(file, (state.model, state.optimizer))
+    partial.replace(out / STATE_NAME)
+
+
+def _load_state(trainer: Trainer, out: Path) -> State:
+    fresh = trainer.initial_state()
+    if not (out / STATE_NAME).exists():
+        return fresh
+    with (out / STATE_NAME).open("rb") as file:
+        header = json.loads(file.readline())
+        if header["grid"] != trainer.grid.describe():
+            raise LogError(f"{out}: holds a grid with other options; choose another folder")
+        model, optimizer = eqx.tree_deserialise_leaves(file, (fresh.model, fresh.optimizer))
+    return State(model, optimizer, header["step"])
+
+
+def _finished(grid: Grid, out: Path) -> bool:
+    provenance = manifest.read(out)["provenance"]
+    if provenance and provenance.get("grid") != grid.describe():
+        raise LogError(f"{out}: holds a finished grid with other options; choose another folder")
+    return bool(provenance)
+
+
+def _finish(grid: Grid, out: Path) -> None:
+    for tasks, seed in grid.runs:
+        folder = out / f"D{tasks}-s{seed}{store.FOLDER_SUFFIX}"
+        if folder.exists():  # a kill while packing leaves some runs packed already
+            store.pack(folder)
+    manifest.write(out, {"command": grid.command, "grid": grid.describe(), **_versions()})
+    (out / STATE_NAME).unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, Any]:
+    names = ("rational_icl", "jax", "equinox", "optax", "numpy", "zarr")
+    return {
+        "versions": {name: version(name) for name in names},
+        "python": platform.python_version(),
+        "device": str(jax.devices()[0].device_kind),
+    }
