@@ -84,12 +84,20 @@ class Trainer:
     def _step(
         self, model: Transformer, optimizer: optax.OptState, inputs: Int[Array, "run seq position"]
     ) -> tuple[Transformer, optax.OptState, Float[Array, " run"]]:
-        def one_run(model, optimizer, inputs):
-            loss, gradient = eqx.filter_value_and_grad(_mean_loss)(model, inputs)
-            update, optimizer = self._adam.update(gradient, optimizer)
-            return eqx.apply_updates(model, update), optimizer, loss
+        weights, shape = eqx.partition(model, eqx.is_inexact_array)
 
-        return eqx.filter_vmap(one_run)(model, optimizer, inputs)
+        def one_run(run):
+            weights, optimizer, inputs = run
+            loss, gradient = jax.value_and_grad(_mean_loss)(weights, shape, inputs)
+            update, optimizer = self._adam.update(gradient, optimizer)
+            return eqx.apply_updates(weights, update), optimizer, loss
+
+        # a few runs at a time stay in a CPU's cache, 1.4 times faster than all at once
+        together = 2 if jax.default_backend() == "cpu" else len(inputs)
+        weights, optimizer, loss = jax.lax.map(
+            one_run, (weights, optimizer, inputs), batch_size=together
+        )
+        return eqx.combine(weights, shape), optimizer, loss
 
     @eqx.filter_jit
     def predict(
@@ -99,8 +107,10 @@ class Trainer:
         return eqx.filter_vmap(lambda model, inputs: jax.vmap(model)(inputs))(model, inputs)
 
 
-def _mean_loss(model: Transformer, inputs: Int[Array, "sequence position"]) -> Float[Array, ""]:
-    log_prob = jax.vmap(model)(inputs)
+def _mean_loss(
+    weights: Transformer, shape: Transformer, inputs: Int[Array, "sequence position"]
+) -> Float[Array, ""]:
+    log_prob = jax.vmap(eqx.combine(weights, shape))(inputs)
     wanted = jax.nn.one_hot(inputs, log_prob.shape[-1])  # cheaper to differentiate than a gather
     return -(log_prob * wanted).sum(-1).mean()
 
