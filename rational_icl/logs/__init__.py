@@ -1,0 +1,8 @@
+"""Prediction logs: the on-disk schema, a reader, a writer that survives kills, and importers."""
+
+from rational_icl.logs.npz import import_npz
+from rational_icl.logs.reader import Log, Run, open_log
+from rational_icl.logs.schema import Metadata
+from rational_icl.logs.writer import RunWriter
+
+__all__ = ["Log", "Metadata", "Run", "RunWriter", "import_npz", "open_log"]

@@ -1,5 +1,6 @@
 """Settings by name: the one place where a word in a file becomes a class."""
 
+from dataclasses import fields
 from typing import Any
 
 from rational_icl._errors import LogError
@@ -21,17 +22,14 @@ def register(setting: type[Setting]) -> type[Setting]:
     return setting
 
 
-def make(name: str, **parameters: Any) -> Setting:
+def make(name: str, /, **parameters: Any) -> Setting:
     """The setting called `name`, from its parameters.
 
     Raises:
         LogError: unknown name, or parameters that do not fit it.
     """
-    if name not in _BY_NAME:
-        known = ", ".join(sorted(_BY_NAME))
-        raise LogError(f"setting: {name!r} is not known; expected one of {known}")
     try:
-        setting = _BY_NAME[name](**parameters)
+        setting = _named(name)(**parameters)
     except TypeError as error:
         raise LogError(f"setting {name!r}: parameters do not fit: {error}") from None
     if problem := setting.problem_with_sizes():
@@ -45,10 +43,14 @@ def parameter_names(name: str) -> tuple[str, ...]:
     Raises:
         LogError: unknown name.
     """
+    return tuple(field.name for field in fields(_named(name)))
+
+
+def _named(name: str) -> type[Setting]:
     if name not in _BY_NAME:
         known = ", ".join(sorted(_BY_NAME))
         raise LogError(f"setting: {name!r} is not known; expected one of {known}")
-    return tuple(_BY_NAME[name].__dataclass_fields__)
+    return _BY_NAME[name]
 
 
 __all__ = ["Categorical", "Setting", "make", "parameter_names", "register"]

@@ -57,6 +57,10 @@ class Setting(ABC):
         """What is wrong with inputs (sequence, position, ...), in one sentence, or None."""
 
     @abstractmethod
+    def normalised_tasks(self, tasks: np.ndarray) -> np.ndarray:
+        """Float64 tasks with the rounding error of a narrower type on disk taken out."""
+
+    @abstractmethod
     def draw_tasks(self, rng: np.random.Generator, num_tasks: int) -> Float[np.ndarray, "task ..."]:
         """Tasks from the continuous prior."""
 
@@ -87,8 +91,10 @@ class Setting(ABC):
         """Predictions of a strategy that does not look at the training tasks."""
 
     @abstractmethod
-    def truth(self, task: Array, inputs: Array) -> Float[Array, "position outcome"]:
-        """The predictive distribution of one who knows the task."""
+    def loss(
+        self, tasks: np.ndarray, inputs: np.ndarray, predicted: np.ndarray
+    ) -> Float[np.ndarray, "*strategies sequence position"]:
+        """Divergence of predictions from those of one who knows each sequence's task, nats."""
 
     @abstractmethod
     def prior_parameters(self, strategy: str) -> int:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import lazy_loader as lazy
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import rel_entr
 
 from rational_icl._arrays import Array
 from rational_icl.settings.base import Setting
@@ -71,6 +72,11 @@ class Categorical(Setting):
             )
         return None
 
+    def normalised_tasks(
+        self, tasks: Float[np.ndarray, "task outcome"]
+    ) -> Float[np.ndarray, "task outcome"]:
+        return tasks / tasks.sum(axis=1, keepdims=True)
+
     def draw_tasks(
         self, rng: np.random.Generator, num_tasks: int
     ) -> Float[np.ndarray, "task outcome"]:
@@ -110,10 +116,13 @@ class Categorical(Setting):
         before = jax.numpy.arange(self.context_length)[:, None]
         return (counts + 1) / (before + self.num_dims)
 
-    def truth(
-        self, task: Float[Array, " outcome"], inputs: Int[Array, " position"]
-    ) -> Float[Array, "position outcome"]:
-        return jax.numpy.broadcast_to(task, (self.context_length, self.num_dims))
+    def loss(
+        self,
+        tasks: Float[np.ndarray, "sequence outcome"],
+        inputs: Int[np.ndarray, "sequence position"],
+        predicted: Float[np.ndarray, "*strategies sequence position outcome"],
+    ) -> Float[np.ndarray, "*strategies sequence position"]:
+        return rel_entr(tasks[:, None, :], predicted).sum(axis=-1)
 
     def prior_parameters(self, strategy: str) -> int:
         return {"generalizing": 1, "constant": 0}[strategy]  # the Dirichlet concentration

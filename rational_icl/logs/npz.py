@@ -1,0 +1,174 @@
+"""Importing the simplest thing a person has: one `.npz` file per run.
+
+Keys: setting, num_tasks, num_dims, context_length, batch_size, seed, steps, tasks, ood_tasks,
+id_inputs, id_predictions, ood_inputs, ood_predictions; predictions are probabilities
+(step, sequence, position, outcome). Optional: strategies, loss (nats), complexity (bits), one number
+a strategy, which take the place of the computed ones; and anything in `factors.NAME`.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rational_icl import settings
+from rational_icl._errors import LogError
+from rational_icl.logs import schema, store
+from rational_icl.logs.reader import check_overrides
+from rational_icl.logs.writer import RunWriter
+
+_ARRAYS = ("steps", "tasks", "ood_tasks", "id_inputs", "id_predictions")
+_ARRAYS += ("ood_inputs", "ood_predictions")
+_SCALARS = ("setting", "num_tasks", "batch_size", "seed")
+_OVERRIDES = ("strategies", "loss", "complexity")
+_FACTOR = "factors."
+
+
+def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
+    """Turn `.npz` files into packed runs of a log, named after the files.
+
+    All of them are read and checked before any run appears in `out`.
+
+    Args:
+        paths: one file per run.
+        out: folder of the log; made if need be, existing runs are kept.
+
+    Returns:
+        The new runs' paths.
+
+    Raises:
+        LogError: a file is damaged, incomplete or inconsistent, or its run is already there.
+    """
+    out = Path(out)
+    with _staging(out) as staging:
+        for path in map(Path, paths):
+            _refuse_existing(path, out, staging)
+            _import_one(path, staging / (path.stem + store.FOLDER_SUFFIX))
+        return [
+            file.replace(out / file.name)
+            for file in sorted(staging.glob("*" + store.PACKED_SUFFIX))
+        ]
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    staging = out / ".importing"
+    staging.mkdir(parents=True, exist_ok=True)
+    try:
+        yield staging
+    finally:
+        store.remove_folder(staging)
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _refuse_existing(path: Path, out: Path, staging: Path) -> None:
+    for folder in (out, staging):
+        for suffix in (store.FOLDER_SUFFIX, store.PACKED_SUFFIX):
+            if (folder / (path.stem + suffix)).exists():
+                raise LogError(
+                    f"{path}: run {path.stem!r} is already in {out}; rename the file or remove it"
+                )
+
+
+def _import_one(path: Path, folder: Path) -> None:
+    found = _load(path)
+    metadata = _metadata(found, str(path))
+    for key in ("tasks", "ood_tasks"):
+        schema.check_tasks(found[key], metadata.setting, f"{path}: {key}")
+    if len(found["tasks"]) != metadata.num_tasks:
+        raise LogError(
+            f"{path}: tasks has {len(found['tasks'])} rows, but num_tasks is {metadata.num_tasks}"
+        )
+    schema.check_steps(found["steps"], f"{path}: steps")
+    inputs = {split: found[f"{split}_inputs"] for split in schema.SPLITS}
+    for split in schema.SPLITS:
+        schema.check_inputs(inputs[split], metadata.setting, f"{path}: {split}_inputs")
+        _check_predictions(found, split, metadata.setting, str(path))
+    writer = RunWriter(
+        folder, metadata, found["tasks"], found["ood_tasks"], inputs, found["steps"].tolist()
+    )
+    for checkpoint in range(len(found["steps"])):
+        prob = {split: found[f"{split}_predictions"][checkpoint] for split in schema.SPLITS}
+        writer.write(checkpoint, {split: _log(values) for split, values in prob.items()})
+    if found.keys() >= set(_OVERRIDES):
+        names = [str(name) for name in found["strategies"].tolist()]
+        check_overrides(names, found["loss"], found["complexity"], str(path))
+        writer.write_overrides(names, found["loss"], found["complexity"])
+    store.pack(folder)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise LogError(f"{path}: no such file; check the path")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise LogError(f"{path}: a single array; expected an .npz with one array a key")
+            found = {key: archive[key] for key in archive.files}
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise LogError(
+                f"{path}: holds pickled objects, which are never read because they can run code; "
+                "save plain arrays (no dtype=object)"
+            ) from None
+        raise LogError(f"{path}: not a readable .npz file ({error}); save it again") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise LogError(
+            f"{path}: not a readable .npz file ({error}); it is damaged or truncated, save it again"
+        ) from None
+    missing = [key for key in (*_SCALARS, *_ARRAYS) if key not in found]
+    if missing:
+        raise LogError(f"{path}: missing {', '.join(missing)}; every run must state them")
+    partly = [key for key in _OVERRIDES if key in found]
+    if partly and len(partly) < len(_OVERRIDES):
+        raise LogError(f"{path}: has {', '.join(partly)}; give all of {', '.join(_OVERRIDES)}")
+    return found
+
+
+def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
+    name = _scalar(found["setting"], f"{where}: setting")
+    keys = (*_SCALARS, *(settings.parameter_names(name) if isinstance(name, str) else ()))
+    attributes = {key: _scalar(found[key], f"{where}: {key}") for key in keys if key in found}
+    attributes["factors"] = {
+        key.removeprefix(_FACTOR): _scalar(value, f"{where}: {key}")
+        for key, value in found.items()
+        if key.startswith(_FACTOR)
+    }
+    return schema.Metadata.from_attributes(attributes, where)
+
+
+def _scalar(value: np.ndarray, where: str) -> Any:
+    if value.size != 1:
+        raise LogError(f"{where}: shape {value.shape}; expected a single value")
+    return value.reshape(()).item()
+
+
+def _check_predictions(
+    found: dict[str, np.ndarray], split: str, setting: settings.Setting, where: str
+) -> None:
+    predictions = found[f"{split}_predictions"]
+    where = f"{where}: {split}_predictions"
+    sequences = len(found[f"{split}_inputs"])
+    expected = (len(found["steps"]), sequences, setting.context_length, setting.num_outcomes)
+    if predictions.shape != expected:
+        raise LogError(
+            f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
+            f"= {expected}"
+        )
+    if not np.issubdtype(predictions.dtype, np.floating):
+        raise LogError(f"{where}: dtype {predictions.dtype}; expected floating-point probabilities")
+    for step, values in zip(found["steps"].tolist(), predictions, strict=True):
+        schema.check_prob(values, f"{where}, step {step}")
+
+
+def _log(prob: np.ndarray) -> np.ndarray:
+    wide = prob.astype(np.float64)
+    with np.errstate(divide="ignore"):  # log 0 = -inf is what an impossible outcome means
+        return np.log(wide / wide.sum(axis=-1, keepdims=True))

@@ -1,0 +1,255 @@
+"""Reading a log: runs are opened at once, their predictions only when asked for."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from jaxtyping import Bool, Float, Int
+
+from rational_icl._errors import LogError
+from rational_icl.logs import manifest, schema, store
+from rational_icl.settings import Setting
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Run:
+    """One run of a log. Small arrays are checked when first read, predictions whenever read.
+
+    Raises:
+        LogError: what is on disk is damaged, or is not what the schema asks for.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.name = store.run_name(path)
+        self._group = store.open_group(path)
+        where = f"run {self.name!r}"
+        attributes = dict(self._group.attrs)
+        if attributes.get("format") != schema.FORMAT:
+            raise LogError(f"{where} ({path}): not a prediction log of this package")
+        if attributes.get("version") != schema.VERSION:
+            found = attributes.get("version")
+            raise LogError(f"{where}: log version {found!r}; this release reads {schema.VERSION}")
+        self.metadata = schema.Metadata.from_attributes(attributes, where)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Run {self.name!r}: {self.setting.name}, num_tasks={self.metadata.num_tasks}, "
+            f"seed={self.metadata.seed}, {len(self.steps)} checkpoints>"
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """How the run's data are drawn."""
+        return self.metadata.setting
+
+    @cached_property
+    def _written(self) -> Bool[np.ndarray, " step"]:
+        return self._read("written").astype(bool)
+
+    @cached_property
+    def steps(self) -> Int[np.ndarray, " step"]:
+        """Optimizer steps of the complete checkpoints."""
+        steps = self._read("step")
+        schema.check_steps(steps, f"run {self.name!r}, steps")
+        if self._written.shape != steps.shape:
+            raise LogError(f"run {self.name!r}: `written` and `step` differ in length")
+        return steps[self._written]
+
+    @cached_property
+    def tasks(self) -> Float[np.ndarray, "task ..."]:
+        """The training tasks, float64."""
+        tasks = self._read("tasks")
+        where = f"run {self.name!r}, tasks"
+        schema.check_tasks(tasks, self.setting, where)
+        if len(tasks) != self.metadata.num_tasks:
+            raise LogError(f"{where}: {len(tasks)} rows, but num_tasks is {self.metadata.num_tasks}")
+        return self.setting.normalised_tasks(tasks.astype(np.float64))
+
+    def inputs(self, split: str) -> np.ndarray:
+        """The evaluation sequences of a split, (sequence, position, ...)."""
+        inputs = self._read(f"{split}/inputs")
+        schema.check_inputs(inputs, self.setting, f"run {self.name!r}, {split}_inputs")
+        return inputs
+
+    def log_prob(
+        self, split: str, checkpoint: int
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        """Log-probabilities (nats, float64, normalised) at `steps[checkpoint]`."""
+        array = self._array(f"{split}/log_prob")
+        where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
+        expected = (len(self._written), *self._prediction_shape(split))
+        if array.shape != expected:
+            raise LogError(
+                f"{where}: shape {array.shape}; expected (step, sequence, position, outcome) "
+                f"= {expected}"
+            )
+        stored = self._guarded(lambda: array[int(np.flatnonzero(self._written)[checkpoint])], where)
+        schema.check_log_prob(stored, where)
+        return normalised(stored)
+
+    @property
+    def overrides(self) -> dict[str, tuple[float, float]]:
+        """Logged (loss in nats, complexity in bits) by strategy; empty when there are none."""
+        names = self._group.attrs.get("strategies", [])
+        if not isinstance(names, list) or not names:
+            return {}
+        loss, complexity = self._read("loss"), self._read("complexity")
+        check_overrides(names, loss, complexity, f"run {self.name!r}")
+        return {
+            str(name): (float(nats), float(bits))
+            for name, nats, bits in zip(names, loss, complexity, strict=True)
+        }
+
+    def validate(self) -> None:
+        """Read and check everything. Raises LogError at the first thing that is wrong."""
+        _ = self.tasks, self.overrides
+        ood_tasks = self._read("ood/tasks")
+        schema.check_tasks(ood_tasks, self.setting, f"run {self.name!r}, ood_tasks")
+        for split in schema.SPLITS:
+            for checkpoint in range(len(self.steps)):
+                self.log_prob(split, checkpoint)
+
+    def to_xarray(self, split: str) -> "xr.Dataset":
+        """The split as stored, lazily: `log_prob` and `inputs`, with `step` as a coordinate."""
+        import xarray as xr
+
+        dataset = xr.open_dataset(
+            self._group.store,  # pyright: ignore[reportArgumentType]
+            engine="zarr",
+            group=split,
+            chunks=None,
+            consolidated=False,
+        )
+        dataset = dataset.assign_coords(step=self._read("step"))
+        return dataset.isel(step=np.flatnonzero(self._written)).assign_attrs(
+            self.metadata.to_attributes()
+        )
+
+    def _prediction_shape(self, split: str) -> tuple[int, ...]:
+        setting = self.setting
+        return (len(self.inputs(split)), setting.context_length, setting.num_outcomes)
+
+    def _read(self, name: str) -> np.ndarray:
+        array = self._array(name)
+        return self._guarded(lambda: array[...], f"run {self.name!r}, {name}")
+
+    def _array(self, name: str) -> zarr.Array:
+        where = f"run {self.name!r}"
+        node = self._guarded(lambda: self._group.get(name), f"{where}, {name}")
+        if not isinstance(node, zarr.Array):
+            raise LogError(f"{where}: {name} is missing; every run must hold it")
+        return node
+
+    @staticmethod
+    def _guarded(read: Any, where: str) -> Any:
+        try:
+            found = read()
+        except store.READ_ERRORS as error:
+            raise LogError(f"{where}: cannot be read ({error}); copy or log it again") from None
+        return found if isinstance(found, zarr.Array) or found is None else np.asarray(found)
+
+
+class Log(Mapping[str, Run]):
+    """The runs of a folder by name, in order of task diversity and seed."""
+
+    def __init__(self, path: Path, runs: list[Run], provenance: dict[str, Any]):
+        ordered = sorted(runs, key=lambda run: (run.metadata.num_tasks, run.metadata.seed))
+        self._runs = {run.name: run for run in ordered}
+        self.path = path
+        self.provenance = provenance
+
+    def __getitem__(self, name: str) -> Run:
+        if name not in self._runs:
+            raise LogError(f"{self.path}: no run {name!r}; it holds {', '.join(self._runs)}")
+        return self._runs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __repr__(self) -> str:
+        lines = [f"<Log {str(self.path)!r}: {len(self)} runs>", *map(repr, self.values())]
+        return "\n  ".join(lines)
+
+
+def open_log(path: str | Path) -> Log:
+    """Open every run of a folder (`*.zarr`, `*.zarr.zip`), or a single run.
+
+    Args:
+        path: the folder of a log, or one run.
+
+    Returns:
+        Runs by name. Predictions stay on disk until they are asked for.
+
+    Raises:
+        LogError: no such folder, no run in it, a run that the folder's `log.json` names is missing,
+            a run is damaged, or two runs log the same (task diversity, seed, step).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise LogError(f"{path}: no such file or folder; check the path")
+    if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+        return Log(path, [Run(path)], {})
+    if not path.is_dir():
+        raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
+    files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
+    if not files:
+        raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
+    described = manifest.read(path)
+    found = Counter(store.run_name(file) for file in files)
+    for name, count in found.items():
+        if count > 1:
+            raise LogError(f"{path}: run {name!r} is there as a folder and packed; delete one")
+    for name in described["runs"]:
+        if name not in found:
+            raise LogError(
+                f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
+                f"copy it again, or take it out of {manifest.NAME}"
+            )
+    log = Log(path, [Run(file) for file in files], described["provenance"])
+    _refuse_duplicates(log)
+    return log
+
+
+def normalised(log_prob: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
+    """Float64 log-probabilities whose exponentials sum to one on the last axis."""
+    wide = log_prob.astype(np.float64)
+    return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+
+
+def check_overrides(
+    strategies: list[Any], loss: np.ndarray, complexity: np.ndarray, where: str
+) -> None:
+    """Raises LogError unless there is one finite loss and one positive complexity a strategy."""
+    for name, values in (("loss", loss), ("complexity", complexity)):
+        if values.shape != (len(strategies),) or not np.isfinite(values).all():
+            raise LogError(
+                f"{where}: {name} has shape {values.shape}; expected one finite number for each "
+                f"of the {len(strategies)} strategies"
+            )
+    if (complexity <= 0).any() or (loss < 0).any():
+        raise LogError(f"{where}: losses (nats) and complexities (bits) must not be negative")
+
+
+def _refuse_duplicates(log: Log) -> None:
+    seen: dict[tuple[Any, ...], str] = {}
+    for run in log.values():
+        meta = run.metadata
+        for step in run.steps.tolist():
+            key = (*meta.condition, meta.num_tasks, meta.seed, step)
+            if key in seen:
+                raise LogError(
+                    f"{log.path}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
+                    f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, or tell "
+                    "them apart by `seed` or `factors`"
+                )
+            seen[key] = run.name

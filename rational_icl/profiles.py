@@ -1,0 +1,70 @@
+"""Loss and complexity of every strategy on a task table: all a theory may know about a run."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from rational_icl.complexity import complexity
+from rational_icl.predictors import predictions
+from rational_icl.settings import Setting
+from rational_icl.settings.draws import Purpose, draw_from, generator
+
+RELATIVE_ERROR = 0.01
+_SEQUENCES_AT_ONCE = 512
+_MOST_SEQUENCES = 2**15
+
+
+class Profile(NamedTuple):
+    """Per strategy: mean loss in nats per prediction, its standard error, complexity in bits.
+
+    `gap_error` is the standard error of the loss differences to the best strategy: smaller than
+    `loss_error` suggests, because all strategies are scored on the same sequences.
+    """
+
+    loss: Float[np.ndarray, " strategy"]
+    loss_error: Float[np.ndarray, " strategy"]
+    gap_error: Float[np.ndarray, " strategy"]
+    complexity: Float[np.ndarray, " strategy"]
+
+
+def profile(
+    setting: Setting, tasks: Float[np.ndarray, "task ..."], strategies: Sequence[str], seed: int
+) -> Profile:
+    """L_k and K_k of every strategy on the training mixture of the given tasks.
+
+    L_k is the Monte Carlo mean, over fresh in-distribution sequences, of the strategy's divergence
+    from the true task's predictions (so entropy is removed). Sequences are added until every
+    difference to the best strategy has a standard error below 1 % of it, up to 32,768 of them.
+
+    Args:
+        setting: how sequences are drawn.
+        tasks: the D training tasks.
+        strategies: names.
+        seed: of the sequences.
+
+    Returns:
+        Losses in nats per prediction, complexities in bits.
+    """
+    rng = generator(len(tasks), seed, Purpose.LOSS)
+    losses = np.empty((len(strategies), 0))
+    while losses.shape[1] < _MOST_SEQUENCES:
+        losses = np.hstack([losses, _sequence_losses(setting, tasks, strategies, rng)])
+        gap = losses - losses[np.argmin(losses.mean(axis=1))]
+        if (_standard_error(gap) <= RELATIVE_ERROR * np.abs(gap.mean(axis=1))).all():
+            break
+    bits = np.array([complexity(setting, strategy, tasks) for strategy in strategies])
+    return Profile(losses.mean(axis=1), _standard_error(losses), _standard_error(gap), bits)
+
+
+def _sequence_losses(
+    setting: Setting, tasks: np.ndarray, strategies: Sequence[str], rng: np.random.Generator
+) -> Float[np.ndarray, "strategy sequence"]:
+    inputs, picked = draw_from(setting, rng, tasks, _SEQUENCES_AT_ONCE)
+    predicted = predictions(setting, tasks, inputs, strategies)
+    return setting.loss(tasks[picked], inputs, predicted).mean(axis=-1)
+
+
+def _standard_error(values: Float[np.ndarray, "strategy sequence"]) -> np.ndarray:
+    return values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
