@@ -32,6 +32,9 @@ class Setting(ABC):
     program_bits: ClassVar[Mapping[str, float]]
     """Declared description length of each strategy's program, in bits, without its prior."""
 
+    early_quantile: ClassVar[float] = 0.2
+    """How near its best mixture a transformer must be to leave the early phase."""
+
     num_dims: int
     context_length: int
 

@@ -1,0 +1,39 @@
+"""What an account is: a map from cells to strategy weights. It never sees a transformer."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Self
+
+import equinox as eqx
+import numpyro.distributions as dist
+from jaxtyping import Float
+
+from rational_icl._arrays import Array
+from rational_icl.cells import Cells
+
+Params = Mapping[str, Float[Array, ""]]
+
+
+class Account(eqx.Module):
+    """A theory of which strategy shows where.
+
+    One table, `priors`, declares the parameters: their names, their range (the support), where fits
+    start (draws from it) and what sampling assumes.
+    """
+
+    name: eqx.AbstractClassVar[str]
+
+    @classmethod
+    def of(cls, strategies: tuple[str, ...]) -> Self:
+        """The account for a family of strategies."""
+        return cls()
+
+    @property
+    @abstractmethod
+    def priors(self) -> dict[str, dist.Distribution]:
+        """The prior of every free parameter, by name."""
+
+    @abstractmethod
+    def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        """Log posterior weight of each strategy in each cell, normalised over `strategy`."""
+
