@@ -48,9 +48,7 @@ def cell_agreement(
     for index, run in bar:
         rows = np.flatnonzero(behaviour.run == index)
         for split in behaviour.splits:
-            strategies = predictions(
-                run.setting, run.tasks, run.inputs(split), cells.strategies
-            )
+            strategies = predictions(run.setting, run.tasks, run.inputs(split), cells.strategies)
             for checkpoint, row in enumerate(rows):
                 observed = np.exp(run.log_prob(split, checkpoint))
                 mixed = np.tensordot(np.exp(log_weight[row]), strategies, axes=1)
@@ -86,9 +84,7 @@ def total_variation(
     return float(0.5 * np.abs(p - q).sum(axis=-1).mean())
 
 
-def spearman(
-    p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows outcome"]
-) -> float:
+def spearman(p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows outcome"]) -> float:
     """Mean over predictions of the rank correlation of two distributions over outcomes.
 
     Ties share their average rank; predictions where either is constant are left out.

@@ -1,6 +1,6 @@
 """Predictions without a transformer: strategy weights anywhere, and when they cross."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,9 @@ def phase_diagram(
     loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
     bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
     tasks_index, step_index = np.indices((len(diversities), len(grid))).reshape(2, -1)
-    cells = _cells(fit, diversities[tasks_index], grid[step_index], loss[tasks_index], bits[tasks_index])
+    cells = _cells(
+        fit, diversities[tasks_index], grid[step_index], loss[tasks_index], bits[tasks_index]
+    )
     log_weight = fit.log_weights(cells).reshape(len(diversities), len(grid), -1)
     axes = ("num_tasks", "step", "strategy")
     return xr.Dataset(
@@ -97,8 +99,9 @@ def crossovers(fit: Fit, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0
     """The step N*(D) at which the first strategy's weight rises through one half.
 
     Returns:
-        Columns num_tasks, predicted: the first upward crossing between step 1 and 10⁹, NaN if there
-        is none.
+        Columns num_tasks; predicted, the first upward crossing between steps 1 and 10⁹, NaN if
+        there is none; status: `crossed`, `before_first_step` (above one half from the start) or
+        `never`.
     """
     worth = strategy_worth(fit, num_tasks, seed=seed)
     loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
@@ -111,24 +114,27 @@ def crossovers(fit: Fit, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0
         weight = fit.log_weights(_cells(fit, diversity, np.exp(log_step), *repeated))
         return weight[:, 0] - np.logaddexp.reduce(weight[:, 1:], axis=1)
 
-    predicted = [_first_rise(lambda x, row=row: logit(row, x)) for row in range(len(worth))]
-    return pd.DataFrame({"num_tasks": worth["num_tasks"], "predicted": predicted})
+    found = [_first_rise(lambda x, row=row: logit(row, x)) for row in range(len(worth))]
+    status, predicted = zip(*found, strict=True)
+    return pd.DataFrame({"num_tasks": worth["num_tasks"], "predicted": predicted, "status": status})
 
 
-def _first_rise(logit) -> float:
+def _first_rise(logit: Callable[[np.ndarray], np.ndarray]) -> tuple[str, float]:
     values = logit(_LOG_STEPS)
     rises = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
     if not len(rises):
-        return float("nan")
+        return ("before_first_step" if values[0] >= 0 else "never"), np.nan
     low, high = _LOG_STEPS[rises[0]], _LOG_STEPS[rises[0] + 1]
-    return float(np.exp(brentq(lambda x: logit(np.array([x]))[0], low, high)))
+    return "crossed", float(np.exp(brentq(lambda x: logit(np.array([x]))[0], low, high)))
 
 
 def _drawn_worth(fit: Fit, num_tasks: int, seed: int) -> dict[str, float]:
     tasks = fit.setting.draw_tasks(generator(num_tasks, seed, Purpose.TASKS), num_tasks)
     found = profile(fit.setting, tasks, fit.strategies, seed)
     row = {f"loss_{name}": found.loss[k] for k, name in enumerate(fit.strategies)}
-    return row | {f"complexity_{name}": found.complexity[k] for k, name in enumerate(fit.strategies)}
+    return row | {
+        f"complexity_{name}": found.complexity[k] for k, name in enumerate(fit.strategies)
+    }
 
 
 def _cells(

@@ -137,7 +137,9 @@ def _lay_out(predicted: np.ndarray, block: np.ndarray) -> _Layout:
     bins, place = np.unique(key, axis=0, return_inverse=True)
     shift = np.where(zero, 0.0, ratio - _centre(bins)[place.reshape(-1)])
     weights = [np.ones(len(shift)), *shift.T]
-    weights += [shift[:, j] * shift[:, k] for j in range(num_strategies) for k in range(num_strategies)]
+    weights += [
+        shift[:, j] * shift[:, k] for j in range(num_strategies) for k in range(num_strategies)
+    ]
     outcomes_each = predicted[0].size // len(block)
     row = np.repeat(block, outcomes_each) * len(bins) + place.reshape(-1)
     rows = np.concatenate([row + i * NUM_BLOCKS * len(bins) for i in range(len(weights))])

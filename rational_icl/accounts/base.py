@@ -36,4 +36,3 @@ class Account(eqx.Module):
     @abstractmethod
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
         """Log posterior weight of each strategy in each cell, normalised over `strategy`."""
-

@@ -69,7 +69,9 @@ class Run:
         where = f"run {self.name!r}, tasks"
         schema.check_tasks(tasks, self.setting, where)
         if len(tasks) != self.metadata.num_tasks:
-            raise LogError(f"{where}: {len(tasks)} rows, but num_tasks is {self.metadata.num_tasks}")
+            raise LogError(
+                f"{where}: {len(tasks)} rows, but num_tasks is {self.metadata.num_tasks}"
+            )
         return self.setting.normalised_tasks(tasks.astype(np.float64))
 
     def inputs(self, split: str) -> np.ndarray:
@@ -159,11 +161,12 @@ class Run:
 class Log(Mapping[str, Run]):
     """The runs of a folder by name, in order of task diversity and seed."""
 
-    def __init__(self, path: Path, runs: list[Run], provenance: dict[str, Any]):
+    def __init__(self, path: Path, runs: list[Run], description: dict[str, Any]):
         ordered = sorted(runs, key=lambda run: (run.metadata.num_tasks, run.metadata.seed))
         self._runs = {run.name: run for run in ordered}
         self.path = path
-        self.provenance = provenance
+        self.provenance = description["provenance"]
+        self._described = description["runs"]
 
     def __getitem__(self, name: str) -> Run:
         if name not in self._runs:
@@ -179,6 +182,16 @@ class Log(Mapping[str, Run]):
     def __repr__(self) -> str:
         lines = [f"<Log {str(self.path)!r}: {len(self)} runs>", *map(repr, self.values())]
         return "\n  ".join(lines)
+
+    def verify_checksums(self) -> None:
+        """Raises LogError if a packed run is not the file that the log's description names."""
+        for name, entry in self._described.items():
+            path = self[name].path
+            if path.is_file() and manifest.checksum(path) != entry.get("sha256"):
+                raise LogError(
+                    f"run {name!r} ({path}): its checksum is not the one in {manifest.NAME}; "
+                    f"copy it again, or take it out of {manifest.NAME} if it was changed on purpose"
+                )
 
 
 def open_log(path: str | Path) -> Log:
@@ -198,7 +211,7 @@ def open_log(path: str | Path) -> Log:
     if not path.exists():
         raise LogError(f"{path}: no such file or folder; check the path")
     if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
-        return Log(path, [Run(path)], {})
+        return Log(path, [Run(path)], manifest.EMPTY)
     if not path.is_dir():
         raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
     files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
@@ -215,7 +228,7 @@ def open_log(path: str | Path) -> Log:
                 f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
                 f"copy it again, or take it out of {manifest.NAME}"
             )
-    log = Log(path, [Run(file) for file in files], described["provenance"])
+    log = Log(path, [Run(file) for file in files], described)
     _refuse_duplicates(log)
     return log
 

@@ -23,7 +23,7 @@ class Recipe:
         id_sequences, ood_sequences: evaluation sequences a run.
     """
 
-    steps: int = 5000
+    steps: int = 4500
     num_checkpoints: int = 28
     first_checkpoint: int = 20
     batch_size: int = 64

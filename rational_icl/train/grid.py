@@ -115,7 +115,7 @@ def _mean_loss(
     return -(log_prob * wanted).sum(-1).mean()
 
 
-def train(grid: Grid, out: Path, progress: bool = True) -> None:
+def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
     """Train a grid and write its log to `out`; call again to resume, or to find it finished.
 
     Raises:
@@ -129,7 +129,9 @@ def train(grid: Grid, out: Path, progress: bool = True) -> None:
     state = _load_state(trainer, out)
     logged = {step: index for index, step in enumerate(grid.recipe.checkpoint_steps)}
     saved = time.monotonic()
-    with tqdm(total=grid.recipe.steps, initial=state.step, unit="step", disable=not progress) as bar:
+    with tqdm(
+        total=grid.recipe.steps, initial=state.step, unit="step", disable=not progress
+    ) as bar:
         while state.step < grid.recipe.steps:
             state, loss = trainer.advance(state)
             bar.update()

@@ -42,9 +42,7 @@ class Block(eqx.Module):
 
         normed = jax.vmap(self.attention_norm)(stream)
         causal = jnp.tril(jnp.ones((len(stream), len(stream)), dtype=bool))
-        stream = stream + self.attention(
-            normed, normed, normed, mask=causal, process_heads=rotate
-        )
+        stream = stream + self.attention(normed, normed, normed, mask=causal, process_heads=rotate)
         return stream + jax.vmap(self.mlp)(jax.vmap(self.mlp_norm)(stream))
 
 

@@ -1,0 +1,251 @@
+"""One function per figure. Each draws on the `Axes` it is given, or a new one, and returns it.
+
+All take tidy frames with the column words of the rest of the package: num_tasks, step, run, region.
+"""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.patches import Patch, Rectangle
+
+from rational_icl.transitions import ALREADY, NOT_YET
+
+STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#6b6b6b", "#8a5fa8")
+_DIVERSITY_LABEL = "task diversity D"
+_STEP_LABEL = "training step N"
+
+
+def plot_map(
+    frame: pd.DataFrame,
+    column: str,
+    *,
+    ax: Axes | None = None,
+    difference: bool = False,
+    label: str | None = None,
+) -> Axes:
+    """A quantity over (D, N), averaged over runs, on logarithmic axes.
+
+    Args:
+        frame: one row per cell; with a `region` column, the fitted rectangle is outlined and early
+            cells are hatched.
+        column: what to colour by.
+        difference: diverging colours about zero instead of sequential ones from 0 to 1.
+        label: of the colour bar; the column's name if None.
+    """
+    ax = ax or plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
+    grid = frame.pivot_table(index="num_tasks", columns="step", values=column, aggfunc="mean")
+    steps, diversities = _edges(grid.columns), _edges(grid.index)
+    if difference:
+        most = max(float(np.nanmax(np.abs(grid.to_numpy()))), 1e-9)
+        colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    else:
+        colours = {"cmap": _memorizing_map(), "vmin": 0.0, "vmax": 1.0}
+    mesh = ax.pcolormesh(steps, diversities, grid.to_numpy(), rasterized=True, **colours)
+    ax.set(xscale="log", yscale="log", xlabel=_STEP_LABEL, ylabel=_DIVERSITY_LABEL)
+    ax.set_yticks(grid.index.to_numpy(), [f"{value:g}" for value in grid.index])
+    ax.minorticks_off()
+    ax.figure.colorbar(mesh, ax=ax, label=label or column)
+    if "region" in frame:
+        _mark_regions(ax, frame, grid)
+    return ax
+
+
+def plot_curves(
+    frame: pd.DataFrame,
+    *,
+    weight: str,
+    observed: str = "relative_distance_id",
+    ax: Axes | None = None,
+) -> Axes:
+    """Relative distance against training step: runs as points, the account's weight as lines.
+
+    Held-out cells are open points; early, excluded ones are crosses.
+
+    Args:
+        frame: from `cell_agreement`.
+        weight: the column of the predicted weight.
+        observed: the column of the observed relative distance.
+    """
+    ax = ax or plt.subplots(figsize=(6.6, 4.2), layout="constrained")[1]
+    diversities = sorted(frame["num_tasks"].unique())
+    palette = dict(zip(diversities, _ordered(len(diversities)), strict=True))
+    styles = {"fitted": ("o", True), "held_out": ("o", False), "excluded_early": ("x", True)}
+    for diversity, cells in frame.groupby("num_tasks"):
+        colour = palette[diversity]
+        predicted = cells.groupby("step")[weight].mean()
+        ax.plot(predicted.index, predicted, color=colour, label=f"{diversity}")
+        for region, (marker, filled) in styles.items():
+            rows = cells[cells["region"] == region]
+            face = {"c": [colour]} if filled else {"facecolors": "none", "edgecolors": [colour]}
+            ax.scatter(
+                rows["step"], rows[observed], s=11, marker=marker, linewidths=0.7, alpha=0.8, **face
+            )
+    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=_STEP_LABEL)
+    ax.set_ylabel("relative distance (1 = memorizing)")
+    ax.axhline(0.5, color="0.6", linewidth=0.6, zorder=0)
+    lines = ax.legend(title="D", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.62))
+    ax.add_artist(lines)
+    ax.legend(
+        handles=[
+            ax.scatter([], [], s=11, c="0.3", label="fitted"),
+            ax.scatter([], [], s=11, facecolors="none", edgecolors="0.3", label="held out"),
+            ax.scatter([], [], s=11, c="0.3", marker="x", label="early"),
+            *ax.plot([], [], color="0.3", label="account"),
+        ],
+        fontsize="small",
+        loc="center left",
+        bbox_to_anchor=(1, 0.12),
+    )
+    return ax
+
+
+def plot_crossovers(
+    runs: pd.DataFrame, predicted: pd.DataFrame, fitted_up_to: float, *, ax: Axes | None = None
+) -> Axes:
+    """N*(D): each run's observed crossover as a point, the account's as a line.
+
+    Runs that do not cross are arrows at their first or last logged step.
+
+    Args:
+        runs: from `run_crossovers`.
+        predicted: columns num_tasks, predicted.
+        fitted_up_to: the largest fitted task diversity; the shaded part beyond is held out.
+    """
+    ax = ax or plt.subplots(figsize=(5.2, 3.8), layout="constrained")[1]
+    crossed = runs[runs["step"].notna()]
+    ax.scatter(
+        crossed["num_tasks"], crossed["step"], s=26, color="k", zorder=3, label="observed run"
+    )
+    for status, column, marker, label in (
+        (NOT_YET, "last_step", "^", "not by its last step"),
+        (ALREADY, "first_step", "v", "before its first step"),
+    ):
+        rows = runs[runs["status"] == status]
+        if len(rows):
+            ax.scatter(
+                rows["num_tasks"], rows[column], s=26, marker=marker, facecolors="none",
+                edgecolors="k", linewidths=0.8, label=label,
+            )  # fmt: skip
+    line = predicted.dropna(subset="predicted")
+    ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label="predicted")
+    largest = max(runs["num_tasks"].max(), fitted_up_to)
+    if largest > fitted_up_to:
+        ax.axvspan(fitted_up_to * 1.41, largest * 1.41, color="0.92", zorder=0, label="held-out D")
+    ax.set(xscale="log", yscale="log", xlabel=_DIVERSITY_LABEL, ylabel="crossover step N*")
+    diversities = sorted(runs["num_tasks"].unique())
+    ax.set_xticks(diversities, [f"{value:g}" for value in diversities])
+    ax.minorticks_off()
+    ax.legend(fontsize="small", loc="upper left")
+    return ax
+
+
+def plot_losses(
+    frame: pd.DataFrame, strategies: tuple[str, ...], *, ax: Axes | None = None
+) -> Axes:
+    """Loss of every strategy against task diversity: a point per run, a line through the means.
+
+    Args:
+        frame: one row per cell, with a column loss_K per strategy.
+        strategies: names.
+    """
+    ax = ax or plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
+    runs = frame.drop_duplicates("run")
+    for strategy, colour in zip(strategies, STRATEGY_COLOURS, strict=False):
+        column = f"loss_{strategy}"
+        sns.lineplot(
+            runs, x="num_tasks", y=column, color=colour, errorbar=None, ax=ax, label=strategy
+        )
+        ax.scatter(runs["num_tasks"], runs[column], s=12, color=colour, alpha=0.7)
+    ax.set(xscale="log", ylim=(0, None), xlabel=_DIVERSITY_LABEL)
+    ax.set_ylabel("loss (nats per prediction)")
+    diversities = sorted(runs["num_tasks"].unique())
+    ax.set_xticks(diversities, [f"{value:g}" for value in diversities])
+    ax.minorticks_off()
+    ax.legend(fontsize="small")
+    return ax
+
+
+def plot_total_variation(frame: pd.DataFrame, split: str, *, ax: Axes | None = None) -> Axes:
+    """Total variation between transformer and account against step, a line per task diversity.
+
+    The part of a line in held-out cells is dashed.
+
+    Args:
+        frame: from `cell_agreement`.
+        split: `id` or `ood`.
+    """
+    ax = ax or plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    column = f"total_variation_{split}"
+    diversities = sorted(frame["num_tasks"].unique())
+    for diversity, colour in zip(diversities, _ordered(len(diversities)), strict=True):
+        rows = frame[frame["num_tasks"] == diversity]
+        mean = rows.groupby("step")[column].mean()
+        held_out = rows.groupby("step")["region"].first() == "held_out"
+        ax.plot(mean.index, mean, color=colour, linestyle=":", linewidth=1.2)
+        ax.plot(mean.index, mean.where(~held_out), color=colour, label=f"{diversity:g}")
+    ax.set(xscale="log", ylim=(0, None), xlabel=_STEP_LABEL)
+    ax.set_ylabel(f"total variation, {split.upper()}")
+    ax.legend(
+        title="D (dotted: held out)", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    return ax
+
+
+def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
+    steps, diversities = _edges(grid.columns), _edges(grid.index)
+    regions = frame.pivot_table(
+        index="num_tasks", columns="step", values="region", aggfunc="first"
+    ).to_numpy()
+    fitted_rows, fitted_columns = np.nonzero(regions == "fitted")
+    if len(fitted_rows):
+        left, right = steps[fitted_columns.min()], steps[fitted_columns.max() + 1]
+        low, high = diversities[fitted_rows.min()], diversities[fitted_rows.max() + 1]
+        ax.add_patch(
+            Rectangle(
+                (left, low), right - left, high - low, fill=False, edgecolor="k", linewidth=1.4
+            )
+        )
+    early = np.nonzero((regions == "excluded_early").all(axis=0))[0]
+    if len(early):
+        ax.axvspan(
+            steps[0],
+            steps[early.max() + 1],
+            fill=False,
+            hatch="////",
+            edgecolor="0.35",
+            linewidth=0,
+        )
+    ax.legend(
+        handles=[
+            Patch(fill=False, edgecolor="k", label="fitted (outside: held out)"),
+            Patch(fill=False, hatch="////", edgecolor="0.35", label="early, excluded"),
+        ],
+        fontsize="x-small",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=2,
+        frameon=False,
+    )
+
+
+def _edges(centres: pd.Index) -> np.ndarray:
+    """Cell edges halfway, in the logarithm, between neighbouring centres."""
+    log = np.log(centres.to_numpy(dtype=float))
+    if len(log) == 1:
+        return np.exp(log[0] + np.array([-0.35, 0.35]))
+    middle = (log[1:] + log[:-1]) / 2
+    ends = [log[0] - (middle[0] - log[0]), *middle, log[-1] + (log[-1] - middle[-1])]
+    return np.exp(ends)
+
+
+def _memorizing_map() -> Colormap:
+    return sns.blend_palette([STRATEGY_COLOURS[1], "#f4f1ea", STRATEGY_COLOURS[0]], as_cmap=True)
+
+
+def _ordered(count: int) -> list[Any]:
+    return list(sns.color_palette("viridis", count))

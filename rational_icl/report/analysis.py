@@ -1,0 +1,142 @@
+"""Everything a report shows, computed once: no number is made while a page is written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rational_icl.accounts import Account, ConstantWeights
+from rational_icl.agreement import cell_agreement, divergence_at, region_agreement
+from rational_icl.cells import Behaviour, Cells
+from rational_icl.fits import Fit, fit
+from rational_icl.logs.reader import Log
+from rational_icl.phases import crossovers
+from rational_icl.regions import partition_cells
+from rational_icl.summaries import summarize
+from rational_icl.transitions import observed_crossovers, run_crossovers
+
+REGIONS = ("fitted", "held_out")
+_LINE_POINTS = 25
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A log, analysed under one account.
+
+    Args:
+        provenance: where the log came from, as its `log.json` says.
+        fit: the fitted account.
+        frame: one row per cell, from `cell_agreement`.
+        runs: one row per run, from `run_crossovers`.
+        crossover: one row per task diversity: observed and predicted N*.
+        crossover_line: predicted N* on a fine grid of D, drawn task tables between the logged ones.
+        bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
+    """
+
+    provenance: dict[str, Any]
+    fit: Fit
+    frame: pd.DataFrame
+    runs: pd.DataFrame
+    crossover: pd.DataFrame
+    crossover_line: pd.DataFrame
+    bounds: dict[str, dict[str, float | None]]
+
+    def agreement(self, split: str, region: str) -> dict[str, float | None]:
+        """The agreement measures of one split over one region."""
+        return region_agreement(self.frame, split, region)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document written as `report.json`; schema 1."""
+        counts = self.frame["region"].value_counts()
+        return {
+            "schema": 1,
+            "setting": self.fit.setting.name,
+            "setting_parameters": self.fit.setting.parameters(),
+            "strategies": list(self.fit.strategies),
+            "runs": len(self.runs),
+            "cells": {
+                name: int(counts.get(name, 0)) for name in ("fitted", "held_out", "excluded_early")
+            },
+            "accounts": {self.fit.account.name: self._account_json()},
+            "floor": _bound_json(self.bounds["floor"]),
+            "ceiling": _bound_json(self.bounds["ceiling"]),
+            "provenance": self.provenance,
+        }
+
+    def _account_json(self) -> dict[str, Any]:
+        return {
+            "params": dict(self.fit.params),
+            "objective": self.fit.objective,
+            "agreement": {
+                split: {region: self.agreement(split, region) for region in REGIONS}
+                for split in ("id", "ood")
+            },
+            "crossover": [
+                {key: None if _missing(value) else value for key, value in row.items()}
+                for row in self.crossover.to_dict(orient="records")
+            ],
+        }
+
+    def gap_closed(self, region: str) -> float | None:
+        """Share of the way from floor to ceiling that the account covers, in ID divergence."""
+        floor, ceiling = self.bounds["floor"][region], self.bounds["ceiling"][region]
+        mine = self.agreement("id", region)["divergence"]
+        if floor is None or ceiling is None or mine is None or floor <= ceiling:
+            return None
+        return (floor - mine) / (floor - ceiling)
+
+
+def analyse(log: Log, account: Account, *, seed: int = 0, progress: bool = True) -> Analysis:
+    """Summarize a log, fit an account and its floor, and score both, fitted and held out apart.
+
+    Raises:
+        LogError, FitError: see `summarize` and `fit`.
+    """
+    cells, behaviour = summarize(log, progress=progress)
+    regions = partition_cells(cells, behaviour)
+    fitted = fit(account, cells, behaviour, regions=regions, seed=seed)
+    frame = cell_agreement(log, cells, behaviour, fitted, progress=progress)
+    runs = run_crossovers(cells, behaviour)
+    observed = observed_crossovers(runs)
+    diversities = observed["num_tasks"].to_numpy()
+    predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
+    between = np.geomspace(diversities.min(), diversities.max(), _LINE_POINTS).round()
+    return Analysis(
+        provenance=log.provenance,
+        fit=fitted,
+        frame=frame,
+        runs=runs,
+        crossover=observed.merge(predicted, on="num_tasks"),
+        crossover_line=crossovers(fitted, np.unique(between), seed=seed),
+        bounds=_bounds(cells, behaviour, fitted, seed),
+    )
+
+
+def _bounds(
+    cells: Cells, behaviour: Behaviour, fitted: Fit, seed: int
+) -> dict[str, dict[str, float | None]]:
+    constant = ConstantWeights.of(cells.strategies)
+    floor = fit(constant, cells, behaviour, regions=fitted.regions, num_starts=4, seed=seed)
+    split = behaviour.splits["id"]
+    values = {
+        "floor": divergence_at(split.divergence, floor.log_weights(cells)),
+        "ceiling": split.best_divergence,
+    }
+    return {
+        name: {
+            region: float(per_cell[getattr(fitted.regions, region)].mean())
+            if getattr(fitted.regions, region).any()
+            else None
+            for region in REGIONS
+        }
+        for name, per_cell in values.items()
+    }
+
+
+def _bound_json(by_region: dict[str, float | None]) -> dict[str, float | None]:
+    return {"divergence": by_region["fitted"], "held_out_divergence": by_region["held_out"]}
+
+
+def _missing(value: Any) -> bool:
+    return isinstance(value, float) and np.isnan(value)

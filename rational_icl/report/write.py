@@ -1,0 +1,148 @@
+"""Writing an analysis: one self-contained page, its figures as PNG and SVG, CSV tables, JSON.
+
+Everything is written to a hidden folder first and moved at the end, so that a failure leaves no
+half report behind.
+"""
+
+import io
+import json
+import shutil
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jinja2 import Environment
+from markupsafe import Markup
+
+from rational_icl._errors import LogError
+from rational_icl.report.analysis import Analysis
+from rational_icl.report.figures import FIGURES
+from rational_icl.report.sentences import sentences
+
+_MEASURE_NAMES = {
+    "relative_distance_r": "relative distance, Pearson r",
+    "relative_distance_rmse": "relative distance, root mean square error",
+    "divergence": "KL(T ‖ mixture), nats",
+    "total_variation": "total variation",
+    "spearman": "Spearman rank correlation",
+}
+
+
+def write_report(analysis: Analysis, out: str | Path) -> Path:
+    """Write `index.html`, `report.json`, `figures/*.png|svg` and `tables/*.csv` into a folder.
+
+    Args:
+        analysis: from `analyse`.
+        out: the folder; made if need be. Only these files are replaced, others in it are kept.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        LogError: `out` is a file.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise LogError(f"{out}: is a file; name a folder for the report")
+    out.mkdir(parents=True, exist_ok=True)
+    staging = out / ".writing"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        drawn = _draw(analysis, staging / "figures")
+        _write_tables(analysis, staging / "tables")
+        document = {**analysis.to_json(), "version": version("rational_icl")}
+        text = json.dumps(_plain(document), indent=1, allow_nan=False)
+        (staging / "report.json").write_text(text + "\n", encoding="utf-8")
+        (staging / "index.html").write_text(_page(analysis, drawn), encoding="utf-8")
+        for file in sorted(path for path in staging.rglob("*") if path.is_file()):
+            target = out / file.relative_to(staging)
+            target.parent.mkdir(exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return out / "index.html"
+
+
+def _draw(analysis: Analysis, folder: Path) -> dict[str, Markup]:
+    folder.mkdir(parents=True)
+    drawn = {}
+    # a fixed salt makes equal figures equal files
+    with mpl.rc_context({"svg.hashsalt": "rational_icl", "font.size": 9, "svg.fonttype": "path"}):
+        for name, make in FIGURES.items():
+            figure = make(analysis)
+            figure.savefig(folder / f"{name}.png", dpi=150)
+            text = io.StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None}, dpi=150)
+            plt.close(figure)
+            (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
+            # matplotlib wrote this markup; names from the log are escaped in it
+            drawn[name] = Markup(text.getvalue()[text.getvalue().index("<svg") :])
+    return drawn
+
+
+def _write_tables(analysis: Analysis, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    tables = {
+        "cells": analysis.frame,
+        "crossover": analysis.crossover,
+        "crossover_runs": analysis.runs,
+        "agreement": agreement_table(analysis),
+        "starts": analysis.fit.starts,
+    }
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+
+
+def agreement_table(analysis: Analysis) -> pd.DataFrame:
+    """One row per (split, region): the agreement measures."""
+    rows = [
+        {"split": split, "region": region, **analysis.agreement(split, region)}
+        for split in ("id", "ood")
+        for region in ("fitted", "held_out")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _page(analysis: Analysis, drawn: dict[str, Markup]) -> str:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    source = files("rational_icl.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        analysis=analysis,
+        fit=analysis.fit,
+        counts=analysis.to_json()["cells"],
+        sentences=sentences(analysis),
+        measures=_MEASURE_NAMES,
+        agreement=agreement_table(analysis).to_dict(orient="records"),
+        crossover=analysis.crossover.to_dict(orient="records"),
+        starts=analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
+        figures=drawn,
+        version=version("rational_icl"),
+    )
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    """A number for a person: `digits` significant digits, a dash where there is none."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, bool | str):
+        return str(value)
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.{digits}g}'):,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def _plain(value: Any) -> Any:
+    """JSON types only: NumPy scalars unwrapped, NaN as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
