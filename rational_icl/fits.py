@@ -1,4 +1,4 @@
-"""Point estimates: the parameters under which an account's mixtures come closest to transformers."""
+"""Point estimates: the parameters that bring an account's mixtures closest to transformers."""
 
 import json
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Fit:
         starts: one row per optimizer start: where it ended, its objective, whether it converged.
         strategies: names.
         setting: how data are drawn.
-        seen: per task diversity of the log, mean loss (nats) and complexity (bits) of each strategy.
+        seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
         regions: which cells were fitted, held out and excluded.
     """
 
@@ -118,8 +118,8 @@ def fit(
 
         mean over fitted ID cells of KL(T || Σ_k π_k Q_k)
 
-    by L-BFGS with exact gradients in unconstrained coordinates (log or logit, as the prior's support
-    asks), from draws of the prior. The criterion is that of Wurgaft et al. (2025),
+    by L-BFGS with exact gradients in unconstrained coordinates (log or logit, as the support of the
+    prior asks), from draws of the prior. The criterion is that of Wurgaft et al. (2025),
     arXiv:2506.17859. Cost does not depend on how many sequences were logged.
 
     Args:
@@ -144,13 +144,14 @@ def fit(
             "outcomes that every strategy rules out; add a strategy that does not"
         )
     starts = _run_starts(account, chosen, divergence, num_starts, seed)
-    best = starts["objective"].idxmin()
-    if not np.isfinite(starts["objective"][best]):
+    ends = np.nan_to_num(starts["objective"].to_numpy(), nan=np.inf)
+    best = starts.iloc[int(np.argmin(ends))]
+    if not np.isfinite(ends).any():
         raise FitError(f"account {account.name!r}: none of {num_starts} starts gave a finite fit")
     return Fit(
         account=account,
-        params={name: float(starts[name][best]) for name in account.priors},
-        objective=float(starts["objective"][best]),
+        params={name: float(best[name]) for name in account.priors},
+        objective=float(best["objective"]),
         starts=starts,
         strategies=cells.strategies,
         setting=cells.setting,
@@ -164,7 +165,7 @@ def _run_starts(
     account: Account, cells: Cells, divergence: MixtureDivergence, num_starts: int, seed: int
 ) -> pd.DataFrame:
     if not account.priors:
-        value = _objective(jnp.zeros(0), account, cells, divergence)[0]
+        value = _objective(np.zeros(0), account, cells, divergence)[0]
         return pd.DataFrame([{"objective": float(value), "converged": True}])
     rows = []
     with threadpool_limits(1, user_api="blas"):

@@ -23,7 +23,7 @@ def best_mixtures(
     """The simplex weights that minimise KL(T || sum_k w_k Q_k) in each cell, and that minimum.
 
     "Linear interpolation of algorithms" (Park et al. 2024, arXiv:2412.01003): the least divergence
-    that any account of these strategies can reach. The problem is convex; it is solved by SLSQP from
+    that any account of these strategies can reach. The problem is convex; SLSQP solves it from
     the even mixture, with weights of at least 1e-12.
 
     Args:

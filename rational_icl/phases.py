@@ -1,6 +1,7 @@
 """Predictions without a transformer: strategy weights anywhere, and when they cross."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,7 +126,8 @@ def _first_rise(logit: Callable[[np.ndarray], np.ndarray]) -> tuple[str, float]:
     if not len(rises):
         return ("before_first_step" if values[0] >= 0 else "never"), np.nan
     low, high = _LOG_STEPS[rises[0]], _LOG_STEPS[rises[0] + 1]
-    return "crossed", float(np.exp(brentq(lambda x: logit(np.array([x]))[0], low, high)))
+    root: Any = brentq(lambda x: logit(np.array([x]))[0], low, high)
+    return "crossed", float(np.exp(root))
 
 
 def _drawn_worth(fit: Fit, num_tasks: int, seed: int) -> dict[str, float]:

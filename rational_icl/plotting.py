@@ -81,7 +81,8 @@ def plot_curves(
         ax.plot(predicted.index, predicted, color=colour, label=f"{diversity}")
         for region, (marker, filled) in styles.items():
             rows = cells[cells["region"] == region]
-            face = {"c": [colour]} if filled else {"facecolors": "none", "edgecolors": [colour]}
+            open_circle: dict[str, Any] = {"facecolors": "none", "edgecolors": [colour]}
+            face: dict[str, Any] = {"c": [colour]} if filled else open_circle
             ax.scatter(
                 rows["step"], rows[observed], s=11, marker=marker, linewidths=0.7, alpha=0.8, **face
             )
@@ -233,14 +234,14 @@ def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
     )
 
 
-def _edges(centres: pd.Index) -> np.ndarray:
+def _edges(centres: pd.Index) -> list[float]:
     """Cell edges halfway, in the logarithm, between neighbouring centres."""
     log = np.log(centres.to_numpy(dtype=float))
     if len(log) == 1:
-        return np.exp(log[0] + np.array([-0.35, 0.35]))
+        return np.exp(log[0] + np.array([-0.35, 0.35])).tolist()
     middle = (log[1:] + log[:-1]) / 2
     ends = [log[0] - (middle[0] - log[0]), *middle, log[-1] + (log[-1] - middle[-1])]
-    return np.exp(ends)
+    return np.exp(ends).tolist()
 
 
 def _memorizing_map() -> Colormap:

@@ -49,6 +49,7 @@ def profile(
     """
     rng = generator(len(tasks), seed, Purpose.LOSS)
     losses = np.empty((len(strategies), 0))
+    gap = losses
     while losses.shape[1] < _MOST_SEQUENCES:
         losses = np.hstack([losses, _sequence_losses(setting, tasks, strategies, rng)])
         gap = losses - losses[np.argmin(losses.mean(axis=1))]

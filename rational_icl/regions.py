@@ -25,7 +25,7 @@ def partition_cells(cells: Cells, behaviour: Behaviour, quantile: float | None =
     Fitted: the first 80 % of the distinct steps and the first 80 % of the distinct task diversities
     (both rounded down, counted before early cells are taken out), ID only. Early: steps before
     `first_step`, which a two-strategy account cannot explain; with three or more strategies none is
-    excluded. Everything else is held out. The rule and the share are those of Wurgaft et al. (2025),
+    excluded. Everything else is held out. Rule and share are those of Wurgaft et al. (2025),
     arXiv:2506.17859.
 
     Args:
@@ -53,8 +53,8 @@ def partition_cells(cells: Cells, behaviour: Behaviour, quantile: float | None =
     fitted = inside & ~excluded
     if not fitted.any():
         raise FitError(
-            f"no cells left to fit: the early-checkpoint rule (quantile {quantile:g}) excludes every "
-            f"step before {step[~excluded].min(initial=np.inf):.0f}, and fitted steps end at "
+            f"no cells left to fit: the early-checkpoint rule (quantile {quantile:g}) excludes "
+            f"every step before {step[~excluded].min(initial=np.inf):.0f}, and fitted steps end at "
             f"{last_fitted_step:.0f}; train longer, log more checkpoints, or raise the quantile"
         )
     return Regions(fitted, ~inside & ~excluded, excluded)

@@ -1,4 +1,4 @@
-"""One pass over a log: everything a fit, a comparison or a report needs, in memory of fixed size."""
+"""One pass over a log: all that a fit or a report needs, in memory of fixed size."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,7 +33,7 @@ def summarize(
 
     Args:
         log: from `open_log`.
-        strategies: names, memorizing first and generalizing second; the setting's first two if None.
+        strategies: names, memorizing first, generalizing second; the setting's first two if None.
         progress: show a bar.
 
     Returns:

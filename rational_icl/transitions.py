@@ -16,8 +16,8 @@ def run_crossovers(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
 
     Returns:
         One row per run: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
-        half throughout; `not_by_last_step` when it ends below), step (NaN unless crossed), first and
-        last logged step.
+        half throughout; `not_by_last_step` when it ends below), step (NaN unless crossed), first
+        and last logged step.
     """
     distance = behaviour.splits["id"].relative_distance
     rows = []

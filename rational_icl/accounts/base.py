@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import equinox as eqx
 import numpyro.distributions as dist
@@ -21,7 +21,7 @@ class Account(eqx.Module):
     start (draws from it) and what sampling assumes.
     """
 
-    name: eqx.AbstractClassVar[str]
+    name: ClassVar[str]
 
     @classmethod
     def of(cls, strategies: tuple[str, ...]) -> Self:

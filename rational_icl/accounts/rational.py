@@ -13,7 +13,7 @@ from rational_icl.cells import Cells
 
 
 class Rational(Account):
-    """Pretraining as Bayesian inference over strategies, with sublinear evidence. Source: [1], code.
+    """Pretraining as Bayesian inference over strategies, evidence sublinear. Source: [1], code.
 
         log π_k = −γ N^(1−α) L_k − ln2 K_k^β + const
 

@@ -2,8 +2,8 @@
 
 Keys: setting, num_tasks, num_dims, context_length, batch_size, seed, steps, tasks, ood_tasks,
 id_inputs, id_predictions, ood_inputs, ood_predictions; predictions are probabilities
-(step, sequence, position, outcome). Optional: strategies, loss (nats), complexity (bits), one number
-a strategy, which take the place of the computed ones; and anything in `factors.NAME`.
+(step, sequence, position, outcome). Optional: strategies, loss (nats), complexity (bits), one
+number a strategy, which take the place of the computed ones; and anything in `factors.NAME`.
 """
 
 import zipfile

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class Run:
         self.path = path
         self.name = store.run_name(path)
         self._group = store.open_group(path)
+        self._arrays: dict[str, zarr.Array] = {}
+        self._inputs: dict[str, np.ndarray] = {}
         where = f"run {self.name!r}"
         attributes = dict(self._group.attrs)
         if attributes.get("format") != schema.FORMAT:
@@ -76,9 +79,11 @@ class Run:
 
     def inputs(self, split: str) -> np.ndarray:
         """The evaluation sequences of a split, (sequence, position, ...)."""
-        inputs = self._read(f"{split}/inputs")
-        schema.check_inputs(inputs, self.setting, f"run {self.name!r}, {split}_inputs")
-        return inputs
+        if split not in self._inputs:
+            inputs = self._read(f"{split}/inputs")
+            schema.check_inputs(inputs, self.setting, f"run {self.name!r}, {split}_inputs")
+            self._inputs[split] = inputs
+        return self._inputs[split]
 
     def log_prob(
         self, split: str, checkpoint: int
@@ -92,7 +97,8 @@ class Run:
                 f"{where}: shape {array.shape}; expected (step, sequence, position, outcome) "
                 f"= {expected}"
             )
-        stored = self._guarded(lambda: array[int(np.flatnonzero(self._written)[checkpoint])], where)
+        with _reading(where):
+            stored = np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
         schema.check_log_prob(stored, where)
         return normalised(stored)
 
@@ -140,22 +146,25 @@ class Run:
 
     def _read(self, name: str) -> np.ndarray:
         array = self._array(name)
-        return self._guarded(lambda: array[...], f"run {self.name!r}, {name}")
+        with _reading(f"run {self.name!r}, {name}"):
+            return np.asarray(array[...])
 
     def _array(self, name: str) -> zarr.Array:
-        where = f"run {self.name!r}"
-        node = self._guarded(lambda: self._group.get(name), f"{where}, {name}")
-        if not isinstance(node, zarr.Array):
-            raise LogError(f"{where}: {name} is missing; every run must hold it")
-        return node
+        if name not in self._arrays:
+            with _reading(f"run {self.name!r}, {name}"):
+                node = self._group.get(name)
+            if not isinstance(node, zarr.Array):
+                raise LogError(f"run {self.name!r}: {name} is missing; every run must hold it")
+            self._arrays[name] = node
+        return self._arrays[name]
 
-    @staticmethod
-    def _guarded(read: Any, where: str) -> Any:
-        try:
-            found = read()
-        except store.READ_ERRORS as error:
-            raise LogError(f"{where}: cannot be read ({error}); copy or log it again") from None
-        return found if isinstance(found, zarr.Array) or found is None else np.asarray(found)
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except store.READ_ERRORS as error:
+        raise LogError(f"{where}: cannot be read ({error}); copy or log it again") from None
 
 
 class Log(Mapping[str, Run]):

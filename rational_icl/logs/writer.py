@@ -40,6 +40,7 @@ class RunWriter:
         if not (folder / "written" / "zarr.json").exists():
             self._create(folder, tasks, ood_tasks, inputs, step)
         self._group = zarr.open_group(folder, mode="r+", zarr_format=3)
+        self._written = self._array("written")
         if dict(self._group.attrs) != metadata.to_attributes():
             raise LogError(f"{folder}: holds another run; choose another folder or delete it")
 
@@ -69,10 +70,15 @@ class RunWriter:
             )
         store.create_array(group, "written", np.zeros(len(step), dtype=bool), ("step",))
 
+    def _array(self, name: str) -> zarr.Array:
+        node = self._group[name]
+        assert isinstance(node, zarr.Array)
+        return node
+
     @property
     def written(self) -> np.ndarray:
         """Which checkpoints are complete, (step,)."""
-        return np.asarray(self._group["written"][:])  # pyright: ignore[reportIndexIssue]
+        return np.asarray(self._written[...])
 
     def write(self, checkpoint: int, log_prob: Mapping[str, np.ndarray]) -> None:
         """Write one checkpoint: for every split, (sequence, position, outcome) in nats.
@@ -81,8 +87,7 @@ class RunWriter:
             LogError: not log-probabilities, or of another shape than reserved.
         """
         for split in schema.SPLITS:
-            array = self._group[f"{split}/log_prob"]
-            assert isinstance(array, zarr.Array)
+            array = self._array(f"{split}/log_prob")
             where = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
             if log_prob[split].shape != array.shape[1:]:
                 raise LogError(
@@ -91,7 +96,7 @@ class RunWriter:
                 )
             schema.check_log_prob(log_prob[split], where)
             array[checkpoint] = _to_half(log_prob[split])
-        self._group["written"][checkpoint] = True  # pyright: ignore[reportIndexIssue]
+        self._written[checkpoint] = True
 
     def write_overrides(
         self, strategies: Sequence[str], loss: np.ndarray, complexity: np.ndarray

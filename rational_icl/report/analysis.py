@@ -17,7 +17,6 @@ from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
 
 REGIONS = ("fitted", "held_out")
-_LINE_POINTS = 25
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Analysis:
         fit: the fitted account.
         frame: one row per cell, from `cell_agreement`.
         runs: one row per run, from `run_crossovers`.
-        crossover: one row per task diversity: observed and predicted N*.
-        crossover_line: predicted N* on a fine grid of D, drawn task tables between the logged ones.
+        crossover: one row per task diversity: observed and predicted N*, and whether the observed
+            one is early, among excluded steps.
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
     """
 
@@ -39,7 +38,6 @@ class Analysis:
     frame: pd.DataFrame
     runs: pd.DataFrame
     crossover: pd.DataFrame
-    crossover_line: pd.DataFrame
     bounds: dict[str, dict[str, float | None]]
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
@@ -101,14 +99,13 @@ def analyse(log: Log, account: Account, *, seed: int = 0, progress: bool = True)
     observed = observed_crossovers(runs)
     diversities = observed["num_tasks"].to_numpy()
     predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
-    between = np.geomspace(diversities.min(), diversities.max(), _LINE_POINTS).round()
+    observed["early"] = observed["observed"] < frame.loc[~regions.excluded_early, "step"].min()
     return Analysis(
         provenance=log.provenance,
         fit=fitted,
         frame=frame,
         runs=runs,
         crossover=observed.merge(predicted, on="num_tasks"),
-        crossover_line=crossovers(fitted, np.unique(between), seed=seed),
         bounds=_bounds(cells, behaviour, fitted, seed),
     )
 

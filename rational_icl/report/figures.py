@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rational_icl import plotting
@@ -52,7 +53,7 @@ def crossover(analysis: Analysis) -> Figure:
     figure, ax = _figure(5.4, 4.0)
     frame = analysis.frame
     fitted_up_to = frame.loc[frame["region"] == "fitted", "num_tasks"].max()
-    plotting.plot_crossovers(analysis.runs, analysis.crossover_line, fitted_up_to, ax=ax)
+    plotting.plot_crossovers(analysis.runs, analysis.crossover, fitted_up_to, ax=ax)
     return figure
 
 
@@ -72,7 +73,7 @@ def total_variation(analysis: Analysis) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, plt.Axes]:
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return plt.subplots(figsize=(width, height), layout="constrained")
 
 

@@ -61,6 +61,7 @@ def _crossovers(analysis: Analysis) -> str:
     ratio = both["predicted"] / both["observed"]
     listed = ", ".join(
         f"D = {row.num_tasks}: {row.predicted:,.0f} against {row.observed:,.0f}"
+        + (" (early, where cells are excluded)" if row.early else "")
         for row in both.itertuples()
     )
     worst = float(np.exp(np.abs(np.log(ratio)).max()))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lazy_loader as lazy
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.special import rel_entr
 from rational_icl._arrays import Array
 from rational_icl.settings.base import Setting
 
-jax = lazy.load("jax")
+jax: Any = lazy.load("jax")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Categorical(Setting):
         generalizing  p(v) = (n_v + 1) / (t - 1 + m)
         constant      p(v) = 1 / m
 
-    Inputs are the symbols 0..m-1 (sequence, position), without the start token. Program bits are the
-    declared values for this setting in Wurgaft et al. (2025), arXiv:2506.17859; the constant
+    Inputs are the symbols 0..m-1 (sequence, position), without the start token. Program bits are
+    the declared values for this setting in Wurgaft et al. (2025), arXiv:2506.17859; the constant
     strategy's are our own declaration: the generalizing program less its counting.
     """
 

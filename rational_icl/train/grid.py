@@ -17,9 +17,10 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from rational_icl._arrays import Array
 from rational_icl._errors import LogError
 from rational_icl.logs import manifest, store
 from rational_icl.logs.writer import RunWriter
