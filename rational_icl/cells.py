@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
 from rational_icl.settings import Setting
@@ -73,7 +73,7 @@ class Behaviour(eqx.Module):
     """What the transformers did. `run` indexes `runs`; `splits` are `id` and `ood`."""
 
     runs: tuple[str, ...] = eqx.field(static=True)
-    run: Int[np.ndarray, " cell"]
+    run: Integer[np.ndarray, " cell"]
     splits: Mapping[str, SplitBehaviour]
 
 

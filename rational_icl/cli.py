@@ -97,7 +97,11 @@ def import_(paths: tuple[Path, ...], out: Path) -> None:
 @_LOGS
 @_plain_errors
 def check(logs: Path) -> None:
-    """Read every number of a log and say what is in it, or what is wrong and where."""
+    """Read every number of a log; say what is in it, or what is wrong and where.
+
+    Shapes, finite values, probabilities that sum to one, increasing steps, tasks and symbols that
+    fit the setting, no (task diversity, seed, step) twice, checksums where log.json lists them.
+    """
     from tqdm import tqdm
 
     from rational_icl.logs import open_log

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
@@ -89,7 +89,7 @@ def _memorizing(
 def _memorizing_sequence(
     setting: Setting, tasks: Array, task_prob: Float[Array, " task"], inputs: Array
 ) -> Float[Array, "position outcome"]:
-    def advance(carry, position: Int[Array, ""]):
+    def advance(carry, position: Integer[Array, ""]):
         impossible, score = carry
         allowed = jnp.where(impossible == impossible.min(), score, -jnp.inf)
         predicted = setting.average(tasks, jax.nn.softmax(allowed), inputs, position)

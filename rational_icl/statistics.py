@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from scipy.special import rel_entr, xlogy
 
 from rational_icl._arrays import Array
@@ -43,7 +43,7 @@ class RunStatistics(eqx.Module):
         count: number of predictions.
     """
 
-    bins: Int[np.ndarray, "bin strategy"]
+    bins: Integer[np.ndarray, "bin strategy"]
     mass: Float[np.ndarray, "step block bin"]
     first: Float[np.ndarray, "step block bin strategy"]
     second: Float[np.ndarray, "step block bin strategy strategy"]
@@ -88,7 +88,7 @@ class _Layout(NamedTuple):
 def run_statistics(
     log_prob: Iterable[Float[np.ndarray, "sequence position outcome"]],
     predicted: Float[np.ndarray, "strategy sequence position outcome"],
-    block: Int[np.ndarray, " sequence"],
+    block: Integer[np.ndarray, " sequence"],
 ) -> RunStatistics:
     """Reduce the logged predictions of one run and split.
 
@@ -158,14 +158,14 @@ def _apart(
 
 
 def _by_block(
-    values: Float[np.ndarray, "sequence *rest"], block: Int[np.ndarray, " sequence"]
+    values: Float[np.ndarray, "sequence *rest"], block: Integer[np.ndarray, " sequence"]
 ) -> Float[np.ndarray, "block *rest"]:
     total = np.zeros((NUM_BLOCKS, *values.shape[1:]))
     np.add.at(total, block, values)
     return total
 
 
-def _centre(bins: Int[np.ndarray, "bin strategy"]) -> Float[np.ndarray, "bin strategy"]:
+def _centre(bins: Integer[np.ndarray, "bin strategy"]) -> Float[np.ndarray, "bin strategy"]:
     return np.where(bins == _ZERO, 0.0, (bins + 0.5) * BIN_WIDTH)
 
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
 import numpyro.distributions as dist
@@ -24,7 +24,7 @@ class Account(eqx.Module):
     name: ClassVar[str]
 
     @classmethod
-    def of(cls, strategies: tuple[str, ...]) -> Self:
+    def of(cls, strategies: tuple[str, ...]) -> "Account":
         """The account for a family of strategies."""
         return cls()
 

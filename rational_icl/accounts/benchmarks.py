@@ -1,6 +1,6 @@
 """Accounts with no theory in them, which a theory must beat to earn its place."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -27,7 +27,7 @@ class ConstantWeights(Account):
     num_strategies: int = eqx.field(static=True, default=2)
 
     @classmethod
-    def of(cls, strategies: tuple[str, ...]) -> Self:
+    def of(cls, strategies: tuple[str, ...]) -> "Account":
         return cls(len(strategies))
 
     @property

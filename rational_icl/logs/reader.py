@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 from rational_icl._errors import LogError
 from rational_icl.logs import manifest, schema, store
@@ -57,7 +57,7 @@ class Run:
         return self._read("written").astype(bool)
 
     @cached_property
-    def steps(self) -> Int[np.ndarray, " step"]:
+    def steps(self) -> Integer[np.ndarray, " step"]:
         """Optimizer steps of the complete checkpoints."""
         steps = self._read("step")
         schema.check_steps(steps, f"run {self.name!r}, steps")

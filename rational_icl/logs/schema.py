@@ -1,7 +1,8 @@
 """The prediction log on disk, and every check on what it holds.
 
 A log is a folder of runs. A run is one Zarr v3 group, either a folder `NAME.zarr` (while it is
-being written) or one file `NAME.zarr.zip` (packed, when it is finished). Runs do not refer to each other.
+being written) or one file `NAME.zarr.zip` (packed, when it is finished). Runs do not refer to each
+other.
 
     NAME.zarr
       attributes   format = "rational_icl.log", version, setting and its parameters (num_dims,

@@ -47,7 +47,7 @@ class Analysis:
     def to_json(self) -> dict[str, Any]:
         """The document written as `report.json`; schema 1."""
         counts = self.frame["region"].value_counts()
-        return {
+        document = {
             "schema": 1,
             "setting": self.fit.setting.name,
             "setting_parameters": self.fit.setting.parameters(),
@@ -61,6 +61,7 @@ class Analysis:
             "ceiling": _bound_json(self.bounds["ceiling"]),
             "provenance": self.provenance,
         }
+        return _plain(document)
 
     def _account_json(self) -> dict[str, Any]:
         return {
@@ -70,10 +71,7 @@ class Analysis:
                 split: {region: self.agreement(split, region) for region in REGIONS}
                 for split in ("id", "ood")
             },
-            "crossover": [
-                {key: None if _missing(value) else value for key, value in row.items()}
-                for row in self.crossover.to_dict(orient="records")
-            ],
+            "crossover": self.crossover.to_dict(orient="records"),
         }
 
     def gap_closed(self, region: str) -> float | None:
@@ -135,5 +133,12 @@ def _bound_json(by_region: dict[str, float | None]) -> dict[str, float | None]:
     return {"divergence": by_region["fitted"], "held_out_divergence": by_region["held_out"]}
 
 
-def _missing(value: Any) -> bool:
-    return isinstance(value, float) and np.isnan(value)
+def _plain(value: Any) -> Any:
+    """JSON types only: NumPy scalars unwrapped, NaN as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -52,7 +52,7 @@ def crossover(analysis: Analysis) -> Figure:
     """Observed and predicted N*(D)."""
     figure, ax = _figure(5.4, 4.0)
     frame = analysis.frame
-    fitted_up_to = frame.loc[frame["region"] == "fitted", "num_tasks"].max()
+    fitted_up_to = float(frame.loc[frame["region"] == "fitted", "num_tasks"].max())
     plotting.plot_crossovers(analysis.runs, analysis.crossover, fitted_up_to, ax=ax)
     return figure
 

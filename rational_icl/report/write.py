@@ -56,7 +56,7 @@ def write_report(analysis: Analysis, out: str | Path) -> Path:
         drawn = _draw(analysis, staging / "figures")
         _write_tables(analysis, staging / "tables")
         document = {**analysis.to_json(), "version": version("rational_icl")}
-        text = json.dumps(_plain(document), indent=1, allow_nan=False)
+        text = json.dumps(document, indent=1, allow_nan=False)
         (staging / "report.json").write_text(text + "\n", encoding="utf-8")
         (staging / "index.html").write_text(_page(analysis, drawn), encoding="utf-8")
         for file in sorted(path for path in staging.rglob("*") if path.is_file()):
@@ -135,14 +135,3 @@ def _number(value: Any, digits: int = 3) -> str:
     if abs(value) >= 1000:
         return f"{float(f'{value:.{digits}g}'):,.0f}"
     return f"{value:.{digits}g}"
-
-
-def _plain(value: Any) -> Any:
-    """JSON types only: NumPy scalars unwrapped, NaN as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from rational_icl._arrays import Array
 
@@ -75,7 +75,7 @@ class Setting(ABC):
 
     @abstractmethod
     def log_likelihood(
-        self, tasks: Float[Array, "task ..."], inputs: Array, position: Int[Array, ""]
+        self, tasks: Float[Array, "task ..."], inputs: Array, position: Integer[Array, ""]
     ) -> Float[Array, " task"]:
         """log p(observation at `position` | task, earlier observations), nats, for every task."""
 
@@ -85,7 +85,7 @@ class Setting(ABC):
         tasks: Float[Array, "task ..."],
         task_weight: Float[Array, " task"],
         inputs: Array,
-        position: Int[Array, ""],
+        position: Integer[Array, ""],
     ) -> Float[Array, " outcome"]:
         """The tasks' own predictions at `position`, averaged under `task_weight`."""
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import lazy_loader as lazy
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from scipy.special import rel_entr
 
 from rational_icl._arrays import Array
@@ -84,7 +84,7 @@ class Categorical(Setting):
 
     def draw_inputs(
         self, rng: np.random.Generator, tasks: Float[np.ndarray, "sequence outcome"]
-    ) -> Int[np.ndarray, "sequence position"]:
+    ) -> Integer[np.ndarray, "sequence position"]:
         edges = np.cumsum(tasks, axis=1)[:, None, :-1]
         uniform = rng.random((len(tasks), self.context_length, 1))
         return (uniform > edges).sum(axis=2).astype(np.uint8 if self.num_dims <= 256 else np.uint16)
@@ -92,8 +92,8 @@ class Categorical(Setting):
     def log_likelihood(
         self,
         tasks: Float[Array, "task outcome"],
-        inputs: Int[Array, " position"],
-        position: Int[Array, ""],
+        inputs: Integer[Array, " position"],
+        position: Integer[Array, ""],
     ) -> Float[Array, " task"]:
         return jax.numpy.log(tasks)[:, inputs[position]]
 
@@ -101,13 +101,13 @@ class Categorical(Setting):
         self,
         tasks: Float[Array, "task outcome"],
         task_weight: Float[Array, " task"],
-        inputs: Int[Array, " position"],
-        position: Int[Array, ""],
+        inputs: Integer[Array, " position"],
+        position: Integer[Array, ""],
     ) -> Float[Array, " outcome"]:
         return task_weight @ tasks
 
     def continuous(
-        self, strategy: str, inputs: Int[Array, " position"]
+        self, strategy: str, inputs: Integer[Array, " position"]
     ) -> Float[Array, "position outcome"]:
         seen = jax.nn.one_hot(inputs, self.num_dims, dtype=jax.numpy.float64)
         if strategy == "constant":
@@ -119,7 +119,7 @@ class Categorical(Setting):
     def loss(
         self,
         tasks: Float[np.ndarray, "sequence outcome"],
-        inputs: Int[np.ndarray, "sequence position"],
+        inputs: Integer[np.ndarray, "sequence position"],
         predicted: Float[np.ndarray, "*strategies sequence position outcome"],
     ) -> Float[np.ndarray, "*strategies sequence position"]:
         return rel_entr(tasks[:, None, :], predicted).sum(axis=-1)

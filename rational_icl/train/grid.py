@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from tqdm import tqdm
 
 from rational_icl._arrays import Array
@@ -66,7 +66,7 @@ class Trainer:
         optimizer = eqx.filter_vmap(self._adam.init)(eqx.filter(model, eqx.is_inexact_array))
         return State(model, optimizer, 0)
 
-    def batch(self, step: int) -> Int[np.ndarray, "run sequence position"]:
+    def batch(self, step: int) -> Integer[np.ndarray, "run sequence position"]:
         """The training sequences of one step."""
         setting, size = self.grid.setting, self.grid.recipe.batch_size
         return np.stack(
@@ -83,7 +83,10 @@ class Trainer:
 
     @eqx.filter_jit(donate="all-except-first")
     def _step(
-        self, model: Transformer, optimizer: optax.OptState, inputs: Int[Array, "run seq position"]
+        self,
+        model: Transformer,
+        optimizer: optax.OptState,
+        inputs: Integer[Array, "run seq position"],
     ) -> tuple[Transformer, optax.OptState, Float[Array, " run"]]:
         weights, shape = eqx.partition(model, eqx.is_inexact_array)
 
@@ -102,14 +105,14 @@ class Trainer:
 
     @eqx.filter_jit
     def predict(
-        self, model: Transformer, inputs: Int[Array, "run sequence position"]
+        self, model: Transformer, inputs: Integer[Array, "run sequence position"]
     ) -> Float[Array, "run sequence position outcome"]:
         """log-probabilities of the next symbol, nats."""
         return eqx.filter_vmap(lambda model, inputs: jax.vmap(model)(inputs))(model, inputs)
 
 
 def _mean_loss(
-    weights: Transformer, shape: Transformer, inputs: Int[Array, "sequence position"]
+    weights: Transformer, shape: Transformer, inputs: Integer[Array, "sequence position"]
 ) -> Float[Array, ""]:
     log_prob = jax.vmap(eqx.combine(weights, shape))(inputs)
     wanted = jax.nn.one_hot(inputs, log_prob.shape[-1])  # cheaper to differentiate than a gather

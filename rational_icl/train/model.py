@@ -5,7 +5,7 @@ import zlib
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 
 class Block(eqx.Module):
@@ -81,7 +81,7 @@ class Transformer(eqx.Module):
         self.unembedding = eqx.nn.Linear(width, num_symbols, use_bias=False, key=unembedding_key)
         self.start = num_symbols
 
-    def __call__(self, symbols: Int[Array, " position"]) -> Float[Array, "position outcome"]:
+    def __call__(self, symbols: Integer[Array, " position"]) -> Float[Array, "position outcome"]:
         """log p(symbol t | symbols before t) at every position, nats, for one sequence."""
         shifted = jnp.concatenate([jnp.array([self.start]), symbols[:-1].astype(int)])
         stream = jax.vmap(self.embedding)(shifted)

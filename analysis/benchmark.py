@@ -1,0 +1,175 @@
+"""Speed and memory, as ratios against a baseline in the same run: `python analysis/benchmark.py`.
+
+Every row is measured in a process of its own, so that its peak memory is its own. Times are of the
+second call, after compilation, unless a row says `cold`. Absolute times depend on the machine and on
+what else it does; the ratios are what the package promises.
+"""
+
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import rational_icl as ri
+from rational_icl import settings
+from rational_icl.statistics import mixture_divergence, run_statistics
+
+SEQUENCES, POSITIONS, OUTCOMES, TASKS = 500, 128, 8, 4096
+
+
+def urns(num_sequences: int = SEQUENCES) -> tuple[settings.Setting, np.ndarray, np.ndarray]:
+    setting = settings.make("categorical", num_dims=OUTCOMES, context_length=POSITIONS)
+    rng = np.random.default_rng(0)
+    tasks = setting.draw_tasks(rng, TASKS)
+    picked = tasks[rng.integers(TASKS, size=num_sequences)]
+    return setting, tasks, setting.draw_inputs(rng, picked)
+
+
+def memorizing() -> dict[str, float]:
+    setting, tasks, inputs = urns()
+    ri.predictions(setting, tasks, inputs, ("memorizing",))
+    return timed(lambda: ri.predictions(setting, tasks, inputs, ("memorizing",)))
+
+
+def memorizing_textbook() -> dict[str, float]:
+    """Counts against log tasks by broadcasting, a few sequences at a time to fit in memory."""
+    _, tasks, inputs = urns()
+
+    def broadcast() -> None:
+        seen = np.eye(OUTCOMES)[inputs]
+        counts = np.cumsum(seen, axis=1) - seen
+        for start in range(0, SEQUENCES, 4):
+            some = counts[start : start + 4, :, None, :]
+            score = (some * np.log(tasks)).sum(axis=-1)
+            weight = np.exp(score - score.max(axis=-1, keepdims=True))
+            weight /= weight.sum(axis=-1, keepdims=True)
+            (weight[..., None] * tasks).sum(axis=2)
+
+    return timed(broadcast)
+
+
+def fit_from(num_sequences: int) -> dict[str, float]:
+    """A point fit of 360 cells from ready statistics of logs with this many sequences."""
+    cells, behaviour = synthetic(num_sequences)
+    regions = ri.Regions(*(np.full(len(cells), chosen) for chosen in (True, False, False)))
+    account = ri.accounts.Rational()
+    cold = timed(lambda: ri.fit(account, cells, behaviour, regions=regions))["seconds"]
+    return {
+        **timed(lambda: ri.fit(account, cells, behaviour, regions=regions)),
+        "cold_seconds": cold,
+        "cells": len(cells),
+        "bins": behaviour.splits["id"].divergence.mass.shape[1],
+    }
+
+
+def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
+    """12 task diversities × 30 steps whose transformers are noisy mixtures of two strategies."""
+    from rational_icl.cells import SplitBehaviour
+    from rational_icl.profiles import profile
+
+    setting = settings.make("categorical", num_dims=OUTCOMES, context_length=32)
+    steps, diversities = np.geomspace(20, 1e5, 30).round(), 2 ** np.arange(2, 14)
+    names = ("memorizing", "generalizing")
+    runs, worth = [], []
+    for diversity in diversities.tolist():
+        rng = np.random.default_rng(diversity)
+        tasks = setting.draw_tasks(rng, diversity)
+        inputs = setting.draw_inputs(rng, tasks[rng.integers(diversity, size=num_sequences)])
+        predicted = ri.predictions(setting, tasks, inputs, names)
+        worth.append(profile(setting, tasks, names, 0))
+        weight = 1 / (1 + diversity**2 / steps)
+        mixed = (w * predicted[0] + (1 - w) * predicted[1] for w in weight)
+        logged = (np.log(one) for one in mixed)
+        runs.append(run_statistics(logged, predicted, np.arange(num_sequences) % 8))
+    per_cell = np.repeat(np.arange(len(diversities)), len(steps))
+    size = len(per_cell)
+    cells = ri.Cells(
+        strategies=names,
+        setting=setting,
+        num_tasks=diversities[per_cell].astype(float),
+        step=np.tile(steps, len(diversities)),
+        batch_size=np.full(size, 64.0),
+        num_dims=np.full(size, float(OUTCOMES)),
+        context_length=np.full(size, 32.0),
+        loss=np.stack([one.loss for one in worth])[per_cell],
+        loss_error=np.stack([one.gap_error for one in worth])[per_cell],
+        complexity=np.stack([one.complexity for one in worth])[per_cell],
+    )
+    nothing = np.zeros(size)
+    split = SplitBehaviour(
+        relative_distance=nothing,
+        relative_distance_error=nothing,
+        best_weight=np.zeros((size, 2)),
+        best_divergence=nothing,
+        divergence=mixture_divergence(runs),
+    )
+    return cells, ri.Behaviour(tuple(map(str, diversities)), per_cell, {"id": split})
+
+
+def fit_few() -> dict[str, float]:
+    return fit_from(64)
+
+
+def fit_many() -> dict[str, float]:
+    return fit_from(1024)
+
+
+def report() -> dict[str, float]:
+    """The report on the shipped logs, cold: nothing compiled, nothing cached."""
+    from rational_icl.cli import main
+
+    logs = Path(__file__).parent.parent / "data" / "urns"
+    with tempfile.TemporaryDirectory() as out:
+        words = ["report", str(logs), "--out", out]
+        return timed(lambda: main(words, standalone_mode=False))
+
+
+def timed(call: Callable[[], object]) -> dict[str, float]:
+    start = time.perf_counter()
+    call()
+    return {"seconds": time.perf_counter() - start}
+
+
+def alone(row: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Run in a fresh process; adds its peak memory, the libraries it loads included."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_send, args=(row, theirs))
+    process.start()
+    theirs.close()
+    found = ours.recv()
+    process.join()
+    return found
+
+
+def _send(row, pipe) -> None:
+    found = row()
+    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pipe.send(found)
+
+
+def benchmark() -> dict[str, dict[str, float]]:
+    rows = (memorizing, memorizing_textbook, fit_few, fit_many, report)
+    found = {}
+    for row in rows:
+        print(f"running {row.__name__} …", file=sys.stderr)
+        found[row.__name__] = alone(row)
+    found["ratios"] = {
+        "memorizing_times_faster_than_textbook": found["memorizing_textbook"]["seconds"]
+        / found["memorizing"]["seconds"],
+        "fit_time_16_times_the_sequences": found["fit_many"]["seconds"]
+        / found["fit_few"]["seconds"],
+        "report_time_over_textbook_memorizing": found["report"]["seconds"]
+        / found["memorizing_textbook"]["seconds"],
+    }
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(benchmark(), indent=1))

@@ -1,0 +1,116 @@
+"""Arrows point one way: which module may import which, and what starting up may cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rational_icl
+
+PACKAGE = Path(rational_icl.__file__).parent
+
+# From left to right, each layer may import the ones before it and itself, never one after it.
+LAYERS = [
+    {"_errors", "_arrays"},
+    {"_jit", "settings"},
+    {"predictors", "complexity", "profiles", "logs"},
+    {"statistics"},
+    {"mixtures", "cells"},
+    {"summaries", "transitions"},
+    {"accounts"},
+    {"regions"},
+    {"fits"},
+    {"phases", "agreement"},
+    {"plotting"},
+    {"report"},
+    {"train"},
+    {"cli"},
+]
+LAYER_OF = {module: index for index, layer in enumerate(LAYERS) for module in layer}
+
+FORBIDDEN = [
+    ("accounts", "logs"),  # an account cannot peek at transformers
+    ("accounts", "summaries"),
+    ("accounts", "mixtures"),
+    ("logs", "predictors"),
+    ("logs", "_jit"),
+]
+
+
+def imports(file: Path) -> set[str]:
+    """The package's own top-level modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "rational_icl":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("rational_icl."):
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found |= {name.split(".")[1] for name in names if name.startswith("rational_icl.")}
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    files = [file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py"]
+    return [(file.relative_to(PACKAGE).parts[0].removesuffix(".py"), file) for file in files]
+
+
+def test_every_module_has_a_layer():
+    assert {module for module, _ in modules()} == set(LAYER_OF)
+
+
+@pytest.mark.parametrize(("module", "file"), modules(), ids=lambda value: str(value)[-30:])
+def test_imports_point_backwards(module, file):
+    if module == "cli":
+        return  # commands import what they call
+    late = {name for name in imports(file) & set(LAYER_OF) if LAYER_OF[name] > LAYER_OF[module]}
+    assert not late, f"{file.name} imports {late}, which come after {module}"
+    forbidden = {there for here, there in FORBIDDEN if here == module}
+    assert not imports(file) & forbidden
+
+
+def test_accounts_see_cells_and_not_behaviour():
+    for module, file in modules():
+        if module == "accounts":
+            assert "Behaviour" not in file.read_text()
+
+
+def test_nobody_asks_which_setting_it_is():
+    for module, file in modules():
+        if module in ("settings", "cli"):  # the registry, and the training options of urns
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare):
+                assert "setting.name" not in ast.unparse(node), f"{file}: {ast.unparse(node)}"
+
+
+def _imported_by(code: str) -> set[str]:
+    script = f"import sys; {code}; print(' '.join(sys.modules))"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(shown.stdout.split())
+
+
+def test_importing_the_package_and_asking_for_help_load_nothing_heavy():
+    heavy = {"jaxlib", "zarr", "pandas", "matplotlib", "scipy", "numpy"}
+    assert not _imported_by("import rational_icl, rational_icl.cli") & heavy
+
+
+def test_logs_need_no_jax():
+    assert "jaxlib" not in _imported_by("import rational_icl.logs")
+
+
+def test_training_is_imported_by_nobody():
+    for module, file in modules():
+        if module not in ("train", "cli"):
+            assert "train" not in imports(file)
+
+
+def test_no_torch():
+    for _, file in modules():
+        assert "torch" not in file.read_text()

@@ -1,0 +1,228 @@
+"""The command line from files to report, and every mistake as one sentence with status 2."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import save_npz, urn_run
+from click.testing import CliRunner, Result
+
+from rational_icl.cli import main
+
+DIVERSITIES = (2, 4, 8, 16, 32)
+STEPS = (20, 60, 120, 240, 480, 960)
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("npz")
+    for diversity in DIVERSITIES:
+        for seed in (0, 1):
+            run = urn_run(num_tasks=diversity, seed=seed, steps=STEPS, half_way=100.0)
+            save_npz(folder / f"D{diversity}-s{seed}.npz", **run)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logs(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("log") / "logs"
+    result = call("import", *sorted(files.glob("*.npz")), "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def saved_fit(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("fits") / "fit.json"
+    result = call("fit", logs, "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reports") / "report"
+    result = call("report", logs, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert str(out / "index.html") in result.output
+    return out
+
+
+def test_check_lists_every_run(logs):
+    result = call("check", logs)
+    assert result.exit_code == 0
+    assert "10 runs, all sound" in result.output
+    for diversity in DIVERSITIES:
+        assert f"D{diversity}-s1" in result.output
+
+
+def test_fit_then_predict(saved_fit, tmp_path):
+    table = tmp_path / "predicted.csv"
+    result = call("predict", saved_fit, "--num-tasks", "8,100", "--steps", "10,1e4", "--out", table)
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(table)
+    assert sorted(found["num_tasks"].unique()) == [8, 100]
+    weights = found[["weight_memorizing", "weight_generalizing"]]
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
+    printed = call("predict", saved_fit, "--num-tasks", "8", "--steps", "10")
+    assert "weight_memorizing" in printed.output
+
+
+def test_report_json_has_the_promised_shape(report):
+    found = json.loads((report / "report.json").read_text())
+    assert found["schema"] == 1
+    assert found["setting"] == "categorical"
+    assert found["runs"] == 10
+    cells = found["cells"]
+    assert cells["fitted"] + cells["held_out"] + cells["excluded_early"] == 10 * len(STEPS)
+    rational = found["accounts"]["rational"]
+    assert set(rational["params"]) == {"alpha", "beta", "gamma"}
+    for split in ("id", "ood"):
+        for region in ("fitted", "held_out"):
+            assert set(rational["agreement"][split][region]) == {
+                "relative_distance_r",
+                "relative_distance_rmse",
+                "divergence",
+                "total_variation",
+                "spearman",
+            }
+    assert [row["num_tasks"] for row in rational["crossover"]] == list(DIVERSITIES)
+    assert all({"observed", "predicted"} <= set(row) for row in rational["crossover"])
+    fitted = rational["agreement"]["id"]["fitted"]["divergence"]
+    assert rational["objective"] == pytest.approx(fitted, rel=1e-9)
+    assert found["ceiling"]["divergence"] <= rational["objective"] + 1e-9
+    assert rational["objective"] <= found["floor"]["divergence"] + 1e-6
+
+
+def test_report_numbers_follow_from_its_own_table(report):
+    found = json.loads((report / "report.json").read_text())
+    frame = pd.read_csv(report / "tables" / "cells.csv")
+    rows = frame[frame["region"] == "held_out"]
+    apart = rows["relative_distance_ood"] - rows["weight_memorizing"]
+    measures = found["accounts"]["rational"]["agreement"]["ood"]["held_out"]
+    assert measures["relative_distance_rmse"] == pytest.approx(np.sqrt((apart**2).mean()))
+    assert measures["total_variation"] == pytest.approx(rows["total_variation_ood"].mean())
+
+
+def test_report_is_self_contained(report):
+    page = (report / "index.html").read_text()
+    for outside in ('src="http', 'href="http', "<script", "@import", "<link"):
+        assert outside not in page
+    names = {path.stem for path in (report / "figures").glob("*.png")}
+    assert names == {path.stem for path in (report / "figures").glob("*.svg")}
+    assert page.count("<svg") == len(names) == 7
+    assert "held out" in page
+    assert not list(report.glob(".*"))
+
+
+def test_report_is_reproducible(report, logs, tmp_path):
+    assert call("report", logs, "--out", tmp_path / "again").exit_code == 0
+    for name in ("report.json", "index.html", "tables/cells.csv", "figures/crossover.svg"):
+        assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes()
+
+
+def test_run_names_are_escaped(files, tmp_path):
+    for diversity in DIVERSITIES:
+        run = urn_run(num_tasks=diversity, seed=0, steps=STEPS, half_way=100.0)
+        save_npz(tmp_path / f"<b>&D{diversity}.npz", **run)
+    assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
+    assert call("report", tmp_path / "log", "--out", tmp_path / "report").exit_code == 0
+    assert "<b>&D" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def keep_one_diversity(logs: Path) -> None:
+    for path in logs.glob("*.zarr.zip"):
+        if not path.name.startswith("D8-"):
+            path.unlink()
+
+
+def truncate(logs: Path) -> None:
+    path = logs / "D8-s0.zarr.zip"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def duplicate(logs: Path) -> None:
+    shutil.copy(logs / "D8-s0.zarr.zip", logs / "copy.zarr.zip")
+
+
+def empty(logs: Path) -> None:
+    shutil.rmtree(logs)
+    logs.mkdir()
+
+
+BAD_LOGS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "one task diversity": (keep_one_diversity, ("1 task diversity", "at least two")),
+    "truncated run": (truncate, ("D8-s0", "copy it again")),
+    "duplicate cells": (duplicate, ("num_tasks 8, seed 0, step 20", "remove one")),
+    "no runs": (empty, ("no runs", "import or train")),
+    "no folder": (shutil.rmtree, ("no such file or folder", "check the path")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LOGS)
+@pytest.mark.parametrize("command", ["report", "fit"])
+def test_bad_logs_end_in_one_sentence(name, command, logs, tmp_path):
+    spoil, phrases = BAD_LOGS[name]
+    copy = tmp_path / "logs"
+    shutil.copytree(logs, copy)
+    spoil(copy)
+    out = tmp_path / "out"
+    result = call(command, copy, "--out", out)
+    assert result.exit_code == 2
+    assert result.stderr.count("rational-icl:") == 1
+    assert "Traceback" not in result.output
+    for phrase in phrases:
+        assert phrase in result.stderr
+    assert not out.exists()
+
+
+def test_no_cells_left_to_fit(tmp_path):
+    # the first task diversity nears its best mixture only at the very last step
+    for diversity in (2, 4):
+        run = urn_run(num_tasks=diversity, steps=(10, 20, 40, 1000), half_way=1e5, noise=0.0)
+        for split in ("id", "ood"):
+            late = run[f"{split}_predictions"][-1]
+            generalizing = np.ones_like(late) / late.shape[-1]
+            run[f"{split}_predictions"][:-1] = 0.9 * np.eye(4)[0] + 0.1 * generalizing[None]
+        save_npz(tmp_path / f"D{diversity}.npz", **run)
+    assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
+    result = call("report", tmp_path / "log", "--out", tmp_path / "report")
+    assert result.exit_code == 2
+    assert "no cells left to fit" in result.stderr
+    assert "quantile" in result.stderr
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        (("predict", "FIT", "--num-tasks", "0", "--steps", "10"), "num_tasks"),
+        (("predict", "FIT", "--num-tasks", "4", "--steps", "0"), "steps"),
+        (("predict", "FIT", "--num-tasks", "four", "--steps", "10"), "not a list of numbers"),
+        (("predict", "missing.json", "--num-tasks", "4", "--steps", "10"), "not a saved fit"),
+        (("fit", "LOGS", "--out", "no/such/folder/fit.json"), "its folder does not exist"),
+        (("fit", "LOGS", "--out", "FIT", "--account", "irrational"), "is not known"),
+        (("import", "missing.npz", "--out", "OUT"), "no such file"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(words, phrase, saved_fit, logs, tmp_path):
+    places = {"FIT": saved_fit, "LOGS": logs, "OUT": tmp_path / "out"}
+    result = call(*(places.get(word, word) for word in words))
+    assert result.exit_code == 2
+    assert phrase in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_explains_itself(command):
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output) > 200

@@ -1,0 +1,214 @@
+"""Point estimates: known parameters are recovered, gradients are exact, files come back equal."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import (
+    STEPS,
+    TRUTH,
+    everything,
+    make_behaviour,
+    make_cells,
+    make_fit,
+    mixed_behaviour,
+)
+
+from rational_icl import fits
+from rational_icl._errors import FitError
+from rational_icl.accounts import ConstantWeights, Rational
+from rational_icl.cells import Behaviour, Cells, select
+from rational_icl.fits import Fit, fit, load_fit
+from rational_icl.regions import Regions, partition_cells
+
+RECOVERY = 1e-3  # relative: L-BFGS stops at changes of 1e-13 along a ridge; bins move 1e-8 nats
+LEAST = 1e-6  # nats: the error that binning may have
+SLOPE = 1e-6  # relative, of central differences with steps of 1e-5 in float64
+BEHAVIOURS: dict[int, tuple[Cells, Behaviour]] = {}
+
+
+def synthetic(num_strategies: int = 2) -> tuple[Cells, Behaviour]:
+    """Transformers that are the rational mixtures at `TRUTH`; made once."""
+    if num_strategies not in BEHAVIOURS:
+        cells = make_cells(num_strategies=num_strategies)
+        truth = make_fit(cells).log_weights(cells)
+        BEHAVIOURS[num_strategies] = cells, mixed_behaviour(cells, truth)
+    return BEHAVIOURS[num_strategies]
+
+
+@pytest.mark.parametrize("num_strategies", [2, 3])
+def test_parameters_are_recovered(num_strategies: int):
+    cells, behaviour = synthetic(num_strategies)
+    weight = np.exp(make_fit(cells).log_weights(cells))
+    assert ((weight[:, 0] > 0.05) & (weight[:, 0] < 0.95)).mean() > 0.5  # there is a transition
+    found = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=8, seed=3)
+    for name, value in TRUTH.items():
+        np.testing.assert_allclose(found.params[name], value, rtol=RECOVERY, err_msg=name)
+    best = behaviour.splits["id"].best_divergence.mean()
+    assert best - LEAST < found.objective < best + LEAST
+    np.testing.assert_allclose(np.exp(found.log_weights(cells)), weight, rtol=0, atol=RECOVERY)
+
+
+def test_only_the_fitted_cells_count():
+    """Held-out transformers that do something else altogether change nothing."""
+    cells, behaviour = synthetic()
+    inside = cells.num_tasks <= 16
+    other = mixed_behaviour(cells, np.log(np.where(inside[:, None], 0.5, [0.9, 0.1])))
+    regions = Regions(inside, ~inside, np.zeros(len(cells), dtype=bool))
+    found = fit(ConstantWeights(2), cells, other, regions=regions, num_starts=2)
+    assert abs(found.params["logit_2"]) < RECOVERY
+    everywhere = fit(ConstantWeights(2), cells, other, regions=everything(cells), num_starts=2)
+    assert everywhere.params["logit_2"] < -0.1
+
+
+@pytest.mark.parametrize(
+    ("account", "free"), [(Rational(), [0.4, -1.1, 1.2]), (ConstantWeights(2), [0.6])]
+)
+def test_gradients_are_exact(account, free: list[float]):
+    cells, behaviour = synthetic()
+    divergence = behaviour.splits["id"].divergence
+    point = np.array(free)
+    with jax.enable_x64(True):
+        value, gradient = fits._objective(point, account, cells, divergence)
+        assert np.isfinite(value)
+        for i, step in enumerate(1e-5 * np.eye(len(point))):
+            up, down = (
+                fits._objective(point + sign * step, account, cells, divergence)[0]
+                for sign in (1, -1)
+            )
+            np.testing.assert_allclose(gradient[i], (up - down) / 2e-5, rtol=SLOPE, atol=1e-9)
+
+
+def test_every_start_is_reported_and_the_best_is_kept():
+    cells, behaviour = synthetic()
+    found = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=5, seed=1)
+    assert list(found.starts) == [*TRUTH, "objective", "converged"]
+    assert len(found.starts) == 5
+    best = found.starts.loc[found.starts["objective"].idxmin()]
+    assert found.objective == best["objective"] == found.starts["objective"].min()
+    assert dict(found.params) == {name: best[name] for name in TRUTH}
+    again = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=5, seed=1)
+    pd.testing.assert_frame_equal(again.starts, found.starts, check_exact=True)
+    other = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=1, seed=2)
+    assert other.starts["alpha"][0] != found.starts["alpha"][0]
+
+
+def test_cost_does_not_depend_on_the_number_of_sequences():
+    """What the optimizer sees has no sequence axis, and hardly more bins for ten times as many."""
+    cells = make_cells(num_tasks=(2.0, 4.0), steps=STEPS[:3])
+    log_weight = np.log(np.full((len(cells), 2), 0.5))
+    few, many = (
+        mixed_behaviour(cells, log_weight, size).splits["id"].divergence.mass.shape
+        for size in (400, 4000)
+    )
+    assert few[0] == many[0] == len(cells)
+    assert many[1] < 1.3 * few[1]
+
+
+def test_a_saved_fit_comes_back_equal(tmp_path: Path):
+    cells, behaviour = synthetic()
+    regions = partition_cells(cells, make_behaviour(cells))
+    found = fit(Rational(), cells, behaviour, regions=regions, num_starts=2)
+    assert 0 < regions.fitted.sum() < len(cells)
+    found.save(tmp_path / "fit.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.json"]
+    loaded = load_fit(tmp_path / "fit.json")
+    for name, value in vars(found).items():
+        back = getattr(loaded, name)
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(back, value, check_exact=True)
+        elif name == "regions":
+            for one, two in zip(back, value, strict=True):
+                np.testing.assert_array_equal(one, two)
+                assert one.dtype == bool
+        else:
+            assert back == value, name
+    np.testing.assert_array_equal(loaded.log_weights(cells), found.log_weights(cells))
+
+
+def saved(tmp_path: Path) -> tuple[Path, dict]:
+    path = tmp_path / "fit.json"
+    make_fit(make_cells()).save(path)
+    return path, json.loads(path.read_text())
+
+
+UNKNOWN_SETTING = pytest.mark.xfail(
+    strict=True, reason="settings.make raises LogError, which load_fit lets through"
+)
+PATHLESS = pytest.mark.xfail(
+    strict=True, reason="the FitError of accounts.make is not wrapped: it does not name the file"
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"schema": None},
+        {"params": {"alpha": "high"}},
+        {"params": None},
+        {"regions": {"fitted": []}},
+        {"starts": {"alpha": [1], "beta": []}},
+        pytest.param({"account": "magic"}, marks=PATHLESS),
+        pytest.param({"setting": {"name": "magic"}}, marks=UNKNOWN_SETTING),
+        pytest.param({"setting": {"name": "categorical", "num_dims": 4}}, marks=UNKNOWN_SETTING),
+        {"setting": {}},
+    ],
+    ids=str,
+)
+def test_a_file_that_is_not_a_fit_is_refused_with_its_path(tmp_path: Path, change: dict):
+    path, document = saved(tmp_path)
+    path.write_text(json.dumps(document | change))
+    with pytest.raises(FitError, match=r"fit\.json"):
+        load_fit(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b'"fit"', b"null", b"{}", b"{", b"\xff\x00"])
+def test_garbage_is_refused_with_its_path(tmp_path: Path, content: bytes):
+    path = tmp_path / "fit.json"
+    path.write_bytes(content)
+    with pytest.raises(FitError, match=r"fit\.json"):
+        load_fit(path)
+
+
+@pytest.mark.parametrize("name", ["absent.json", "."])
+def test_a_missing_file_is_refused_with_its_path(tmp_path: Path, name: str):
+    with pytest.raises(FitError, match="not a saved fit"):
+        load_fit(tmp_path / name)
+
+
+def test_one_task_diversity_is_refused():
+    cells = make_cells(num_tasks=(4.0, 4.0))
+    with pytest.raises(FitError, match="1 task diversity .num_tasks = 4.*at least two"):
+        fit(Rational(), cells, make_behaviour(cells))
+
+
+def test_infinite_divergences_are_refused():
+    cells = make_cells()
+    behaviour = make_behaviour(cells)
+    behaviour.splits["id"].divergence.offset[3] = np.inf
+    with pytest.raises(FitError, match="infinite divergence"):
+        fit(Rational(), cells, behaviour, regions=everything(cells))
+
+
+def test_losses_that_are_not_numbers_are_refused():
+    cells = make_cells()
+    cells.loss[3, 0] = np.nan
+    with pytest.raises(FitError, match="none of 2 starts"):
+        fit(Rational(), cells, synthetic()[1], regions=everything(cells), num_starts=2)
+
+
+def test_cells_can_be_selected():
+    """Seen task diversities are averages over all runs of the log, fitted or not."""
+    cells = make_cells(num_tasks=(2.0, 4.0, 4.0))
+    cells.loss[-len(STEPS) :] += 0.5
+    found: Fit = fit(
+        ConstantWeights(2), cells, make_behaviour(cells), regions=everything(cells), num_starts=1
+    )
+    assert found.seen["num_tasks"].tolist() == [2, 4]
+    first = make_cells(num_tasks=(4.0,)).loss[0]
+    np.testing.assert_allclose(found.seen.loc[1, "loss_memorizing"], first[0] + 0.25)
+    assert len(select(cells, cells.num_tasks == 4)) == 2 * len(STEPS)
