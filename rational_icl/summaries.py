@@ -62,18 +62,25 @@ def summarize_run(run: Run, strategies: Sequence[str]) -> RunSummary:
     Raises:
         LogError: it cannot be read, or what it holds is not what the schema asks for.
     """
-    worth = profile(run.setting, run.tasks, strategies, run.metadata.seed)
-    for k, strategy in enumerate(strategies):
-        if strategy in run.overrides:
-            worth.loss[k], worth.complexity[k] = run.overrides[strategy]
-            worth.loss_error[k] = worth.gap_error[k] = 0.0
     splits = {}
     for split in SPLITS:
         inputs = run.inputs(split)
         predicted = predictions(run.setting, run.tasks, inputs, strategies)
         logged = (run.log_prob(split, checkpoint) for checkpoint in range(len(run.steps)))
         splits[split] = run_statistics(logged, predicted, np.arange(len(inputs)) % NUM_BLOCKS)
-    return RunSummary(worth, splits)
+    return RunSummary(_worth(run, strategies), splits)
+
+
+def _worth(run: Run, strategies: Sequence[str]) -> Profile:
+    computed = profile(run.setting, run.tasks, strategies, run.metadata.seed)
+    logged = [name in run.overrides for name in strategies]
+    nats, bits = np.array([run.overrides.get(name, (0.0, 0.0)) for name in strategies]).T
+    return Profile(
+        loss=np.where(logged, nats, computed.loss),
+        loss_error=np.where(logged, 0.0, computed.loss_error),
+        gap_error=np.where(logged, 0.0, computed.gap_error),
+        complexity=np.where(logged, bits, computed.complexity),
+    )
 
 
 def _split_behaviour(runs: list[RunStatistics], split: str, progress: bool) -> SplitBehaviour:

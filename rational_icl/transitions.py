@@ -7,6 +7,7 @@ from jaxtyping import Float
 from rational_icl.cells import Behaviour, Cells
 
 CROSSED, ALREADY, NOT_YET = "crossed", "before_first_step", "not_by_last_step"
+UNDEFINED = "undefined"
 
 
 def run_crossovers(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
@@ -16,7 +17,8 @@ def run_crossovers(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
 
     Returns:
         One row per run: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
-        half throughout; `not_by_last_step` when it ends below), step (NaN unless crossed), first
+        half throughout; `not_by_last_step` when it ends below; `undefined` without any finite
+        relative distance), step (NaN unless crossed), first
         and last logged step.
     """
     distance = behaviour.splits["id"].relative_distance
@@ -70,6 +72,8 @@ def observed_crossovers(per_run: pd.DataFrame) -> pd.DataFrame:
 def _last_rise(
     steps: Float[np.ndarray, " step"], distance: Float[np.ndarray, " step"]
 ) -> tuple[str, float]:
+    if not len(steps):
+        return UNDEFINED, np.nan
     below = np.flatnonzero(distance < 0.5)
     if not len(below):
         return ALREADY, np.nan

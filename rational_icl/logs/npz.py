@@ -58,7 +58,9 @@ def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
 def _staging(out: Path) -> Iterator[Path]:
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     staging = out / ".importing"
-    staging.mkdir(parents=True, exist_ok=True)
+    if staging.exists():  # left by an import that was killed
+        store.remove_folder(staging)
+    staging.mkdir(parents=True)
     try:
         yield staging
     finally:

@@ -102,7 +102,7 @@ class Run:
         schema.check_log_prob(stored, where)
         return normalised(stored)
 
-    @property
+    @cached_property
     def overrides(self) -> dict[str, tuple[float, float]]:
         """Logged (loss in nats, complexity in bits) by strategy; empty when there are none."""
         names = self._group.attrs.get("strategies", [])

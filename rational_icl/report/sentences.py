@@ -91,10 +91,10 @@ def _plateau(analysis: Analysis) -> str:
     worst = apart.abs().idxmax()
     if not np.isfinite(apart[worst]):
         return ""
+    seen, predicted = by_diversity.loc[worst, ["relative_distance_id", weight]]
     return (
-        f"At the last step ({last['step'].max():,}) it fails most at D = {worst}, with a weight of "
-        f"{by_diversity.loc[worst, weight]:.2f} where the transformers' relative distance is "
-        f"{by_diversity.loc[worst, 'relative_distance_id']:.2f}."
+        f"At the last step ({last['step'].max():,}, held out) it fails most at D = {worst}, with a "
+        f"weight of {predicted:.2f} where the transformers' relative distance is {seen:.2f}."
     )
 
 
