@@ -55,7 +55,7 @@ def make_cells(
     The loss gap falls as D^-1/4 and the task table takes 64 bits a number.
     """
     tasks = np.asarray(num_tasks, dtype=float)
-    loss = np.stack([0.01 + 0 * tasks, 0.01 + 0.3 * tasks**-0.25, 0.5 + 0 * tasks], axis=1)
+    loss = np.stack([0.01 + 0 * tasks, 0.01 + 0.12 * tasks**-0.25, 0.5 + 0 * tasks], axis=1)
     bits = np.stack([4200 + 256 * tasks, 3864 + 0 * tasks, 2800 + 0 * tasks], axis=1)
     each = len(steps)
     size = each * len(tasks)

@@ -1,7 +1,4 @@
-"""Point estimates: known parameters are recovered, gradients are exact, files come back equal."""
-
-import json
-from pathlib import Path
+"""Point estimates: known parameters are recovered, gradients are exact, all is reported."""
 
 import jax
 import numpy as np
@@ -21,8 +18,8 @@ from rational_icl import fits
 from rational_icl._errors import FitError
 from rational_icl.accounts import ConstantWeights, Rational
 from rational_icl.cells import Behaviour, Cells, select
-from rational_icl.fits import Fit, fit, load_fit
-from rational_icl.regions import Regions, partition_cells
+from rational_icl.fits import Fit, fit
+from rational_icl.regions import Regions
 
 RECOVERY = 1e-3  # relative: L-BFGS stops at changes of 1e-13 along a ridge; bins move 1e-8 nats
 LEAST = 1e-6  # nats: the error that binning may have
@@ -54,14 +51,14 @@ def test_parameters_are_recovered(num_strategies: int):
 
 def test_only_the_fitted_cells_count():
     """Held-out transformers that do something else altogether change nothing."""
-    cells, behaviour = synthetic()
+    cells = make_cells()
     inside = cells.num_tasks <= 16
     other = mixed_behaviour(cells, np.log(np.where(inside[:, None], 0.5, [0.9, 0.1])))
     regions = Regions(inside, ~inside, np.zeros(len(cells), dtype=bool))
     found = fit(ConstantWeights(2), cells, other, regions=regions, num_starts=2)
     assert abs(found.params["logit_2"]) < RECOVERY
     everywhere = fit(ConstantWeights(2), cells, other, regions=everything(cells), num_starts=2)
-    assert everywhere.params["logit_2"] < -0.1
+    assert everywhere.params["logit_2"] < -10 * RECOVERY
 
 
 @pytest.mark.parametrize(
@@ -108,81 +105,9 @@ def test_cost_does_not_depend_on_the_number_of_sequences():
     assert many[1] < 1.3 * few[1]
 
 
-def test_a_saved_fit_comes_back_equal(tmp_path: Path):
-    cells, behaviour = synthetic()
-    regions = partition_cells(cells, make_behaviour(cells))
-    found = fit(Rational(), cells, behaviour, regions=regions, num_starts=2)
-    assert 0 < regions.fitted.sum() < len(cells)
-    found.save(tmp_path / "fit.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["fit.json"]
-    loaded = load_fit(tmp_path / "fit.json")
-    for name, value in vars(found).items():
-        back = getattr(loaded, name)
-        if isinstance(value, pd.DataFrame):
-            pd.testing.assert_frame_equal(back, value, check_exact=True)
-        elif name == "regions":
-            for one, two in zip(back, value, strict=True):
-                np.testing.assert_array_equal(one, two)
-                assert one.dtype == bool
-        else:
-            assert back == value, name
-    np.testing.assert_array_equal(loaded.log_weights(cells), found.log_weights(cells))
-
-
-def saved(tmp_path: Path) -> tuple[Path, dict]:
-    path = tmp_path / "fit.json"
-    make_fit(make_cells()).save(path)
-    return path, json.loads(path.read_text())
-
-
-UNKNOWN_SETTING = pytest.mark.xfail(
-    strict=True, reason="settings.make raises LogError, which load_fit lets through"
-)
-PATHLESS = pytest.mark.xfail(
-    strict=True, reason="the FitError of accounts.make is not wrapped: it does not name the file"
-)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"schema": 2},
-        {"schema": None},
-        {"params": {"alpha": "high"}},
-        {"params": None},
-        {"regions": {"fitted": []}},
-        {"starts": {"alpha": [1], "beta": []}},
-        pytest.param({"account": "magic"}, marks=PATHLESS),
-        pytest.param({"setting": {"name": "magic"}}, marks=UNKNOWN_SETTING),
-        pytest.param({"setting": {"name": "categorical", "num_dims": 4}}, marks=UNKNOWN_SETTING),
-        {"setting": {}},
-    ],
-    ids=str,
-)
-def test_a_file_that_is_not_a_fit_is_refused_with_its_path(tmp_path: Path, change: dict):
-    path, document = saved(tmp_path)
-    path.write_text(json.dumps(document | change))
-    with pytest.raises(FitError, match=r"fit\.json"):
-        load_fit(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"3", b'"fit"', b"null", b"{}", b"{", b"\xff\x00"])
-def test_garbage_is_refused_with_its_path(tmp_path: Path, content: bytes):
-    path = tmp_path / "fit.json"
-    path.write_bytes(content)
-    with pytest.raises(FitError, match=r"fit\.json"):
-        load_fit(path)
-
-
-@pytest.mark.parametrize("name", ["absent.json", "."])
-def test_a_missing_file_is_refused_with_its_path(tmp_path: Path, name: str):
-    with pytest.raises(FitError, match="not a saved fit"):
-        load_fit(tmp_path / name)
-
-
 def test_one_task_diversity_is_refused():
     cells = make_cells(num_tasks=(4.0, 4.0))
-    with pytest.raises(FitError, match="1 task diversity .num_tasks = 4.*at least two"):
+    with pytest.raises(FitError, match=r"1 task diversity .num_tasks = 4.*at least two"):
         fit(Rational(), cells, make_behaviour(cells))
 
 

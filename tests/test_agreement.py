@@ -1,0 +1,132 @@
+"""Agreement of mixtures with transformers: each measure against its oracle, each region alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders import SPLITS
+from oracles import measures, urns
+from synthetic import make_cells, make_fit
+
+from rational_icl.accounts import ConstantWeights
+from rational_icl.agreement import (
+    MEASURES,
+    cell_agreement,
+    region_agreement,
+    spearman,
+    total_variation,
+)
+from rational_icl.logs import open_log
+from rational_icl.regions import Regions
+from rational_icl.summaries import summarize
+
+IDENTITY = 1e-10
+BINNED = 1e-6  # nats: what the sufficient statistics promise
+REGIONS = ("fitted", "held_out", "excluded_early")
+
+
+def pairs(seed: int, outcomes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Distributions (sequence, position, outcome), some tied in part or altogether."""
+    rng = np.random.default_rng(seed)
+    p, q = rng.dirichlet(np.ones(outcomes), size=(2, 7, 4))
+    q[0] = p[0]
+    q[1, :, 1:3] = q[1, :, 1:3].mean(axis=-1, keepdims=True)
+    p[2], q[3] = 1 / outcomes, 1 / outcomes
+    return p, q
+
+
+def test_total_variation_equals_the_oracle():
+    p, q = pairs(81)
+    expected = measures.total_variation(p, q)
+    np.testing.assert_allclose(total_variation(p, q), expected, rtol=IDENTITY)
+    assert total_variation(np.eye(2), np.eye(2)[::-1]) == 1
+
+
+def test_spearman_equals_the_oracle():
+    p, q = pairs(82)
+    np.testing.assert_allclose(spearman(p, q), measures.spearman(p, q), rtol=IDENTITY)
+    np.testing.assert_allclose(spearman(p[0], p[0]), 1, rtol=IDENTITY)
+    np.testing.assert_allclose(spearman(p[0], 1 - p[0]), -1, rtol=IDENTITY)
+    assert np.isnan(spearman(p[2], q[2]))
+
+
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(83)
+    rows = pd.DataFrame({"region": np.repeat(REGIONS, 6)})
+    rows["weight_memorizing"] = rng.random(18)
+    rows["weight_generalizing"] = 1 - rows["weight_memorizing"]
+    for split in SPLITS:
+        rows[f"best_weight_{split}_memorizing"] = rng.random(18)
+        for column in ("relative_distance", *MEASURES[2:]):
+            rows[f"{column}_{split}"] = rng.random(18)
+    return rows
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_region_never_mixes_with_the_others(split: str, region: str):
+    rows = frame()
+    found = region_agreement(rows, split, region)
+    spoiled = rows.copy()
+    numbers = [name for name in rows if name != "region"]
+    spoiled.loc[rows["region"] != region, numbers] = 1e6
+    other = "ood" if split == "id" else "id"
+    spoiled.loc[:, [name for name in numbers if name.endswith(f"_{other}")]] = 1e6
+    assert region_agreement(spoiled, split, region) == found
+    assert list(found) == list(MEASURES)
+    here = rows[rows["region"] == region]
+    near, weight = here[f"relative_distance_{split}"], here["weight_memorizing"]
+    expected = [
+        np.corrcoef(near, weight)[0, 1],
+        np.sqrt(np.mean((near - weight) ** 2)),
+        *(here[f"{name}_{split}"].mean() for name in MEASURES[2:]),
+    ]
+    np.testing.assert_allclose(list(found.values()), expected, rtol=IDENTITY)
+
+
+def test_undefined_agreement_is_none():
+    rows = frame()
+    rows["region"] = "fitted"
+    assert set(region_agreement(rows, "id", "held_out").values()) == {None}
+    rows["weight_memorizing"] = 0.25
+    found = region_agreement(rows, "id", "fitted")
+    assert found.pop("relative_distance_r") is None
+    assert None not in found.values()
+    rows["relative_distance_id"] = np.nan
+    assert region_agreement(rows, "id", "fitted")["relative_distance_rmse"] is None
+
+
+def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):
+    log = open_log(urn_folder.parent)
+    (run,) = log.values()
+    cells, behaviour = summarize(log, progress=False)
+    made = make_fit(make_cells(), ConstantWeights(2), logit_2=0.4)
+    regions = Regions(*np.eye(3, dtype=bool))
+    fit = type(made)(**{**vars(made), "regions": regions, "setting": run.setting})
+    found = cell_agreement(log, cells, behaviour, fit, progress=False)
+    assert found["region"].tolist() == list(REGIONS)
+    weight = 1 / (1 + np.exp(0.4))
+    np.testing.assert_allclose(found["weight_memorizing"], weight, rtol=IDENTITY)
+    for split in SPLITS:
+        inputs = run.inputs(split)
+        prior = np.full(4, 0.25)
+        strategies = np.stack(
+            [
+                [urns.memorizing(run.tasks, prior, symbols) for symbols in inputs],
+                [urns.generalizing(4, symbols) for symbols in inputs],
+            ]
+        )
+        mixed = weight * strategies[0] + (1 - weight) * strategies[1]
+        for checkpoint in range(3):
+            row, observed = found.loc[checkpoint], np.exp(run.log_prob(split, checkpoint))
+            expected = measures.total_variation(observed, mixed)
+            np.testing.assert_allclose(row[f"total_variation_{split}"], expected, rtol=IDENTITY)
+            near = measures.relative_distance(observed, *strategies)
+            np.testing.assert_allclose(row[f"relative_distance_{split}"], near, atol=IDENTITY)
+            expected = measures.kl(observed, mixed)
+            np.testing.assert_allclose(row[f"divergence_{split}"], expected, atol=BINNED)
+            _, least = measures.best_mixture_two(observed, strategies)
+            np.testing.assert_allclose(row[f"best_divergence_{split}"], least, atol=BINNED)
+            ranks = measures.spearman(observed, mixed)
+            np.testing.assert_allclose(row[f"spearman_{split}"], ranks, rtol=IDENTITY)
