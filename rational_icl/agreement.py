@@ -54,6 +54,7 @@ def cell_agreement(
                 mixed = np.tensordot(np.exp(log_weight[row]), strategies, axes=1)
                 frame.loc[row, f"total_variation_{split}"] = total_variation(observed, mixed)
                 frame.loc[row, f"spearman_{split}"] = spearman(observed, mixed)
+        run.close()
     return frame
 
 

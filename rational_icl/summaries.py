@@ -44,6 +44,11 @@ def summarize(
     """
     runs = list(log.values())
     _refuse_several_conditions(log)
+    for run in runs:
+        if not len(run.steps):
+            raise LogError(
+                f"run {run.name!r}: no complete checkpoint yet; wait for one or remove the run"
+            )
     strategies = tuple(strategies or runs[0].setting.strategies[:2])
     bar = tqdm(runs, desc="reading runs", unit="run", disable=not progress)
     reduced = [summarize_run(run, strategies) for run in bar]
@@ -68,7 +73,9 @@ def summarize_run(run: Run, strategies: Sequence[str]) -> RunSummary:
         predicted = predictions(run.setting, run.tasks, inputs, strategies)
         logged = (run.log_prob(split, checkpoint) for checkpoint in range(len(run.steps)))
         splits[split] = run_statistics(logged, predicted, np.arange(len(inputs)) % NUM_BLOCKS)
-    return RunSummary(_worth(run, strategies), splits)
+    summary = RunSummary(_worth(run, strategies), splits)
+    run.close()
+    return summary
 
 
 def _worth(run: Run, strategies: Sequence[str]) -> Profile:

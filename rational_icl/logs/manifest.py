@@ -13,7 +13,11 @@ from rational_icl._errors import LogError
 from rational_icl.logs import store
 
 NAME = "log.json"
-EMPTY: dict[str, Any] = {"provenance": {}, "runs": {}}
+
+
+def empty() -> dict[str, Any]:
+    """The description of a log that has none."""
+    return {"provenance": {}, "runs": {}}
 
 
 def checksum(path: Path) -> str:
@@ -40,12 +44,12 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / NAME
     if not path.exists():
-        return EMPTY
+        return empty()
     try:
         found = json.loads(path.read_text())
         runs = {str(name): dict(entry) for name, entry in found["runs"].items()}
         return {"provenance": dict(found["provenance"]), "runs": runs}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise LogError(
             f"{path}: not a log description ({error}); delete it, it is optional"
         ) from None

@@ -7,7 +7,6 @@ number a strategy, which take the place of the computed ones; and anything in `f
 """
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,12 @@ import numpy as np
 from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.logs import schema, store
-from rational_icl.logs.reader import check_overrides
+from rational_icl.logs.reader import Run, refuse_duplicates
 from rational_icl.logs.writer import RunWriter
 
 _ARRAYS = ("steps", "tasks", "ood_tasks", "id_inputs", "id_predictions")
 _ARRAYS += ("ood_inputs", "ood_predictions")
-_SCALARS = ("setting", "num_tasks", "batch_size", "seed")
+_SCALARS = ("setting", "num_tasks", "num_dims", "context_length", "batch_size", "seed")
 _OVERRIDES = ("strategies", "loss", "complexity")
 _FACTOR = "factors."
 
@@ -44,14 +43,18 @@ def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
         LogError: a file is damaged, incomplete or inconsistent, or its run is already there.
     """
     out = Path(out)
+    if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+        raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
+    if any(folder.exists() and not folder.is_dir() for folder in (out, *out.parents)):
+        raise LogError(f"{out}: is, or is inside, a file; name a folder for the log")
     with _staging(out) as staging:
         for path in map(Path, paths):
             _refuse_existing(path, out, staging)
             _import_one(path, staging / (path.stem + store.FOLDER_SUFFIX))
-        return [
-            file.replace(out / file.name)
-            for file in sorted(staging.glob("*" + store.PACKED_SUFFIX))
-        ]
+        made = sorted(staging.glob("*" + store.PACKED_SUFFIX))
+        held = [*out.glob("*" + store.FOLDER_SUFFIX), *out.glob("*" + store.PACKED_SUFFIX)]
+        refuse_duplicates([Run(file) for file in (*held, *made)], f"importing into {out}")
+        return [file.replace(out / file.name) for file in made]
 
 
 @contextmanager
@@ -84,10 +87,7 @@ def _import_one(path: Path, folder: Path) -> None:
     metadata = _metadata(found, str(path))
     for key in ("tasks", "ood_tasks"):
         schema.check_tasks(found[key], metadata.setting, f"{path}: {key}")
-    if len(found["tasks"]) != metadata.num_tasks:
-        raise LogError(
-            f"{path}: tasks has {len(found['tasks'])} rows, but num_tasks is {metadata.num_tasks}"
-        )
+    schema.check_num_tasks(found["tasks"], metadata.num_tasks, f"{path}: tasks")
     schema.check_steps(found["steps"], f"{path}: steps")
     inputs = {split: found[f"{split}_inputs"] for split in schema.SPLITS}
     for split in schema.SPLITS:
@@ -100,9 +100,11 @@ def _import_one(path: Path, folder: Path) -> None:
         prob = {split: found[f"{split}_predictions"][checkpoint] for split in schema.SPLITS}
         writer.write(checkpoint, {split: _log(values) for split, values in prob.items()})
     if found.keys() >= set(_OVERRIDES):
-        names = [str(name) for name in found["strategies"].tolist()]
-        check_overrides(names, found["loss"], found["complexity"], str(path))
-        writer.write_overrides(names, found["loss"], found["complexity"])
+        names = np.atleast_1d(found["strategies"]).tolist()
+        values = {key: np.atleast_1d(found[key]) for key in ("loss", "complexity")}
+        schema.check_strategies(names, metadata.setting.strategies, str(path))
+        schema.check_overrides(names, **values, where=str(path))
+        writer.write_overrides(names, **values)
     store.pack(folder)
 
 
@@ -110,21 +112,26 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise LogError(f"{path}: no such file; check the path")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise LogError(f"{path}: a single array; expected an .npz with one array a key")
-            found = {key: archive[key] for key in archive.files}
-    except ValueError as error:
+        # opened here, because np.load leaves a damaged archive open
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise LogError(
+                    f"{path}: not an .npz file with one array a key, or a truncated one; save it "
+                    "again with np.savez"
+                )
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                loaded = {key: archive[key] for key in archive.files}
+    except store.READ_ERRORS as error:
         if "pickle" in str(error):
             raise LogError(
                 f"{path}: holds pickled objects, which are never read because they can run code; "
                 "save plain arrays (no dtype=object)"
             ) from None
-        raise LogError(f"{path}: not a readable .npz file ({error}); save it again") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise LogError(
             f"{path}: not a readable .npz file ({error}); it is damaged or truncated, save it again"
         ) from None
+    found = {key: value for key, value in loaded.items() if isinstance(value, np.ndarray)}
     missing = [key for key in (*_SCALARS, *_ARRAYS) if key not in found]
     if missing:
         raise LogError(f"{path}: missing {', '.join(missing)}; every run must state them")
@@ -135,9 +142,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
-    name = _scalar(found["setting"], f"{where}: setting")
-    keys = (*_SCALARS, *(settings.parameter_names(name) if isinstance(name, str) else ()))
-    attributes = {key: _scalar(found[key], f"{where}: {key}") for key in keys if key in found}
+    attributes = {
+        key: _scalar(value, f"{where}: {key}")
+        for key, value in found.items()
+        if key in _SCALARS or (value.size == 1 and key not in (*_ARRAYS, *_OVERRIDES))
+    }
     attributes["factors"] = {
         key.removeprefix(_FACTOR): _scalar(value, f"{where}: {key}")
         for key, value in found.items()
@@ -164,8 +173,6 @@ def _check_predictions(
             f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
             f"= {expected}"
         )
-    if not np.issubdtype(predictions.dtype, np.floating):
-        raise LogError(f"{where}: dtype {predictions.dtype}; expected floating-point probabilities")
     for step, values in zip(found["steps"].tolist(), predictions, strict=True):
         schema.check_prob(values, f"{where}, step {step}")
 

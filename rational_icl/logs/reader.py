@@ -29,17 +29,19 @@ class Run:
     def __init__(self, path: Path):
         self.path = path
         self.name = store.run_name(path)
-        self._group = store.open_group(path)
+        self._opened: zarr.Group | None = None
         self._arrays: dict[str, zarr.Array] = {}
         self._inputs: dict[str, np.ndarray] = {}
         where = f"run {self.name!r}"
         attributes = dict(self._group.attrs)
+        self._strategies = attributes.get("strategies", [])
         if attributes.get("format") != schema.FORMAT:
             raise LogError(f"{where} ({path}): not a prediction log of this package")
         if attributes.get("version") != schema.VERSION:
             found = attributes.get("version")
             raise LogError(f"{where}: log version {found!r}; this release reads {schema.VERSION}")
         self.metadata = schema.Metadata.from_attributes(attributes, where)
+        self.close()
 
     def __repr__(self) -> str:
         return (
@@ -48,13 +50,29 @@ class Run:
         )
 
     @property
+    def _group(self) -> zarr.Group:
+        if self._opened is None:
+            self._opened = store.open_group(self.path)
+        return self._opened
+
+    def close(self) -> None:
+        """Let go of the file. Reading opens it again."""
+        if self._opened is not None:
+            self._opened.store.close()
+            self._opened = None
+            self._arrays.clear()
+
+    @property
     def setting(self) -> Setting:
         """How the run's data are drawn."""
         return self.metadata.setting
 
     @cached_property
     def _written(self) -> Bool[np.ndarray, " step"]:
-        return self._read("written").astype(bool)
+        written = self._read("written")
+        if written.dtype != bool or written.ndim != 1:
+            raise LogError(f"run {self.name!r}, written: expected a list of booleans; log it again")
+        return written
 
     @cached_property
     def steps(self) -> Integer[np.ndarray, " step"]:
@@ -63,7 +81,7 @@ class Run:
         schema.check_steps(steps, f"run {self.name!r}, steps")
         if self._written.shape != steps.shape:
             raise LogError(f"run {self.name!r}: `written` and `step` differ in length")
-        return steps[self._written]
+        return steps.astype(np.int64)[self._written]
 
     @cached_property
     def tasks(self) -> Float[np.ndarray, "task ..."]:
@@ -71,11 +89,8 @@ class Run:
         tasks = self._read("tasks")
         where = f"run {self.name!r}, tasks"
         schema.check_tasks(tasks, self.setting, where)
-        if len(tasks) != self.metadata.num_tasks:
-            raise LogError(
-                f"{where}: {len(tasks)} rows, but num_tasks is {self.metadata.num_tasks}"
-            )
-        return self.setting.normalised_tasks(tasks.astype(np.float64))
+        schema.check_num_tasks(tasks, self.metadata.num_tasks, where)
+        return self.setting.normalised_tasks(tasks)
 
     def inputs(self, split: str) -> np.ndarray:
         """The evaluation sequences of a split, (sequence, position, ...)."""
@@ -89,6 +104,10 @@ class Run:
         self, split: str, checkpoint: int
     ) -> Float[np.ndarray, "sequence position outcome"]:
         """Log-probabilities (nats, float64, normalised) at `steps[checkpoint]`."""
+        if not -len(self.steps) <= checkpoint < len(self.steps):
+            raise LogError(
+                f"run {self.name!r}: no checkpoint {checkpoint}; it has {len(self.steps)}"
+            )
         array = self._array(f"{split}/log_prob")
         where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
         expected = (len(self._written), *self._prediction_shape(split))
@@ -105,13 +124,14 @@ class Run:
     @cached_property
     def overrides(self) -> dict[str, tuple[float, float]]:
         """Logged (loss in nats, complexity in bits) by strategy; empty when there are none."""
-        names = self._group.attrs.get("strategies", [])
-        if not isinstance(names, list) or not names:
+        names = self._strategies
+        if names == []:
             return {}
+        schema.check_strategies(names, self.setting.strategies, f"run {self.name!r}")
         loss, complexity = self._read("loss"), self._read("complexity")
-        check_overrides(names, loss, complexity, f"run {self.name!r}")
+        schema.check_overrides(names, loss, complexity, f"run {self.name!r}")
         return {
-            str(name): (float(nats), float(bits))
+            name: (float(nats), float(bits))
             for name, nats, bits in zip(names, loss, complexity, strict=True)
         }
 
@@ -128,13 +148,18 @@ class Run:
         """The split as stored, lazily: `log_prob` and `inputs`, with `step` as a coordinate."""
         import xarray as xr
 
-        dataset = xr.open_dataset(
-            self._group.store,  # pyright: ignore[reportArgumentType]
-            engine="zarr",
-            group=split,
-            chunks=None,
-            consolidated=False,
-        )
+        if split not in schema.SPLITS:
+            raise LogError(f"no split {split!r}; expected one of {', '.join(schema.SPLITS)}")
+        # a store of its own, which closing this run leaves open
+        group = store.open_group(self.path)
+        with _reading(f"run {self.name!r}, {split}"):
+            dataset = xr.open_dataset(
+                group.store,  # pyright: ignore[reportArgumentType]
+                engine="zarr",
+                group=split,
+                chunks=None,
+                consolidated=False,
+            )
         dataset = dataset.assign_coords(step=self._read("step"))
         return dataset.isel(step=np.flatnonzero(self._written)).assign_attrs(
             self.metadata.to_attributes()
@@ -147,7 +172,7 @@ class Run:
     def _read(self, name: str) -> np.ndarray:
         array = self._array(name)
         with _reading(f"run {self.name!r}, {name}"):
-            return np.asarray(array[...])
+            return store.read_array(array)
 
     def _array(self, name: str) -> zarr.Array:
         if name not in self._arrays:
@@ -171,7 +196,7 @@ class Log(Mapping[str, Run]):
     """The runs of a folder by name, in order of task diversity and seed."""
 
     def __init__(self, path: Path, runs: list[Run], description: dict[str, Any]):
-        ordered = sorted(runs, key=lambda run: (run.metadata.num_tasks, run.metadata.seed))
+        ordered = sorted(runs, key=_order)
         self._runs = {run.name: run for run in ordered}
         self.path = path
         self.provenance = description["provenance"]
@@ -181,6 +206,13 @@ class Log(Mapping[str, Run]):
         if name not in self._runs:
             raise LogError(f"{self.path}: no run {name!r}; it holds {', '.join(self._runs)}")
         return self._runs[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._runs
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The run of that name, or `default`."""
+        return self._runs.get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._runs)
@@ -220,7 +252,7 @@ def open_log(path: str | Path) -> Log:
     if not path.exists():
         raise LogError(f"{path}: no such file or folder; check the path")
     if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
-        return Log(path, [Run(path)], manifest.EMPTY)
+        return Log(path, [Run(path)], manifest.empty())
     if not path.is_dir():
         raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
     files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
@@ -237,9 +269,9 @@ def open_log(path: str | Path) -> Log:
                 f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
                 f"copy it again, or take it out of {manifest.NAME}"
             )
-    log = Log(path, [Run(file) for file in files], described)
-    _refuse_duplicates(log)
-    return log
+    runs = [Run(file) for file in files]
+    refuse_duplicates(runs, str(path))
+    return Log(path, runs, described)
 
 
 def normalised(log_prob: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
@@ -248,30 +280,25 @@ def normalised(log_prob: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
     return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
-def check_overrides(
-    strategies: list[Any], loss: np.ndarray, complexity: np.ndarray, where: str
-) -> None:
-    """Raises LogError unless there is one finite loss and one positive complexity a strategy."""
-    for name, values in (("loss", loss), ("complexity", complexity)):
-        if values.shape != (len(strategies),) or not np.isfinite(values).all():
-            raise LogError(
-                f"{where}: {name} has shape {values.shape}; expected one finite number for each "
-                f"of the {len(strategies)} strategies"
-            )
-    if (complexity <= 0).any() or (loss < 0).any():
-        raise LogError(f"{where}: losses (nats) and complexities (bits) must not be negative")
+def refuse_duplicates(runs: list[Run], where: str) -> None:
+    """Raises LogError if two runs log the same (task diversity, seed, step) of one condition.
 
-
-def _refuse_duplicates(log: Log) -> None:
+    Closes each run: a log of many runs must not hold as many files open.
+    """
     seen: dict[tuple[Any, ...], str] = {}
-    for run in log.values():
+    for run in sorted(runs, key=_order):
         meta = run.metadata
         for step in run.steps.tolist():
             key = (*meta.condition, meta.num_tasks, meta.seed, step)
             if key in seen:
                 raise LogError(
-                    f"{log.path}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
+                    f"{where}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
                     f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, or tell "
                     "them apart by `seed` or `factors`"
                 )
             seen[key] = run.name
+        run.close()
+
+
+def _order(run: Run) -> tuple[int, int, str]:
+    return run.metadata.num_tasks, run.metadata.seed, run.name

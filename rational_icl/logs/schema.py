@@ -21,7 +21,7 @@ half-precision probabilities underflow to zero; half precision keeps the diverge
 Rows then sum to one only within a few parts in ten thousand: readers renormalise in float64.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,9 +62,9 @@ class Metadata:
             "version": VERSION,
             "setting": self.setting.name,
             **self.setting.parameters(),
-            "num_tasks": self.num_tasks,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
+            "num_tasks": int(self.num_tasks),
+            "batch_size": int(self.batch_size),
+            "seed": int(self.seed),
             "factors": dict(self.factors),
         }
 
@@ -75,15 +75,11 @@ class Metadata:
         Raises:
             LogError: a key is missing, or a value is not what its name says.
         """
-        name = _required(attributes, "setting", str, where)
-        sizes = {key: attributes.get(key) for key in settings.parameter_names(name)}
-        for key in ("num_dims", "context_length"):
-            sizes[key] = _required(attributes, key, int, where)
         return cls(
-            setting=settings.make(name, **sizes),
-            num_tasks=_at_least(1, _required(attributes, "num_tasks", int, where), where),
-            batch_size=_at_least(1, _required(attributes, "batch_size", int, where), where),
-            seed=_required(attributes, "seed", int, where),
+            setting=_setting(attributes, where),
+            num_tasks=_at_least(1, attributes, "num_tasks", where),
+            batch_size=_at_least(1, attributes, "batch_size", where),
+            seed=_at_least(0, attributes, "seed", where),
             factors=_checked_factors(attributes.get("factors", {}), where),
         )
 
@@ -92,6 +88,18 @@ class Metadata:
         """Everything but task diversity and seed: runs that share it differ in those alone."""
         sizes = tuple(sorted(self.setting.parameters().items()))
         return (self.setting.name, sizes, self.batch_size, tuple(sorted(self.factors.items())))
+
+
+def axes(name: str, ndim: int) -> tuple[str, ...]:
+    """Axis names of one of a run's arrays, as xarray shows them."""
+    words = {
+        "tasks": ("task", "outcome", "feature"),
+        "ood/tasks": ("ood_task", "outcome", "feature"),
+        "step": ("step",),
+        "inputs": ("sequence", "position", "feature"),
+        "log_prob": ("step", "sequence", "position", "outcome"),
+    }
+    return words.get(name, words.get(name.split("/")[-1], ()))[:ndim]
 
 
 def _required(attributes: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
@@ -103,15 +111,31 @@ def _required(attributes: Mapping[str, Any], key: str, kind: type, where: str) -
     return value
 
 
-def _at_least(least: int, value: int, where: str) -> int:
+def _at_least(least: int, attributes: Mapping[str, Any], key: str, where: str) -> int:
+    value = _required(attributes, key, int, where)
     if value < least:
-        raise LogError(f"{where}: found {value} where a count of at least {least} is expected")
+        raise LogError(f"{where}: {key} is {value}; expected at least {least}")
     return value
+
+
+def _setting(attributes: Mapping[str, Any], where: str) -> settings.Setting:
+    name = _required(attributes, "setting", str, where)
+    try:
+        sizes = {key: attributes.get(key) for key in settings.parameter_names(name)}
+        for key in ("num_dims", "context_length"):
+            sizes[key] = _required(attributes, key, int, where)
+        return settings.make(name, **sizes)
+    except LogError as error:
+        raise LogError(
+            str(error) if str(error).startswith(where) else f"{where}: {error}"
+        ) from None
 
 
 def _checked_factors(factors: Any, where: str) -> dict[str, str | int | float | bool]:
     if not isinstance(factors, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, str | int | float | bool)
+        isinstance(key, str)
+        and isinstance(value, str | int | float | bool)
+        and value == value  # a NaN would never equal itself on resuming
         for key, value in factors.items()
     ):
         raise LogError(f"{where}: factors must map names to single words, numbers or booleans")
@@ -124,6 +148,12 @@ def check_tasks(tasks: np.ndarray, setting: settings.Setting, where: str) -> Non
         raise LogError(f"{where}: {problem}")
 
 
+def check_num_tasks(tasks: np.ndarray, num_tasks: int, where: str) -> None:
+    """Raises LogError unless the table has one row a task."""
+    if len(tasks) != num_tasks:
+        raise LogError(f"{where}: {len(tasks)} rows, but num_tasks is {num_tasks}")
+
+
 def check_inputs(inputs: np.ndarray, setting: settings.Setting, where: str) -> None:
     """Raises LogError unless these are at least one evaluation sequence of the setting."""
     if problem := setting.problem_with_inputs(inputs):
@@ -134,11 +164,13 @@ def check_inputs(inputs: np.ndarray, setting: settings.Setting, where: str) -> N
 
 def check_steps(steps: np.ndarray, where: str) -> None:
     """Raises LogError unless steps are positive, increasing integers, at least one of them."""
-    if steps.ndim != 1 or not np.issubdtype(steps.dtype, np.integer) or not len(steps):
+    if steps.ndim != 1 or steps.dtype.kind not in "iu" or not len(steps):
         raise LogError(f"{where}: expected a list of optimizer steps (integers), at least one")
     if steps[0] < 1:
         raise LogError(f"{where}: the first step is {steps[0]}; the theory needs steps from 1 on")
-    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if steps.max() > np.iinfo(np.int64).max:
+        raise LogError(f"{where}: the largest step is {steps.max()}; that is no optimizer step")
+    falls = np.flatnonzero(np.diff(steps.astype(np.int64)) <= 0)
     if len(falls):
         at = falls[0]
         raise LogError(
@@ -152,14 +184,17 @@ def check_log_prob(log_prob: np.ndarray, where: str) -> None:
 
     Half-precision log-probabilities sum to one within `SUM_TOLERANCE`.
     """
+    _check_width(log_prob, where)
     if np.isnan(log_prob).any():
         raise LogError(f"{where}: contains NaN; drop the checkpoint or log it again")
-    total = np.exp(log_prob.astype(np.float64)).sum(axis=-1)
+    with np.errstate(over="ignore"):  # logits may be huge, and are refused below
+        total = np.exp(log_prob.astype(np.float64)).sum(axis=-1)
     _check_sums(total, SUM_TOLERANCE[log_prob.dtype.itemsize], where)
 
 
 def check_prob(prob: np.ndarray, where: str) -> None:
     """Raises LogError unless rows of (..., outcome) are probabilities."""
+    _check_width(prob, where)
     if np.isnan(prob).any():
         raise LogError(f"{where}: contains NaN; drop the checkpoint or log it again")
     if (prob < 0).any():
@@ -167,7 +202,14 @@ def check_prob(prob: np.ndarray, where: str) -> None:
             f"{where}: smallest value is {prob.min():.3g}; expected probabilities. "
             "If these are logits, apply softmax first."
         )
-    _check_sums(prob.astype(np.float64).sum(axis=-1), SUM_TOLERANCE[prob.dtype.itemsize], where)
+    with np.errstate(over="ignore"):
+        total = prob.astype(np.float64).sum(axis=-1)
+    _check_sums(total, SUM_TOLERANCE[prob.dtype.itemsize], where)
+
+
+def _check_width(values: np.ndarray, where: str) -> None:
+    if values.dtype.kind != "f" or values.itemsize not in SUM_TOLERANCE:
+        raise LogError(f"{where}: dtype {values.dtype}; expected float16, float32 or float64")
 
 
 def _check_sums(total: np.ndarray, tolerance: float, where: str) -> None:
@@ -178,3 +220,31 @@ def _check_sums(total: np.ndarray, tolerance: float, where: str) -> None:
             f"{where}: outcome axis sums to {worst:.4g}; expected probabilities. "
             "If these are logits, apply softmax first."
         )
+
+
+def check_strategies(strategies: Any, known: Sequence[str], where: str) -> None:
+    """Raises LogError unless these are different names of known strategies."""
+    if not isinstance(strategies, list) or len(set(map(str, strategies))) != len(strategies):
+        raise LogError(f"{where}: strategies is {strategies!r}; expected a list of different names")
+    for name in strategies:
+        if name not in known:
+            raise LogError(
+                f"{where}: strategies has {name!r}, which is not known; expected "
+                f"{', '.join(known)}"
+            )
+
+
+def check_overrides(
+    strategies: Sequence[str], loss: np.ndarray, complexity: np.ndarray, where: str
+) -> None:
+    """Raises LogError unless there is one sensible loss and complexity for each strategy."""
+    for key, values in (("loss", loss), ("complexity", complexity)):
+        if values.shape != (len(strategies),) or values.dtype.kind not in "iuf":
+            raise LogError(
+                f"{where}: {key} has shape {values.shape} and dtype {values.dtype}; expected one "
+                f"number for each of the {len(strategies)} strategies"
+            )
+        if not np.isfinite(values).all():
+            raise LogError(f"{where}: {key} is not finite; leave it out to have it computed")
+    if (loss < 0).any() or (complexity <= 0).any():
+        raise LogError(f"{where}: losses (nats) must not be negative, complexities (bits) above 0")

@@ -1,6 +1,8 @@
 """Zarr underneath: how a run's group is created, opened and packed. Nothing else touches Zarr."""
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,24 @@ from rational_icl._errors import LogError
 FOLDER_SUFFIX = ".zarr"
 PACKED_SUFFIX = ".zarr.zip"
 
-READ_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError)
-"""What Zarr and its codecs raise on damaged files."""
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,  # also RecursionError and NotImplementedError
+    MemoryError,  # of arrays that claim absurd sizes
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,  # of a NumPy header cut short
+    NodeNotFoundError,
+)
+"""What NumPy, Zarr, its codecs and zipfile raise on damaged or hostile files."""
+
+_MOST_BYTES = 2**32
 
 
 def run_name(path: Path) -> str:
@@ -36,11 +54,16 @@ def open_group(path: Path) -> zarr.Group:
         packed = path.is_file()
         store = ZipStore(path, mode="r") if packed else LocalStore(path, read_only=True)
         return zarr.open_group(store, mode="r", zarr_format=3)
-    except (*READ_ERRORS, NodeNotFoundError) as error:
+    except READ_ERRORS as error:
         raise LogError(
             f"{where}: not a readable Zarr group ({error}); the file is damaged or truncated, "
             "copy it again or delete it"
         ) from None
+
+
+def is_created(folder: Path) -> bool:
+    """Whether a run's folder holds all that is reserved at its creation."""
+    return (folder / "zarr.json").exists() and (folder / "written" / "zarr.json").exists()
 
 
 def create_array(
@@ -54,8 +77,24 @@ def create_array(
         chunks=tuple(max(1, size) for size in data.shape),
         compressors=_compressors(),
         dimension_names=dimension_names,
+        config={"write_empty_chunks": True},  # so that a missing chunk is always a lost one
     )
     array[...] = data
+
+
+def read_array(array: zarr.Array) -> np.ndarray:
+    """Read one whole small array, as `create_array` stored it.
+
+    Raises:
+        ValueError: its one chunk is missing, or it is not of one chunk and a sensible size.
+    """
+    if array.size == 0:
+        return np.empty(array.shape, dtype=array.dtype)
+    if array.nchunks != 1 or array.nbytes > _MOST_BYTES:
+        raise ValueError(f"shape {array.shape} in {array.nchunks} chunks; expected one small chunk")
+    if array.nchunks_initialized != 1:
+        raise ValueError("its data are missing")
+    return np.asarray(array[...])
 
 
 def create_checkpoints(
@@ -77,12 +116,17 @@ def pack(folder: Path) -> Path:
     """Turn a finished run's folder into one file beside it, then remove the folder.
 
     The file appears under its name only when it is complete. Returns its path.
+
+    Raises:
+        LogError: the folder is not a whole run.
     """
+    if not is_created(folder):
+        raise LogError(f"{folder}: not a whole run, so it is not packed; delete it")
     packed = folder.with_name(run_name(folder) + PACKED_SUFFIX)
     partial = packed.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.rglob("*")):
-            if file.is_file():
+            if file.is_file() and not file.name.endswith(".partial"):  # left by a kill
                 # a fixed date makes equal runs equal files
                 entry = zipfile.ZipInfo(str(file.relative_to(folder)), (1980, 1, 1, 0, 0, 0))
                 archive.writestr(entry, file.read_bytes())

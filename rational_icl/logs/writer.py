@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -16,59 +17,85 @@ class RunWriter:
     """Writes one run's checkpoints into `folder` (`NAME.zarr`), in any order.
 
     Everything is reserved at creation; a checkpoint is one chunk per split, and `written` is set
-    last. Opening the same folder again resumes it, and refuses if it holds another run.
+    last. Opening the same folder again resumes it. Nothing that is already there is ever replaced.
+
+    Args:
+        folder: `NAME.zarr`; made if need be.
+        metadata: what is known of the run.
+        tasks, ood_tasks: the training tasks, and those of the OOD sequences.
+        inputs: evaluation sequences by split, `id` and `ood`.
+        steps: all optimizer steps that will be logged.
+
+    Raises:
+        LogError: an argument is not what the schema asks for, or the folder holds something else,
+            or the run is finished and packed already.
     """
 
     def __init__(
         self,
         folder: Path,
         metadata: schema.Metadata,
-        tasks: np.ndarray,
-        ood_tasks: np.ndarray,
-        inputs: Mapping[str, np.ndarray],
+        tasks: Any,
+        ood_tasks: Any,
+        inputs: Mapping[str, Any],
         steps: Sequence[int],
     ):
-        name = store.run_name(folder)
-        step = np.asarray(steps, dtype=np.int64)
-        schema.check_tasks(tasks, metadata.setting, f"run {name!r}, tasks")
-        schema.check_tasks(ood_tasks, metadata.setting, f"run {name!r}, ood_tasks")
-        schema.check_steps(step, f"run {name!r}, steps")
-        for split in schema.SPLITS:
-            schema.check_inputs(inputs[split], metadata.setting, f"run {name!r}, {split}_inputs")
-        self.name = name
+        self.name = store.run_name(folder)
         self.metadata = metadata
-        if not (folder / "written" / "zarr.json").exists():
-            self._create(folder, tasks, ood_tasks, inputs, step)
-        self._group = zarr.open_group(folder, mode="r+", zarr_format=3)
-        self._written = self._array("written")
-        if dict(self._group.attrs) != metadata.to_attributes():
-            raise LogError(f"{folder}: holds another run; choose another folder or delete it")
-
-    def _create(
-        self,
-        folder: Path,
-        tasks: np.ndarray,
-        ood_tasks: np.ndarray,
-        inputs: Mapping[str, np.ndarray],
-        step: np.ndarray,
-    ) -> None:
-        group = zarr.create_group(
-            folder, overwrite=True, attributes=self.metadata.to_attributes(), zarr_format=3
-        )
-        store.create_array(group, "tasks", tasks, _task_axes("task", tasks))
-        store.create_array(group, "step", step, ("step",))
-        for split in schema.SPLITS:
-            part = group.create_group(split)
-            if split == "ood":
-                store.create_array(part, "tasks", ood_tasks, _task_axes("ood_task", ood_tasks))
-            axes = ("sequence", "position", "feature")[: inputs[split].ndim]
-            store.create_array(part, "inputs", inputs[split], axes)
-            setting = self.metadata.setting
-            shape = (len(step), len(inputs[split]), setting.context_length, setting.num_outcomes)
-            store.create_checkpoints(
-                part, "log_prob", shape, ("step", "sequence", "position", "outcome")
+        arrays = self._checked(tasks, ood_tasks, inputs, steps)
+        if folder.with_name(self.name + store.PACKED_SUFFIX).exists():
+            raise LogError(
+                f"{folder}: run {self.name!r} is finished and packed; choose another name"
             )
-        store.create_array(group, "written", np.zeros(len(step), dtype=bool), ("step",))
+        if not store.is_created(folder):
+            self._create(folder, arrays)
+        self._group = zarr.open_group(folder, mode="r+", zarr_format=3)
+        self._refuse_other(folder, arrays)
+        self._written = self._array("written")
+
+    def _checked(
+        self, tasks: Any, ood_tasks: Any, inputs: Mapping[str, Any], steps: Sequence[int]
+    ) -> dict[str, np.ndarray]:
+        where, setting = f"run {self.name!r}", self.metadata.setting
+        # back and forth through attributes, so that what is written can be read
+        schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
+        found = {"tasks": np.asarray(tasks), "ood/tasks": np.asarray(ood_tasks)}
+        schema.check_tasks(found["tasks"], setting, f"{where}, tasks")
+        schema.check_tasks(found["ood/tasks"], setting, f"{where}, ood_tasks")
+        schema.check_num_tasks(found["tasks"], int(self.metadata.num_tasks), f"{where}, tasks")
+        found["step"] = np.asarray(steps)
+        schema.check_steps(found["step"], f"{where}, steps")
+        found["step"] = found["step"].astype(np.int64)
+        for split in schema.SPLITS:
+            if split not in inputs:
+                raise LogError(f"{where}: no {split} inputs; give sequences for every split")
+            found[f"{split}/inputs"] = np.asarray(inputs[split])
+            schema.check_inputs(found[f"{split}/inputs"], setting, f"{where}, {split}_inputs")
+        return found
+
+    def _create(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        attributes = self.metadata.to_attributes()
+        _refuse_foreign(folder, attributes)
+        group = zarr.create_group(folder, overwrite=True, attributes=attributes, zarr_format=3)
+        setting = self.metadata.setting
+        for name, data in arrays.items():
+            store.create_array(group, name, data, schema.axes(name, data.ndim))
+        for split in schema.SPLITS:
+            sequences = len(arrays[f"{split}/inputs"])
+            shape = (len(arrays["step"]), sequences, setting.context_length, setting.num_outcomes)
+            name = f"{split}/log_prob"
+            store.create_checkpoints(group, name, shape, schema.axes(name, len(shape)))
+        # last: its presence says that all the others are there
+        store.create_array(group, "written", np.zeros(len(arrays["step"]), dtype=bool), ("step",))
+
+    def _refuse_other(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        held = dict(self._group.attrs)
+        held.pop("strategies", None)  # of overrides
+        same = held == self.metadata.to_attributes() and all(
+            np.array_equal(self._array(name)[...], data) for name, data in arrays.items()
+        )
+        if not same:
+            raise LogError(f"{folder}: holds another run; choose another folder or delete it")
 
     def _array(self, name: str) -> zarr.Array:
         node = self._group[name]
@@ -80,35 +107,65 @@ class RunWriter:
         """Which checkpoints are complete, (step,)."""
         return np.asarray(self._written[...])
 
-    def write(self, checkpoint: int, log_prob: Mapping[str, np.ndarray]) -> None:
+    def write(self, checkpoint: int, log_prob: Mapping[str, Any]) -> None:
         """Write one checkpoint: for every split, (sequence, position, outcome) in nats.
 
         Raises:
-            LogError: not log-probabilities, or of another shape than reserved.
+            LogError: no such checkpoint, a split is missing, or what is given are not
+                log-probabilities of the shape that was reserved. Nothing is written then.
         """
+        where = f"run {self.name!r}, checkpoint {checkpoint}"
+        if not 0 <= checkpoint < len(self.written):
+            raise LogError(f"{where}: expected 0 to {len(self.written) - 1}")
+        checked = {}
         for split in schema.SPLITS:
-            array = self._array(f"{split}/log_prob")
-            where = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
-            if log_prob[split].shape != array.shape[1:]:
+            if split not in log_prob:
+                raise LogError(f"{where}: no {split} predictions; give every split")
+            place = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
+            checked[split] = np.asarray(log_prob[split])
+            expected = self._array(f"{split}/log_prob").shape[1:]
+            if checked[split].shape != expected:
                 raise LogError(
-                    f"{where}: shape {log_prob[split].shape}; expected (sequence, position, "
-                    f"outcome) = {array.shape[1:]}"
+                    f"{place}: shape {checked[split].shape}; expected (sequence, position, "
+                    f"outcome) = {expected}"
                 )
-            schema.check_log_prob(log_prob[split], where)
-            array[checkpoint] = _to_half(log_prob[split])
+            schema.check_log_prob(checked[split], place)
+        for split, values in checked.items():
+            self._array(f"{split}/log_prob")[checkpoint] = _to_half(values)
         self._written[checkpoint] = True
 
-    def write_overrides(
-        self, strategies: Sequence[str], loss: np.ndarray, complexity: np.ndarray
-    ) -> None:
-        """Store losses (nats) and complexities (bits) that take the place of the computed ones."""
-        self._group.attrs["strategies"] = list(strategies)
-        store.create_array(self._group, "loss", loss, ("strategy",))
-        store.create_array(self._group, "complexity", complexity, ("strategy",))
+    def write_overrides(self, strategies: Sequence[str], loss: Any, complexity: Any) -> None:
+        """Store losses (nats) and complexities (bits) that take the place of the computed ones.
+
+        Raises:
+            LogError: unknown or repeated strategies, or not one sensible number for each.
+        """
+        names = list(strategies)
+        values = {"loss": np.asarray(loss), "complexity": np.asarray(complexity)}
+        where = f"run {self.name!r}"
+        schema.check_strategies(names, self.metadata.setting.strategies, where)
+        schema.check_overrides(names, **values, where=where)
+        for name, data in values.items():
+            if name in self._group:
+                del self._group[name]
+            store.create_array(self._group, name, data, ("strategy",))
+        self._group.attrs["strategies"] = names  # last: it says that the numbers are there
 
 
-def _task_axes(first: str, tasks: np.ndarray) -> tuple[str, ...]:
-    return (first, *("outcome", "feature", "state")[: tasks.ndim - 1])
+def _refuse_foreign(folder: Path, attributes: Mapping[str, Any]) -> None:
+    """A folder is ours to make when it is empty, or a creation of this very run that was killed."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise LogError(f"{folder}: is a file; name a folder for the run")
+    if not any(folder.iterdir()):
+        return
+    try:
+        ours = dict(zarr.open_group(folder, mode="r", zarr_format=3).attrs) == dict(attributes)
+    except store.READ_ERRORS:
+        ours = False
+    if not ours:
+        raise LogError(f"{folder}: holds something else; choose another folder or delete it")
 
 
 def _to_half(log_prob: np.ndarray) -> np.ndarray:

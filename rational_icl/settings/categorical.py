@@ -52,7 +52,7 @@ class Categorical(Setting):
     def problem_with_tasks(self, tasks: np.ndarray) -> str | None:
         if tasks.ndim != 2 or tasks.shape[1] != self.num_dims:
             return f"shape {tasks.shape}; expected (task, outcome) with {self.num_dims} outcomes"
-        if not np.issubdtype(tasks.dtype, np.floating) or not np.isfinite(tasks).all():
+        if tasks.dtype.kind != "f" or tasks.itemsize > 8 or not np.isfinite(tasks).all():
             return "not all finite floating-point numbers; expected probabilities"
         off = np.abs(tasks.astype(np.float64).sum(axis=1) - 1)
         if (tasks < 0).any() or off.max(initial=0) > 1e-3:
@@ -63,7 +63,7 @@ class Categorical(Setting):
     def problem_with_inputs(self, inputs: np.ndarray) -> str | None:
         if inputs.ndim != 2 or inputs.shape[1] != self.context_length:
             return f"shape {inputs.shape}; expected (sequence, position = {self.context_length})"
-        if not np.issubdtype(inputs.dtype, np.integer):
+        if inputs.dtype.kind not in "iu":
             return f"dtype {inputs.dtype}; expected integer symbols"
         if inputs.size and (inputs.min() < 0 or inputs.max() >= self.num_dims):
             return (
@@ -75,7 +75,8 @@ class Categorical(Setting):
     def normalised_tasks(
         self, tasks: Float[np.ndarray, "task outcome"]
     ) -> Float[np.ndarray, "task outcome"]:
-        return tasks / tasks.sum(axis=1, keepdims=True)
+        wide = tasks.astype(np.float64)
+        return wide / wide.sum(axis=1, keepdims=True)
 
     def draw_tasks(
         self, rng: np.random.Generator, num_tasks: int
@@ -87,7 +88,9 @@ class Categorical(Setting):
     ) -> Integer[np.ndarray, "sequence position"]:
         edges = np.cumsum(tasks, axis=1)[:, None, :-1]
         uniform = rng.random((len(tasks), self.context_length, 1))
-        return (uniform > edges).sum(axis=2).astype(np.uint8 if self.num_dims <= 256 else np.uint16)
+        return (
+            (uniform >= edges).sum(axis=2).astype(np.uint8 if self.num_dims <= 256 else np.uint16)
+        )
 
     def log_likelihood(
         self,

@@ -129,8 +129,9 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
     if _finished(grid, out):
         return
     trainer = Trainer(grid)
-    writers = _open_writers(trainer, out)
     state = _load_state(trainer, out)
+    # a grid that was killed while packing has nothing left to write
+    writers = _open_writers(trainer, out) if state.step < grid.recipe.steps else []
     logged = {step: index for index, step in enumerate(grid.recipe.checkpoint_steps)}
     saved = time.monotonic()
     with tqdm(
@@ -206,8 +207,10 @@ def _finished(grid: Grid, out: Path) -> bool:
 def _finish(grid: Grid, out: Path) -> None:
     for tasks, seed in grid.runs:
         folder = out / f"D{tasks}-s{seed}{store.FOLDER_SUFFIX}"
-        if folder.exists():  # a kill while packing leaves some runs packed already
+        if not folder.with_name(store.run_name(folder) + store.PACKED_SUFFIX).exists():
             store.pack(folder)
+        elif folder.exists():  # killed between packing and removing it
+            store.remove_folder(folder)
     manifest.write(out, {"command": grid.command, "grid": grid.describe(), **_versions()})
     (out / STATE_NAME).unlink(missing_ok=True)
 
