@@ -1,8 +1,8 @@
 """Speed and memory, as ratios against a baseline in the same run: `python analysis/benchmark.py`.
 
 Every row is measured in a process of its own, so that its peak memory is its own. Times are of a
-second call, after compilation; those called cold, and the report, are of a first one. Absolute times
-depend on the machine and what else it does; the ratios are what the package promises.
+second call, after compilation; `cold_seconds`, and the report, are of a first one. Absolute times
+depend on the machine and on what else it does; the ratios are what the package promises.
 """
 
 import json

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from rational_icl import accounts, settings
 from rational_icl._arrays import Array
-from rational_icl._errors import FitError
+from rational_icl._errors import FitError, RationalICLError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
@@ -85,7 +85,7 @@ def load_fit(path: str | Path) -> Fit:
     try:
         found: dict[str, Any] = json.loads(Path(path).read_text())
         if found["schema"] != 1:
-            raise FitError(f"{path}: schema {found['schema']!r}; this release reads 1")
+            raise FitError(f"schema {found['schema']!r}; this release reads 1")
         sizes = dict(found["setting"])
         return Fit(
             account=accounts.make(found["account"], tuple(found["strategies"])),
@@ -98,6 +98,8 @@ def load_fit(path: str | Path) -> Fit:
             seen=pd.DataFrame(found["seen"]),
             regions=Regions(**{k: np.array(v, dtype=bool) for k, v in found["regions"].items()}),
         )
+    except RationalICLError as error:
+        raise FitError(f"{path}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FitError(
             f"{path}: not a saved fit ({error!r}); make one with `rational-icl fit LOGS --out FILE`"

@@ -39,10 +39,17 @@ def best_mixtures(
     with threadpool_limits(1, user_api="blas"):
         for cell in trange(cells, desc=progress, unit="cell", disable=progress is None):
             one = jax.tree.map(lambda leaf, cell=cell: leaf[cell : cell + 1], divergence)
+            value, gradient = _value_and_gradient(even, one, 1.0)
+            if not np.isfinite(value):  # every mixture is infinitely far
+                found[cell] = even
+                continue
+            # SLSQP stops at small changes: without a scale it would stop at once where strategies
+            # are nearly the same
+            slope = max(float(np.linalg.norm(gradient - gradient.mean())), _LEAST_WEIGHT)
             result = minimize(
                 _value_and_gradient,
                 even,
-                args=(one,),
+                args=(one, slope),
                 jac=True,
                 method="SLSQP",
                 bounds=[(_LEAST_WEIGHT, 1.0)] * strategies,
@@ -54,10 +61,10 @@ def best_mixtures(
 
 
 def _value_and_gradient(
-    weight: Float[np.ndarray, " strategy"], cell: MixtureDivergence
+    weight: Float[np.ndarray, " strategy"], cell: MixtureDivergence, scale: float
 ) -> tuple[float, Float[np.ndarray, " strategy"]]:
     value, gradient = _jitted(weight, cell)
-    return float(value), np.asarray(gradient)
+    return float(value) / scale, np.asarray(gradient) / scale
 
 
 @eqx.filter_jit

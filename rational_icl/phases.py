@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from scipy.optimize import brentq
 from tqdm import tqdm
 
@@ -47,15 +47,18 @@ def phase_diagram(
     Raises:
         FitError: a task diversity below 1 or not whole, or a step below 1.
     """
-    diversities, grid = _checked(num_tasks, "num_tasks"), _checked(steps, "steps")
-    if (diversities != np.round(diversities)).any():
-        raise FitError(f"num_tasks: {diversities.tolist()}; expected whole numbers")
-    worth = strategy_worth(fit, diversities.astype(int), seed=seed, progress=progress)
+    diversities = np.unique(_checked_tasks(num_tasks))
+    grid = np.unique(_checked(steps, "steps"))
+    worth = strategy_worth(fit, diversities, seed=seed, progress=progress)
     loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
     bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
     tasks_index, step_index = np.indices((len(diversities), len(grid))).reshape(2, -1)
     cells = _cells(
-        fit, diversities[tasks_index], grid[step_index], loss[tasks_index], bits[tasks_index]
+        fit,
+        diversities[tasks_index].astype(float),
+        grid[step_index],
+        loss[tasks_index],
+        bits[tasks_index],
     )
     log_weight = fit.log_weights(cells).reshape(len(diversities), len(grid), -1)
     axes = ("num_tasks", "step", "strategy")
@@ -68,7 +71,7 @@ def phase_diagram(
             "seen": ("num_tasks", worth["seen"].to_numpy()),
         },
         coords={
-            "num_tasks": diversities.astype(int),
+            "num_tasks": diversities,
             "step": grid,
             "strategy": list(fit.strategies),
         },
@@ -103,8 +106,11 @@ def crossovers(fit: Fit, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0
         Columns num_tasks; predicted, the first upward crossing between steps 1 and 10⁹, NaN if
         there is none; status: `crossed`, `before_first_step` (above one half from the start) or
         `never`.
+
+    Raises:
+        FitError: a task diversity below 1 or not whole.
     """
-    worth = strategy_worth(fit, num_tasks, seed=seed)
+    worth = strategy_worth(fit, _checked_tasks(num_tasks), seed=seed)
     loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
     bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
 
@@ -163,8 +169,18 @@ def _cells(
     )
 
 
+def _checked_tasks(values: Sequence[int] | np.ndarray) -> Integer[np.ndarray, " value"]:
+    found = _checked(values, "num_tasks")
+    if (found != np.round(found)).any():
+        raise FitError(f"num_tasks: {found.tolist()}; expected whole numbers")
+    return found.astype(int)
+
+
 def _checked(values: Sequence[float] | np.ndarray, name: str) -> Float[np.ndarray, " value"]:
-    found = np.unique(np.asarray(values, dtype=np.float64))
-    if not len(found) or not np.isfinite(found).all() or found[0] < 1:
+    try:
+        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise FitError(f"{name}: {values!r}; expected numbers") from None
+    if found.ndim != 1 or not len(found) or not np.isfinite(found).all() or found.min() < 1:
         raise FitError(f"{name}: {found.tolist()}; expected at least one number, each 1 or more")
     return found

@@ -9,6 +9,8 @@ from rational_icl._errors import FitError
 from rational_icl.cells import Behaviour, Cells
 
 FITTED_SHARE = 0.8
+_INDISTINGUISHABLE = 1e-6
+"""Nats: the accuracy of the statistics, so that rounding does not decide."""
 
 
 class Regions(NamedTuple):
@@ -44,6 +46,8 @@ def partition_cells(cells: Cells, behaviour: Behaviour, quantile: float | None =
         )
     if quantile is None:
         quantile = cells.setting.early_quantile
+    if not 0 <= quantile < 1:
+        raise FitError(f"quantile: {quantile}; expected a number from 0 up to, not including, 1")
     excluded = np.zeros(len(cells), dtype=bool)
     if len(cells.strategies) == 2:
         excluded = step < first_step(cells, behaviour, quantile)
@@ -73,6 +77,10 @@ def first_step(cells: Cells, behaviour: Behaviour, quantile: float) -> float:
         here = num_tasks == diversity
         steps, place = np.unique(step[here], return_inverse=True)
         mean = np.bincount(place, weights=distance[here]) / np.bincount(place)
-        near = mean <= mean.min() + quantile * (mean.max() - mean.min())
+        finite = mean[np.isfinite(mean)]
+        if not len(finite):
+            return float("inf")
+        least, most = finite.min(), finite.max()
+        near = mean <= least + max(quantile * (most - least), _INDISTINGUISHABLE)
         firsts.append(steps[np.argmax(near)])
     return float(max(firsts))

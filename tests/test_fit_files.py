@@ -42,14 +42,6 @@ def saved(tmp_path: Path) -> tuple[Path, dict]:
     return path, json.loads(path.read_text())
 
 
-UNKNOWN_SETTING = pytest.mark.xfail(
-    strict=True, reason="settings.make raises LogError, which load_fit lets through"
-)
-PATHLESS = pytest.mark.xfail(
-    strict=True, reason="the FitError of accounts.make is not wrapped: it does not name the file"
-)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -59,9 +51,9 @@ PATHLESS = pytest.mark.xfail(
         {"params": None},
         {"regions": {"fitted": []}},
         {"starts": {"alpha": [1], "beta": []}},
-        pytest.param({"account": "magic"}, marks=PATHLESS),
-        pytest.param({"setting": {"name": "magic"}}, marks=UNKNOWN_SETTING),
-        pytest.param({"setting": {"name": "categorical", "num_dims": 4}}, marks=UNKNOWN_SETTING),
+        pytest.param({"account": "magic"}),
+        pytest.param({"setting": {"name": "magic"}}),
+        pytest.param({"setting": {"name": "categorical", "num_dims": 4}}),
         {"setting": {}},
     ],
     ids=str,

@@ -72,10 +72,6 @@ def test_optima_at_the_vertices(num_strategies: int, name: str):
         assert np.isfinite(divergence).all()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="SLSQP stops where (its gradient)² < ftol = 1e-13: at the even mixture, 3e-8 nats above",
-)
 def test_strategies_hardly_apart_are_still_told_apart():
     """Two strategies .05 % apart and a transformer that is one of them: slopes of 1e-7 nats."""
     even = np.full((2, 8, 2, 4), 0.25)

@@ -130,7 +130,6 @@ def test_bad_steps_are_refused(steps: list[float]):
         phase_diagram(make_fit(make_cells()), [4], steps)
 
 
-@pytest.mark.xfail(strict=True, reason="crossovers does not check its task diversities")
 @pytest.mark.parametrize("num_tasks", BAD_DIVERSITIES, ids=str)
 def test_crossovers_refuse_bad_task_diversities(num_tasks: list[float]):
     with pytest.raises(FitError, match="num_tasks"):

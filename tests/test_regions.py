@@ -128,7 +128,6 @@ def test_one_task_diversity_is_refused():
         partition_cells(cells, make_behaviour(cells))
 
 
-@pytest.mark.xfail(strict=True, reason="partition_cells does not check its quantile")
 @pytest.mark.parametrize("quantile", [-0.1, 1.0, 20.0, float("nan")])
 def test_a_quantile_outside_its_range_is_refused(quantile: float):
     with pytest.raises(FitError, match="quantile"):

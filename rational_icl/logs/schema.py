@@ -229,8 +229,7 @@ def check_strategies(strategies: Any, known: Sequence[str], where: str) -> None:
     for name in strategies:
         if name not in known:
             raise LogError(
-                f"{where}: strategies has {name!r}, which is not known; expected "
-                f"{', '.join(known)}"
+                f"{where}: strategies has {name!r}, which is not known; expected {', '.join(known)}"
             )
 
 

@@ -166,10 +166,9 @@ def test_importing_nothing_makes_no_folder(tmp_path: Path):
 # --- arrays that do not fit ------------------------------------------------------------------
 
 
-def bad(change: Callable[[Arrays], Arrays], *phrases: str, id: str, bug: str | None = None) -> Any:
-    """One row: how a good run is spoilt, and what the refusal must say. `bug`: it does not yet."""
-    marks = [pytest.mark.xfail(strict=True, reason=bug)] if bug else []
-    return pytest.param(change, phrases, id=id, marks=marks)
+def bad(change: Callable[[Arrays], Arrays], *phrases: str, id: str) -> Any:
+    """One row: how a good run is spoilt, and what the refusal must say."""
+    return pytest.param(change, phrases, id=id)
 
 
 def put(**arrays: Any) -> Callable[[Arrays], Arrays]:
@@ -211,37 +210,23 @@ BAD_ARRAYS = [
     bad(put(num_dims=4.0), "num_dims is 4.0", "expected int", id="num-dims-float"),
     bad(put(context_length=0), "context_length is 0", id="no-context"),
     bad(put(context_length=5), "id_inputs", "position = 5", id="context-not-of-inputs"),
-    bad(put(num_tasks=3), "tasks has 4 rows", "num_tasks is 3", id="too-many-tasks"),
+    bad(put(num_tasks=3), "tasks: 4 rows", "num_tasks is 3", id="too-many-tasks"),
     bad(put(num_tasks=0), "at least 1", id="no-tasks"),
     bad(put(num_tasks="4"), "num_tasks is '4'", "expected int", id="num-tasks-text"),
     bad(put(num_tasks=4.0), "num_tasks is 4.0", "expected int", id="num-tasks-float"),
     bad(put(batch_size=0), "at least 1", id="no-batch"),
-    bad(
-        put(batch_size=0),
-        "batch_size",
-        id="no-batch-names-key",
-        bug="_at_least does not name the key",
-    ),
+    bad(put(batch_size=0), "batch_size", id="no-batch-names-key"),
     bad(put(seed=1.0), "seed is 1.0", "expected int", id="seed-float"),
     bad(put(seed=True), "seed is True", "expected int", id="seed-bool"),
     bad(put(seed=[1, 2]), "seed", "single value", id="two-seeds"),
     bad(put(seed=np.zeros(0, int)), "seed", "single value", id="no-seed-in-array"),
-    bad(
-        put(seed=-1),
-        "seed",
-        "-1",
-        id="seed-negative",
-        bug="accepted, then summarize fails in NumPy's default_rng",
-    ),
+    bad(put(seed=-1), "seed", "-1", id="seed-negative"),
     bad(put(**{"factors.width": [1, 2]}), "factors.width", "single value", id="factor-array"),
     bad(put(**{"factors.width": b"x"}), "factors", "words, numbers or booleans", id="factor-bytes"),
     bad(
         put(**{"factors.width": np.nan}),
-        "factors",
-        "width",
-        "finite",
+        "factors must map names to single words, numbers or booleans",
         id="factor-nan",
-        bug="NaN is unequal to itself, so the writer takes its own run for another one",
     ),
     # steps
     bad(put(steps=[10, 40, 20]), "steps", "40 is followed by 20", "sort", id="steps-fall"),
@@ -258,18 +243,12 @@ BAD_ARRAYS = [
         "run.npz",
         "40 is followed by 20",
         id="steps-fall-unsigned",
-        bug="np.diff wraps round in unsigned integers; caught only later, without the file's name",
     ),
-    bad(
-        put(steps=np.array([10, 20, 2**63], "u8")),
-        "steps",
-        id="steps-too-large",
-        bug="OverflowError",
-    ),
-    bad(cast("steps", "m8[s]"), "steps", "integers", id="steps-durations", bug="TypeError"),
+    bad(put(steps=np.array([10, 20, 2**63], "u8")), "steps", id="steps-too-large"),
+    bad(cast("steps", "m8[s]"), "steps", "integers", id="steps-durations"),
     # tasks
-    bad(edit("tasks", lambda w: w[:3]), "tasks has 3 rows", id="too-few-tasks"),
-    bad(edit("tasks", lambda w: w[:0]), "tasks has 0 rows", id="no-task-rows"),
+    bad(edit("tasks", lambda w: w[:3]), "tasks: 3 rows", "num_tasks is 4", id="too-few-tasks"),
+    bad(edit("tasks", lambda w: w[:0]), "tasks: 0 rows", "num_tasks is 4", id="no-task-rows"),
     bad(edit("tasks", lambda w: w[0]), "tasks", "shape (4,)", id="tasks-one-row"),
     bad(edit("tasks", lambda w: w[:, :3]), "tasks", "shape (4, 3)", id="tasks-outcomes"),
     bad(edit("tasks", lambda w: w * [[1], [1], [0.9], [1]]), "tasks", "row 2", id="tasks-sum"),
@@ -279,7 +258,7 @@ BAD_ARRAYS = [
     bad(edit("ood_tasks", lambda w: w * 2), "ood_tasks", "row", id="ood-tasks-sum"),
     bad(cast("tasks", str), "tasks", "floating-point", id="tasks-text"),
     bad(put(tasks=np.eye(4, dtype=int)), "tasks", "floating-point", id="tasks-integers"),
-    bad(cast("tasks", np.longdouble), "tasks", "float", id="tasks-longdouble", bug="ValueError"),
+    bad(cast("tasks", np.longdouble), "tasks", "float", id="tasks-longdouble"),
     # inputs
     bad(edit("id_inputs", lambda x: x + 1), "id_inputs", "1 to 4", "0 to 3", id="from-one"),
     bad(edit("ood_inputs", lambda x: x.astype(int) - 1), "ood_inputs", "-1 to", id="negative"),
@@ -288,13 +267,7 @@ BAD_ARRAYS = [
     bad(cast("id_inputs", float), "id_inputs", "integer symbols", id="inputs-float"),
     bad(cast("id_inputs", bool), "id_inputs", "integer symbols", id="inputs-bool"),
     bad(cast("id_inputs", str), "id_inputs", "integer symbols", id="inputs-text"),
-    bad(
-        cast("id_inputs", "m8[s]"),
-        "id_inputs",
-        "integer symbols",
-        id="inputs-durations",
-        bug="accepted: NumPy counts timedelta64 among the integers",
-    ),
+    bad(cast("id_inputs", "m8[s]"), "id_inputs", "integer symbols", id="inputs-durations"),
     bad(
         lambda run: {
             **run,
@@ -342,7 +315,6 @@ BAD_ARRAYS = [
         "id_predictions",
         "sums to inf",
         id="overflow",
-        bug="RuntimeWarning from the sum, on top of the LogError",
     ),
     bad(edit("id_predictions", lambda p: p[..., :3]), "(3, 8, 6, 3)", id="three-outcomes"),
     bad(edit("id_predictions", lambda p: p[:2]), "(2, 8, 6, 4)", id="two-checkpoints"),
@@ -350,31 +322,34 @@ BAD_ARRAYS = [
     bad(edit("ood_predictions", lambda p: p[:, :, 1:]), "(3, 8, 5, 4)", id="five-positions"),
     bad(edit("ood_predictions", lambda p: p[0]), "(8, 6, 4)", "expected", id="one-checkpoint"),
     bad(cast("id_predictions", complex), "id_predictions", "complex128", id="complex"),
-    bad(cast("id_predictions", str), "id_predictions", "floating-point", id="text"),
+    bad(cast("id_predictions", str), "id_predictions, step 10: dtype <U32", "float64", id="text"),
     bad(cast("id_predictions", int), "id_predictions", "int64", id="integers"),
-    bad(cast("id_predictions", np.longdouble), "longdouble", id="longdouble", bug="KeyError: 16"),
+    bad(
+        cast("id_predictions", np.longdouble),
+        "step 10",
+        "expected float16, float32 or float64",
+        id="longdouble",
+    ),
     # overrides
     bad(put(loss=[1.0, 2.0]), "has loss", "strategies, loss, complexity", id="loss-alone"),
     bad(put(**{**OVERRIDES, "loss": [1.0]}), "loss has shape (1,)", "2 strat", id="one-loss"),
     bad(put(**{**OVERRIDES, "loss": [1.0, np.nan]}), "loss", "finite", id="loss-nan"),
     bad(put(**{**OVERRIDES, "loss": [1.0, -1.0]}), "must not be negative", id="loss-negative"),
     bad(put(**{**OVERRIDES, "complexity": [0.0, 1.0]}), "complexities (bits)", id="no-bits"),
-    bad(put(**{**OVERRIDES, "loss": ["1", "2"]}), "loss", id="loss-text", bug="TypeError"),
-    bad(put(**{**OVERRIDES, "loss": [1j, 2]}), "loss", id="loss-complex", bug="accepted"),
-    bad(put(**{**OVERRIDES, "strategies": 5}), "strategies", id="strategies-5", bug="TypeError"),
+    bad(put(**{**OVERRIDES, "loss": ["1", "2"]}), "loss", id="loss-text"),
+    bad(put(**{**OVERRIDES, "loss": [1j, 2]}), "loss", id="loss-complex"),
+    bad(put(**{**OVERRIDES, "strategies": 5}), "strategies", id="strategies-5"),
     bad(
         put(**{**OVERRIDES, "strategies": ["memorizing"] * 2}),
         "strategies",
         "memorizing",
         id="strategy-twice",
-        bug="accepted, and the first one is lost",
     ),
     bad(
         put(**{**OVERRIDES, "strategies": ["memorising", "generalizing"]}),
         "memorising",
         "memorizing",
         id="strategy-misspelt",
-        bug="accepted, then ignored: the computed loss is used without a word",
     ),
 ]
 
@@ -388,7 +363,6 @@ def test_arrays_that_do_not_fit_are_refused(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="messages of `settings.make` do not name the file")
 @pytest.mark.parametrize("change", [put(setting="urns"), put(num_dims=1)])
 def test_refusing_the_setting_names_the_file(
     tmp_path: Path, urn: Arrays, change: Callable[[Arrays], Arrays]
@@ -444,16 +418,11 @@ def flipped(content: bytes, share: float) -> bytes:
 
 HUGE = npy_header(f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({10**14},), }}")
 CUT_HEADER = npy_header("{'descr': '<i8', 'fortran_order")
-# NumPy leaves the file to the garbage collector when it is not a zip archive after all
-LEAK = pytest.mark.filterwarnings("ignore::ResourceWarning")
 CENTRAL_ENTRY = b"PK\x01\x02"
 
 
-def damaged(
-    spoil: Callable[[bytes, Path], bytes], *phrases: str, id: str, bug: str | None = None
-) -> Any:
-    marks = [LEAK, *([pytest.mark.xfail(strict=True, reason=bug)] if bug else [])]
-    return pytest.param(spoil, phrases, id=id, marks=marks)
+def damaged(spoil: Callable[[bytes, Path], bytes], *phrases: str, id: str) -> Any:
+    return pytest.param(spoil, phrases, id=id)
 
 
 BAD_FILES = [
@@ -462,42 +431,36 @@ BAD_FILES = [
     damaged(lambda good, _: good[: len(good) // 2], "truncated", id="first-half"),
     damaged(lambda good, _: good[:-10], "truncated", id="last-ten-bytes-gone"),
     damaged(lambda good, _: flipped(good, 0.4), "damaged", id="bit-flipped"),
-    damaged(lambda good, _: pickle.dumps({"steps": [1]}), "pickled", "run code", id="pickle"),
+    damaged(
+        lambda good, _: pickle.dumps({"steps": [1]}),
+        "not an .npz file with one array a key",
+        id="pickle",
+    ),
     damaged(
         lambda good, tmp: rezipped(good, tmp, {"steps.npy": CUT_HEADER}),
         "not a readable .npz",
         id="array-header-cut",
-        bug="tokenize.TokenError",
     ),
     damaged(
         lambda good, tmp: rezipped(good, tmp, {"steps.npy": HUGE}),
         "not a readable .npz",
         id="array-of-petabytes",
-        bug="MemoryError",
     ),
     damaged(
-        lambda good, tmp: rezipped(good, tmp, {"seed": b"1"}),
-        "seed",
-        id="member-is-not-an-array",
-        bug="AttributeError: NumPy gives bytes for a member without the .npy magic",
+        lambda good, tmp: rezipped(good, tmp, {"seed": b"1"}), "seed", id="member-is-not-an-array"
     ),
     damaged(
         lambda good, tmp: patched(rezipped(good, tmp, {}), CENTRAL_ENTRY, 8, 1),
         "not a readable .npz",
         id="encrypted",
-        bug="RuntimeError",
     ),
     damaged(
         lambda good, tmp: patched(rezipped(good, tmp, {}), CENTRAL_ENTRY, 10, 99),
         "not a readable .npz",
         id="unknown-compression",
-        bug="NotImplementedError",
     ),
     damaged(
-        lambda good, _: b"step,loss\n1,2\n",
-        "not a readable .npz",
-        id="text-file",
-        bug="NumPy takes any unknown file for a pickle, so the message speaks of pickled objects",
+        lambda good, _: b"step,loss\n1,2\n", "not an .npz file with one array a key", id="text-file"
     ),
 ]
 
@@ -541,14 +504,12 @@ def test_pickled_objects_are_refused_and_never_loaded(tmp_path: Path, urn: Array
     assert "save plain arrays" in message
 
 
-@pytest.mark.xfail(strict=True, reason="TypeError: an array is no context manager")
 def test_a_single_array_is_refused(tmp_path: Path, urn: Arrays):
     with (tmp_path / "run.npz").open("wb") as file:
         np.save(file, urn["id_predictions"])
     assert "one array a key" in refusal(tmp_path / "run.npz", tmp_path / "log")
 
 
-@pytest.mark.xfail(strict=True, reason="np.load leaves it open when the archive is truncated")
 def test_a_truncated_file_is_closed_again(tmp_path: Path, urn: Arrays):
     path = save_npz(tmp_path / "run.npz", **urn)
     path.write_bytes(path.read_bytes()[:500])
@@ -610,7 +571,6 @@ def test_duplicate_checkpoints_make_a_log_that_does_not_open(tmp_path: Path, urn
         open_log(tmp_path / "a")
 
 
-@pytest.mark.xfail(strict=True, reason="duplicates are found only when the log is opened")
 @pytest.mark.parametrize("together", [True, False])
 def test_duplicate_checkpoints_are_refused_on_import(tmp_path: Path, urn: Arrays, together: bool):
     first, second = (save_npz(tmp_path / f"{name}.npz", **urn) for name in "ab")
@@ -620,7 +580,6 @@ def test_duplicate_checkpoints_are_refused_on_import(tmp_path: Path, urn: Arrays
         import_npz([first, second] if together else [second], tmp_path / "log")
 
 
-@pytest.mark.xfail(strict=True, reason="NotADirectoryError")
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, urn: Arrays):
     path = save_npz(tmp_path / "run.npz", **urn)
     (tmp_path / "log").write_text("mine")
@@ -629,7 +588,6 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path, urn: Arrays)
     assert (tmp_path / "log").read_text() == "mine"
 
 
-@pytest.mark.xfail(strict=True, reason="the log is made, but open_log takes it for a run")
 def test_an_output_folder_named_like_a_run_is_refused_or_opens(tmp_path: Path, urn: Arrays):
     path = save_npz(tmp_path / "run.npz", **urn)
     try:
