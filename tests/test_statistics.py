@@ -44,7 +44,7 @@ def test_divergence_equals_the_plain_mean(name: str, num_strategies: int):
     assert_equals_oracle(name, INSIDE[num_strategies], REQUIRED)
 
 
-@pytest.mark.parametrize("num_strategies", [2, pytest.param(3)])
+@pytest.mark.parametrize("num_strategies", [2, 3])
 def test_divergence_holds_its_bound_for_the_worst_mass_within_a_bin(num_strategies: int):
     assert_equals_oracle("skewed_within_a_bin", INSIDE[num_strategies], REQUIRED)
 
@@ -55,10 +55,7 @@ def test_divergence_on_urns_is_far_more_exact_than_promised(num_strategies: int)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name if name.startswith("zeros") else []) for name in CASES],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_divergence_at_the_vertices(name: str, num_strategies: int):
     """Infinite where the only strategy left forbids what the transformer does."""
     assert_equals_oracle(name, np.eye(num_strategies).tolist(), REQUIRED)

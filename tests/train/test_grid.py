@@ -5,17 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training import GRID, RECIPE, train_until, train_until_packed
 
-from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.logs import open_log
-from rational_icl.train import Grid, Recipe, grid, train_grid
+from rational_icl.train import Grid, Recipe, train_grid
 
-RECIPE = Recipe(
-    steps=30, num_checkpoints=4, first_checkpoint=2, batch_size=8, width=16, id_sequences=4,
-    ood_sequences=3,
-)  # fmt: skip
-GRID = Grid(settings.make("categorical", num_dims=4, context_length=8), (2, 8), (0, 1), RECIPE)
 VMAP_ROUNDING = 1e-2  # of a log-probability: float32 sums in another order, then half precision
 
 
@@ -57,26 +52,10 @@ def test_loss_falls_below_the_uniform_guess(trained):
     assert loss[1] < min(loss[0], np.log(4))
 
 
-def _train_until(out: Path, last_save: int) -> None:
-    """Train, and die without a word right after the given save of the state."""
-    saves = 0
-    save = grid._save_state
-
-    def save_and_die(*args):
-        nonlocal saves
-        save(*args)
-        saves += 1
-        if saves == last_save:
-            multiprocessing.current_process().kill()
-
-    grid._save_state = save_and_die
-    train_grid(GRID, out, progress=False)
-
-
-@pytest.mark.parametrize("last_save", [1, 3])
-def test_a_killed_grid_resumes_to_the_same_log(trained, tmp_path, last_save):
+@pytest.mark.parametrize(("until", "count"), [(train_until, 2), (train_until_packed, 1)])
+def test_a_killed_grid_resumes_to_the_same_log(trained, tmp_path, until, count):
     process = multiprocessing.get_context("spawn").Process(
-        target=_train_until, args=(tmp_path / "log", last_save)
+        target=until, args=(tmp_path / "log", count)
     )
     process.start()
     process.join()
