@@ -194,16 +194,22 @@ class MixtureDivergence(eqx.Module):
         With f(l) = log sum_k w_k exp(l_k), each bin contributes
         mass (f(mean) + tr(f''(mean) cov) / 2), f'' = diag(p) - p p^T, p = softmax(log w + l).
         """
-        score = log_weight[:, None, :] + self.log_ratio
+        # one array (cell, bin) a strategy: a reduction over a last axis of two is not vectorised
+        strategies = range(self.log_ratio.shape[-1])
+        score = [log_weight[:, None, k] + self.log_ratio[..., k] for k in strategies]
+        most = jax.lax.stop_gradient(jnp.stack(score).max(axis=0))
         # where no strategy with any weight allows an outcome, the divergence is infinite, unless
         # the transformer rules it out too
-        ruled_out = jnp.isneginf(score).all(axis=-1)
+        ruled_out = jnp.isneginf(most)
         lost = jnp.where(ruled_out & (self.mass > 0), jnp.inf, 0.0).sum(axis=1)
-        score = jnp.where(ruled_out[..., None], 0.0, score)
-        mean = jax.nn.logsumexp(score, axis=-1)
-        share = jax.nn.softmax(score, axis=-1)
-        diagonal = jnp.einsum("cbk,cbkk->cb", share, self.spread)
-        cross = jnp.einsum("cbj,cbjk,cbk->cb", share, self.spread, share)
+        scaled = [jnp.exp(one - jnp.where(ruled_out, 0.0, most)) for one in score]
+        total = jnp.where(ruled_out, 1.0, sum(scaled))
+        share = [one / total for one in scaled]
+        mean = jnp.where(ruled_out, 0.0, most) + jnp.log(total)
+        diagonal = sum(share[k] * self.spread[..., k, k] for k in strategies)
+        cross = sum(
+            share[j] * share[k] * self.spread[..., j, k] for j in strategies for k in strategies
+        )
         held = jnp.where(ruled_out, 0.0, self.mass)
         return self.offset + lost - (held * (mean + 0.5 * (diagonal - cross))).sum(axis=1)
 
