@@ -174,7 +174,7 @@ def plot_losses(
 def plot_total_variation(frame: pd.DataFrame, split: str, *, ax: Axes | None = None) -> Axes:
     """Total variation between transformer and account against step, a line per task diversity.
 
-    The part of a line in held-out cells is dashed.
+    Lines are thick in fitted cells and thin in held-out ones; early steps are shaded.
 
     Args:
         frame: from `cell_agreement`.
@@ -186,13 +186,19 @@ def plot_total_variation(frame: pd.DataFrame, split: str, *, ax: Axes | None = N
     for diversity, colour in zip(diversities, _ordered(len(diversities)), strict=True):
         rows = frame[frame["num_tasks"] == diversity]
         mean = rows.groupby("step")[column].mean()
-        held_out = rows.groupby("step")["region"].first() == "held_out"
-        ax.plot(mean.index, mean, color=colour, linestyle=":", linewidth=1.2)
-        ax.plot(mean.index, mean.where(~held_out), color=colour, label=f"{diversity:g}")
+        fitted = rows.groupby("step")["region"].first() == "fitted"
+        ax.plot(mean.index, mean, color=colour, linewidth=0.7, label=f"{diversity:g}")
+        ax.plot(mean.index, mean.where(fitted), color=colour, linewidth=2.2)
+    early = frame.loc[frame["region"] == "excluded_early", "step"]
+    if len(early):
+        ax.axvspan(early.min(), early.max(), color="0.92", zorder=0)
     ax.set(xscale="log", ylim=(0, None), xlabel=_STEP_LABEL)
     ax.set_ylabel(f"total variation, {split.upper()}")
     ax.legend(
-        title="D (dotted: held out)", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+        title="D (thick: fitted,\nthin: held out,\nshaded: early)",
+        fontsize="small",
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
     )
     return ax
 

@@ -34,7 +34,7 @@ class Run:
         self._inputs: dict[str, np.ndarray] = {}
         where = f"run {self.name!r}"
         attributes = dict(self._group.attrs)
-        self._strategies = attributes.get("strategies", [])
+        self._strategies: Any = attributes.get("strategies", [])
         if attributes.get("format") != schema.FORMAT:
             raise LogError(f"{where} ({path}): not a prediction log of this package")
         if attributes.get("version") != schema.VERSION:

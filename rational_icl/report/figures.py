@@ -70,6 +70,9 @@ def total_variation(analysis: Analysis) -> Figure:
     for ax, split in zip(axes, ("id", "ood"), strict=True):
         plotting.plot_total_variation(analysis.frame, split, ax=ax)
     axes[0].get_legend().remove()
+    columns = ["total_variation_id", "total_variation_ood"]
+    lines = analysis.frame.groupby(["num_tasks", "step"])[columns].mean()
+    axes[0].set_ylim(0, 1.05 * float(lines.to_numpy().max()))
     return figure
 
 
