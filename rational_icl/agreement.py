@@ -18,6 +18,7 @@ from rational_icl.statistics import MixtureDivergence
 MEASURES = (
     "relative_distance_r",
     "relative_distance_rmse",
+    "relative_distance_bias",
     "divergence",
     "total_variation",
     "spearman",
@@ -29,15 +30,19 @@ def cell_agreement(
 ) -> pd.DataFrame:
     """`table(cells, behaviour)` with the account's predictions and their agreement, per cell.
 
-    Further columns: region (fitted, held_out, excluded_early), weight_K for every strategy K, and
-    for each split S: divergence_S, KL(T || mixture) in nats; total_variation_S, the mean of
-    ½ Σ_v |T_v − Q_v|; spearman_S, the mean rank correlation of the two distributions over outcomes
-    (predictions with all outcomes tied are left out).
+    Further columns: region (fitted, held_out, excluded_early); extrapolation (`later_steps` for
+    held-out cells of fitted task diversities, `larger_num_tasks` for the others); weight_K for
+    every strategy K; and for each split S: divergence_S, KL(T || mixture) in nats;
+    total_variation_S, the mean of ½ Σ_v |T_v − Q_v|; spearman_S, the mean rank correlation of the
+    two distributions over outcomes (predictions with all outcomes tied are left out).
     """
     log_weight = fit.log_weights(cells)
     frame = table(cells, behaviour)
     names = np.array(list(fit.regions._fields))
     frame["region"] = names[np.argmax(np.stack(fit.regions), axis=0)]
+    fitted_up_to = frame.loc[fit.regions.fitted, "num_tasks"].max()
+    part = np.where(frame["num_tasks"] > fitted_up_to, "larger_num_tasks", "later_steps")
+    frame["extrapolation"] = np.where(fit.regions.held_out, part, "")
     for k, strategy in enumerate(cells.strategies):
         frame[f"weight_{strategy}"] = np.exp(log_weight[:, k])
     for name, split in behaviour.splits.items():
@@ -58,22 +63,30 @@ def cell_agreement(
     return frame
 
 
-def region_agreement(frame: pd.DataFrame, split: str, region: str) -> dict[str, float | None]:
-    """The means of `cell_agreement` over one region: the `MEASURES`, None where undefined.
+def region_agreement(
+    frame: pd.DataFrame, split: str, region: str, weight: str = "weight_memorizing"
+) -> dict[str, float | None]:
+    """The means of `cell_agreement` over some cells: the `MEASURES`, None where undefined.
 
-    Relative distance is compared with the first strategy's weight: Pearson r and root mean square.
+    Relative distance is compared with a predicted weight: Pearson r, root mean square error, and
+    bias, the mean of predicted less observed.
+
+    Args:
+        frame: from `cell_agreement`.
+        split: `id` or `ood`.
+        region: a value of `region` or of `extrapolation`.
+        weight: the column of the first strategy's weight.
     """
-    rows = frame[frame["region"] == region]
-    weight = rows[next(name for name in frame.columns if name.startswith("weight_"))]
-    apart = rows[f"relative_distance_{split}"] - weight
-    spread = min(rows[f"relative_distance_{split}"].std(), weight.std())
+    rows = frame[(frame["region"] == region) | (frame["extrapolation"] == region)]
+    observed = rows[f"relative_distance_{split}"]
+    apart = rows[weight] - observed
+    defined = min(observed.std(), rows[weight].std()) > 0
     found: dict[str, Any] = {
-        "relative_distance_r": rows[f"relative_distance_{split}"].corr(weight)
-        if spread > 0
-        else np.nan,
+        "relative_distance_r": observed.corr(rows[weight]) if defined else np.nan,
         "relative_distance_rmse": np.sqrt((apart**2).mean()),
+        "relative_distance_bias": apart.mean(),
     }
-    for measure in MEASURES[2:]:
+    for measure in MEASURES[3:]:
         found[measure] = rows[f"{measure}_{split}"].mean()
     return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
 

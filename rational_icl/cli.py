@@ -19,6 +19,7 @@ class _Numbers(click.ParamType):
 
     def __init__(self, kind: type[int] | type[float]):
         self._kind = kind
+        self._words = "whole numbers" if kind is int else "numbers"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
         if isinstance(value, tuple):
@@ -26,7 +27,7 @@ class _Numbers(click.ParamType):
         try:
             return tuple(self._kind(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 4,8,16", param, ctx)
+            self.fail(f"{value!r} is not a list of {self._words} such as 4,8,16", param, ctx)
 
 
 def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -129,7 +130,13 @@ def check(logs: Path) -> None:
     "--out", required=True, type=click.Path(path_type=Path), help="File for the fit (JSON)."
 )
 @click.option("--account", default="rational", show_default=True, help="Which theory to fit.")
-@click.option("--seed", default=0, show_default=True, help="Of the optimizer's starts.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the optimizer's starts.",
+)
 @_plain_errors
 def fit(logs: Path, out: Path, account: str, seed: int) -> None:
     """Fit an account to a log and save it, for `predict`.
@@ -140,8 +147,9 @@ def fit(logs: Path, out: Path, account: str, seed: int) -> None:
     import rational_icl as ri
 
     _refuse_missing_folder(out)
-    cells, behaviour = ri.summarize(ri.open_log(logs))
-    theory = ri.accounts.make(account, cells.strategies)
+    log = ri.open_log(logs)
+    theory = ri.accounts.make(account, _strategies(log))
+    cells, behaviour = ri.summarize(log)
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
     fitted.save(out)
     for name, value in fitted.params.items():
@@ -157,7 +165,13 @@ def fit(logs: Path, out: Path, account: str, seed: int) -> None:
 @click.option("--num-tasks", type=_Numbers(int), required=True, help="Task diversities D.")
 @click.option("--steps", type=_Numbers(float), required=True, help="Optimizer steps N.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file; printed if left out.")
-@click.option("--seed", default=0, show_default=True, help="Of task tables drawn for unseen D.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of task tables drawn for unseen D.",
+)
 @_plain_errors
 def predict(
     fit_file: Path,
@@ -173,13 +187,16 @@ def predict(
         rational-icl predict fit.json --num-tasks 4,64,1024 --steps 100,10000
     """
     import rational_icl as ri
+    from rational_icl.phases import worth_of
 
     if out:
         _refuse_missing_folder(out)
     fitted = ri.load_fit(fit_file)
     phase = ri.phase_diagram(fitted, num_tasks, steps, seed=seed, progress=True)
     frame = phase["weight"].to_dataset("strategy").to_dataframe().add_prefix("weight_")
-    crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), seed=seed)
+    worth = worth_of(phase)
+    crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), worth=worth)
+    crossing["logged"] = worth["seen"]
     crossing = crossing.rename(columns={"predicted": "crossover", "status": "crossover_status"})
     frame = frame.reset_index().merge(crossing, on="num_tasks")
     if out:
@@ -193,18 +210,25 @@ def predict(
 @_LOGS
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the report.")
 @click.option("--account", default="rational", show_default=True, help="Which theory to fit.")
-@click.option("--seed", default=0, show_default=True, help="Of starts and drawn task tables.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of starts and drawn task tables.",
+)
 @_plain_errors
 def report(logs: Path, out: Path, account: str, seed: int) -> None:
     """Fit a log and write a report: index.html, report.json, figures and tables.
 
-    The page opens without a network. Fitted and held-out cells are never mixed in one figure.
+    The page opens without a network. Fitted and held-out cells are never mixed in one number.
     """
     import rational_icl as ri
 
     log = ri.open_log(logs)
-    strategies = next(iter(log.values())).setting.strategies[:2]
-    analysis = ri.analyse(log, ri.accounts.make(account, strategies), seed=seed)
+    if out.is_file() or out.resolve() == logs.resolve():
+        raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
+    analysis = ri.analyse(log, ri.accounts.make(account, _strategies(log)), seed=seed)
     page = ri.write_report(analysis, out)
     click.echo(f"Report written. Open {page}")
 
@@ -262,6 +286,10 @@ def train(
     setting = settings.make("categorical", num_dims=num_dims, context_length=context_length)
     train_grid(Grid(setting, num_tasks, seeds, Recipe(**recipe)), out)
     click.echo(f"Log written in {out}")
+
+
+def _strategies(log: Any) -> tuple[str, ...]:
+    return next(iter(log.values())).setting.strategies[:2]
 
 
 def _refuse_missing_folder(out: Path) -> None:

@@ -64,7 +64,7 @@ class Fit:
             "account": self.account.name,
             "params": dict(self.params),
             "objective": self.objective,
-            "starts": self.starts.to_dict(orient="list"),
+            "starts": self.starts.replace({np.nan: None}).to_dict(orient="list"),
             "strategies": list(self.strategies),
             "setting": {"name": self.setting.name, **self.setting.parameters()},
             "batch_size": self.batch_size,
@@ -72,7 +72,7 @@ class Fit:
             "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
         }
         partial = Path(f"{path}.partial")
-        partial.write_text(json.dumps(document, indent=1) + "\n")
+        partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
         partial.replace(path)
 
 
@@ -87,6 +87,7 @@ def load_fit(path: str | Path) -> Fit:
         if found["schema"] != 1:
             raise FitError(f"schema {found['schema']!r}; this release reads 1")
         sizes = dict(found["setting"])
+        _check_saved(found)
         return Fit(
             account=accounts.make(found["account"], tuple(found["strategies"])),
             params={str(k): float(v) for k, v in found["params"].items()},
@@ -104,6 +105,16 @@ def load_fit(path: str | Path) -> Fit:
         raise FitError(
             f"{path}: not a saved fit ({error!r}); make one with `rational-icl fit LOGS --out FILE`"
         ) from None
+
+
+def _check_saved(found: dict[str, Any]) -> None:
+    names = set(accounts.make(found["account"], tuple(found["strategies"])).priors)
+    if set(found["params"]) != names or not np.isfinite(list(found["params"].values())).all():
+        raise FitError(f"params: {found['params']}; expected a finite {', '.join(sorted(names))}")
+    columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in found["strategies"]}
+    missing = (columns | {"num_tasks"}) - set(found["seen"])
+    if missing:
+        raise FitError(f"seen: {', '.join(sorted(missing))} missing; make the fit again")
 
 
 @in_float64

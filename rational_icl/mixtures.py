@@ -56,7 +56,8 @@ def best_mixtures(
                 constraints=LinearConstraint(np.ones((1, strategies)), 1.0, 1.0),
                 options={"ftol": 1e-13, "maxiter": 200},
             )
-            found[cell] = np.clip(result.x, _LEAST_WEIGHT, 1.0) / result.x.sum()
+            inside = np.clip(result.x, _LEAST_WEIGHT, 1.0)
+            found[cell] = inside / inside.sum()
     return found, np.asarray(eqx.filter_jit(divergence)(np.log(found)))
 
 

@@ -16,6 +16,7 @@ from rational_icl.fits import Fit
 from rational_icl.profiles import profile
 from rational_icl.settings.draws import Purpose, generator
 
+MOST_TASKS = 2**20
 _LOG_STEPS = np.linspace(0.0, np.log(1e9), 800)
 """Where a crossover is looked for: from the first step to the billionth."""
 
@@ -99,8 +100,29 @@ def strategy_worth(
     return pd.DataFrame(rows)
 
 
-def crossovers(fit: Fit, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+def worth_of(phase: xr.Dataset) -> pd.DataFrame:
+    """What `strategy_worth` gave for a phase diagram, from the diagram."""
+    columns = {"num_tasks": phase["num_tasks"].to_numpy(), "seen": phase["seen"].to_numpy()}
+    for kind in ("loss", "complexity"):
+        for name in phase["strategy"].to_numpy():
+            columns[f"{kind}_{name}"] = phase[kind].sel(strategy=name).to_numpy()
+    return pd.DataFrame(columns)
+
+
+def crossovers(
+    fit: Fit,
+    num_tasks: Sequence[int] | np.ndarray,
+    *,
+    seed: int = 0,
+    worth: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """The step N*(D) at which the first strategy's weight rises through one half.
+
+    Args:
+        fit: a fitted account.
+        num_tasks: task diversities D, seen or not.
+        seed: of task tables drawn for unseen D.
+        worth: what `strategy_worth` gave for them, to save computing it again.
 
     Returns:
         Columns num_tasks; predicted, the first upward crossing between steps 1 and 10⁹, NaN if
@@ -110,7 +132,8 @@ def crossovers(fit: Fit, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0
     Raises:
         FitError: a task diversity below 1 or not whole.
     """
-    worth = strategy_worth(fit, _checked_tasks(num_tasks), seed=seed)
+    if worth is None:
+        worth = strategy_worth(fit, _checked_tasks(num_tasks), seed=seed)
     loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
     bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
 
@@ -173,6 +196,8 @@ def _checked_tasks(values: Sequence[int] | np.ndarray) -> Integer[np.ndarray, " 
     found = _checked(values, "num_tasks")
     if (found != np.round(found)).any():
         raise FitError(f"num_tasks: {found.tolist()}; expected whole numbers")
+    if found.max() > MOST_TASKS:
+        raise FitError(f"num_tasks: {found.max():.0f}; at most {MOST_TASKS:,} can be drawn")
     return found.astype(int)
 
 

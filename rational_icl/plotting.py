@@ -28,7 +28,7 @@ def plot_map(
     difference: bool = False,
     label: str | None = None,
 ) -> Axes:
-    """A quantity over (D, N), averaged over runs, on logarithmic axes.
+    """A quantity over (D, N), averaged over runs, on logarithmic axes; grey where undefined.
 
     Args:
         frame: one row per cell; with a `region` column, the fitted rectangle is outlined and early
@@ -38,17 +38,18 @@ def plot_map(
         label: of the colour bar; the column's name if None.
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
-    grid = frame.pivot_table(index="num_tasks", columns="step", values=column, aggfunc="mean")
+    grid = frame.groupby(["num_tasks", "step"])[column].mean().unstack()
     steps, diversities = _edges(grid.columns), _edges(grid.index)
     if difference:
         most = max(float(np.nanmax(np.abs(grid.to_numpy()))), 1e-9)
         colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
     else:
         colours = {"cmap": _memorizing_map(), "vmin": 0.0, "vmax": 1.0}
+    ax.set_facecolor("0.75")  # where undefined
     mesh = ax.pcolormesh(steps, diversities, grid.to_numpy(), rasterized=True, **colours)
     ax.set(xscale="log", yscale="log", xlabel=_STEP_LABEL, ylabel=_DIVERSITY_LABEL)
     ax.set_yticks(grid.index.to_numpy(), [f"{value:g}" for value in grid.index])
-    ax.minorticks_off()
+    ax.set_yticks([], minor=True)
     ax.figure.colorbar(mesh, ax=ax, label=label or column)
     if "region" in frame:
         _mark_regions(ax, frame, grid)
@@ -106,41 +107,43 @@ def plot_curves(
 
 
 def plot_crossovers(
-    runs: pd.DataFrame, predicted: pd.DataFrame, fitted_up_to: float, *, ax: Axes | None = None
+    runs: pd.DataFrame, predicted: pd.DataFrame, frame: pd.DataFrame, *, ax: Axes | None = None
 ) -> Axes:
     """N*(D): each run's observed crossover as a point, the account's as a line.
 
-    Runs that do not cross are arrows at their first or last logged step.
+    Runs that do not cross are arrows at their first or last logged step. Everything outside the
+    outline is held out, or early.
 
     Args:
         runs: from `run_crossovers`.
         predicted: columns num_tasks, predicted.
-        fitted_up_to: the largest fitted task diversity; the shaded part beyond is held out.
+        frame: one row per cell with its `region`, from `cell_agreement`.
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.8), layout="constrained")[1]
-    crossed = runs[runs["step"].notna()]
-    ax.scatter(
-        crossed["num_tasks"], crossed["step"], s=26, color="k", zorder=3, label="observed run"
+    # runs of one task diversity side by side, so that none hides another
+    place = runs["num_tasks"] * 1.07 ** (
+        runs.groupby("num_tasks").cumcount()
+        - (runs.groupby("num_tasks")["run"].transform("size") - 1) / 2
     )
+    crossed = runs["step"].notna()
+    ax.scatter(place[crossed], runs["step"][crossed], s=16, color="k", zorder=3, label="run")
     for status, column, marker, label in (
-        (NOT_YET, "last_step", "^", "not by its last step"),
-        (ALREADY, "first_step", "v", "before its first step"),
+        (NOT_YET, "last_step", "^", "run, not by its last step"),
+        (ALREADY, "first_step", "v", "run, before its first step"),
     ):
-        rows = runs[runs["status"] == status]
-        if len(rows):
+        rows = runs["status"] == status
+        if rows.any():
             ax.scatter(
-                rows["num_tasks"], rows[column], s=26, marker=marker, facecolors="none",
+                place[rows], runs[column][rows], s=16, marker=marker, facecolors="none",
                 edgecolors="k", linewidths=0.8, label=label,
             )  # fmt: skip
     line = predicted.dropna(subset="predicted")
     ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label="predicted")
-    largest = max(runs["num_tasks"].max(), fitted_up_to)
-    if largest > fitted_up_to:
-        ax.axvspan(fitted_up_to * 1.41, largest * 1.41, color="0.92", zorder=0, label="held-out D")
     ax.set(xscale="log", yscale="log", xlabel=_DIVERSITY_LABEL, ylabel="crossover step N*")
+    _outline_fitted(ax, frame, num_tasks_on_x=True)
     diversities = sorted(runs["num_tasks"].unique())
     ax.set_xticks(diversities, [f"{value:g}" for value in diversities])
-    ax.minorticks_off()
+    ax.set_xticks([], minor=True)
     ax.legend(fontsize="small", loc="upper left")
     return ax
 
@@ -166,7 +169,7 @@ def plot_losses(
     ax.set_ylabel("loss (nats per prediction)")
     diversities = sorted(runs["num_tasks"].unique())
     ax.set_xticks(diversities, [f"{value:g}" for value in diversities])
-    ax.minorticks_off()
+    ax.set_xticks([], minor=True)
     ax.legend(fontsize="small")
     return ax
 
@@ -204,28 +207,13 @@ def plot_total_variation(frame: pd.DataFrame, split: str, *, ax: Axes | None = N
 
 
 def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
-    steps, diversities = _edges(grid.columns), _edges(grid.index)
-    regions = frame.pivot_table(
-        index="num_tasks", columns="step", values="region", aggfunc="first"
-    ).to_numpy()
-    fitted_rows, fitted_columns = np.nonzero(regions == "fitted")
-    if len(fitted_rows):
-        left, right = steps[fitted_columns.min()], steps[fitted_columns.max() + 1]
-        low, high = diversities[fitted_rows.min()], diversities[fitted_rows.max() + 1]
-        ax.add_patch(
-            Rectangle(
-                (left, low), right - left, high - low, fill=False, edgecolor="k", linewidth=1.4
-            )
-        )
+    steps = _edges(grid.columns)
+    regions = frame.groupby(["num_tasks", "step"])["region"].first().unstack().to_numpy()
+    _outline_fitted(ax, frame, num_tasks_on_x=False)
     early = np.nonzero((regions == "excluded_early").all(axis=0))[0]
     if len(early):
         ax.axvspan(
-            steps[0],
-            steps[early.max() + 1],
-            fill=False,
-            hatch="////",
-            edgecolor="0.35",
-            linewidth=0,
+            steps[0], steps[early.max() + 1], fill=False, hatch="////", edgecolor="0.35", lw=0
         )
     ax.legend(
         handles=[
@@ -238,6 +226,24 @@ def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
         ncols=2,
         frameon=False,
     )
+
+
+def _outline_fitted(ax: Axes, frame: pd.DataFrame, *, num_tasks_on_x: bool) -> None:
+    """A box around the fitted cells, halfway to their neighbours."""
+    fitted = frame[frame["region"] == "fitted"]
+    if fitted.empty:
+        return
+    spans = []
+    for column in ("num_tasks", "step"):
+        values = np.unique(frame[column].to_numpy())
+        edges = _edges(pd.Index(values))
+        first, last = np.searchsorted(values, [fitted[column].min(), fitted[column].max()])
+        spans.append((edges[first], edges[last + 1]))
+    (left, right), (low, high) = spans if num_tasks_on_x else spans[::-1]
+    box = Rectangle((left, low), right - left, high - low, fill=False, edgecolor="k", lw=1.4)
+    if num_tasks_on_x:
+        box.set(edgecolor="0.5", linewidth=0.9, linestyle="--", label="fitted cells")
+    ax.add_patch(box)
 
 
 def _edges(centres: pd.Index) -> list[float]:

@@ -53,7 +53,7 @@ def test_spearman_equals_the_oracle():
 
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(83)
-    rows = pd.DataFrame({"region": np.repeat(REGIONS, 6)})
+    rows = pd.DataFrame({"region": np.repeat(REGIONS, 6), "extrapolation": ""})
     rows["weight_memorizing"] = rng.random(18)
     rows["weight_generalizing"] = 1 - rows["weight_memorizing"]
     for split in SPLITS:
@@ -69,7 +69,7 @@ def test_a_region_never_mixes_with_the_others(split: str, region: str):
     rows = frame()
     found = region_agreement(rows, split, region)
     spoiled = rows.copy()
-    numbers = [name for name in rows if name != "region"]
+    numbers = [name for name in rows if name not in ("region", "extrapolation")]
     spoiled.loc[rows["region"] != region, numbers] = 1e6
     other = "ood" if split == "id" else "id"
     spoiled.loc[:, [name for name in numbers if name.endswith(f"_{other}")]] = 1e6
@@ -80,8 +80,10 @@ def test_a_region_never_mixes_with_the_others(split: str, region: str):
     expected = [
         np.corrcoef(near, weight)[0, 1],
         np.sqrt(np.mean((near - weight) ** 2)),
-        *(here[f"{name}_{split}"].mean() for name in MEASURES[2:]),
+        np.mean(weight - near),
+        *(here[f"{name}_{split}"].mean() for name in MEASURES[3:]),
     ]
+    assert tuple(found) == MEASURES
     np.testing.assert_allclose(list(found.values()), expected, rtol=IDENTITY)
 
 

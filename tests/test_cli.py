@@ -86,10 +86,11 @@ def test_report_json_has_the_promised_shape(report):
     rational = found["accounts"]["rational"]
     assert set(rational["params"]) == {"alpha", "beta", "gamma"}
     for split in ("id", "ood"):
-        for region in ("fitted", "held_out"):
+        for region in ("fitted", "held_out", "later_steps", "larger_num_tasks"):
             assert set(rational["agreement"][split][region]) == {
                 "relative_distance_r",
                 "relative_distance_rmse",
+                "relative_distance_bias",
                 "divergence",
                 "total_variation",
                 "spearman",
@@ -206,7 +207,7 @@ def test_no_cells_left_to_fit(tmp_path):
     [
         (("predict", "FIT", "--num-tasks", "0", "--steps", "10"), "num_tasks"),
         (("predict", "FIT", "--num-tasks", "4", "--steps", "0"), "steps"),
-        (("predict", "FIT", "--num-tasks", "four", "--steps", "10"), "not a list of numbers"),
+        (("predict", "FIT", "--num-tasks", "four", "--steps", "10"), "not a list of whole numbers"),
         (("predict", "missing.json", "--num-tasks", "4", "--steps", "10"), "not a saved fit"),
         (("fit", "LOGS", "--out", "no/such/folder/fit.json"), "its folder does not exist"),
         (("fit", "LOGS", "--out", "FIT", "--account", "irrational"), "is not known"),
@@ -226,3 +227,34 @@ def test_every_command_explains_itself(command):
     result = call(command, "--help")
     assert result.exit_code == 0
     assert len(result.output) > 200
+
+
+def test_a_misspelt_key_is_refused(files, tmp_path):
+    run = urn_run()
+    save_npz(tmp_path / "run.npz", **run, looss=np.ones(2))
+    result = call("import", tmp_path / "run.npz", "--out", tmp_path / "log")
+    assert result.exit_code == 2
+    assert "did you mean 'loss'?" in result.stderr
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_fit_without_its_parameters_is_refused(saved_fit, tmp_path):
+    found = json.loads(saved_fit.read_text())
+    del found["params"]["beta"]
+    (tmp_path / "fit.json").write_text(json.dumps(found))
+    result = call("predict", tmp_path / "fit.json", "--num-tasks", "4", "--steps", "10")
+    assert result.exit_code == 2
+    assert "beta" in result.stderr
+
+
+def test_predictions_of_exactly_zero_leave_a_whole_report(tmp_path):
+    for diversity in DIVERSITIES:
+        run = urn_run(num_tasks=diversity, steps=STEPS, half_way=100.0)
+        if diversity == 8:
+            run["id_predictions"][:, 0, 0] = np.eye(4)[0]
+        save_npz(tmp_path / f"D{diversity}.npz", **run)
+    assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
+    result = call("report", tmp_path / "log", "--out", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert f"{len(STEPS)} cells have no relative distance" in page

@@ -6,6 +6,8 @@ id_inputs, id_predictions, ood_inputs, ood_predictions; predictions are probabil
 number a strategy, which take the place of the computed ones; and anything in `factors.NAME`.
 """
 
+import difflib
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,12 +64,12 @@ def _staging(out: Path) -> Iterator[Path]:
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     staging = out / ".importing"
     if staging.exists():  # left by an import that was killed
-        store.remove_folder(staging)
+        shutil.rmtree(staging)
     staging.mkdir(parents=True)
     try:
         yield staging
     finally:
-        store.remove_folder(staging)
+        shutil.rmtree(staging, ignore_errors=True)  # Zarr's threads may still be writing
         for folder in made:
             if not any(folder.iterdir()):
                 folder.rmdir()
@@ -152,7 +154,14 @@ def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
         for key, value in found.items()
         if key.startswith(_FACTOR)
     }
-    return schema.Metadata.from_attributes(attributes, where)
+    metadata = schema.Metadata.from_attributes(attributes, where)
+    known = (*_SCALARS, *_ARRAYS, *_OVERRIDES, *metadata.setting.parameters())
+    for key in found:
+        if key not in known and not key.startswith(_FACTOR):
+            meant = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"name it {_FACTOR}{key!s}?"
+            raise LogError(f"{where}: key {key!r} is not known; {hint}")
+    return metadata
 
 
 def _scalar(value: np.ndarray, where: str) -> Any:

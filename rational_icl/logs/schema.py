@@ -246,4 +246,6 @@ def check_overrides(
         if not np.isfinite(values).all():
             raise LogError(f"{where}: {key} is not finite; leave it out to have it computed")
     if (loss < 0).any() or (complexity <= 0).any():
-        raise LogError(f"{where}: losses (nats) must not be negative, complexities (bits) above 0")
+        raise LogError(
+            f"{where}: losses (nats) must not be negative and complexities (bits) must be above 0"
+        )

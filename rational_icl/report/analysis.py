@@ -17,6 +17,9 @@ from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
 
 REGIONS = ("fitted", "held_out")
+EXTRAPOLATIONS = ("later_steps", "larger_num_tasks")
+"""The two parts of the held-out cells: old task diversities, and new ones."""
+_LEAST_GAP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,17 @@ class Analysis:
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
-        return region_agreement(self.frame, split, region)
+        return region_agreement(self.frame, split, region, f"weight_{self.fit.strategies[0]}")
+
+    @property
+    def fitted_range(self) -> dict[str, float]:
+        """The first and last fitted step, and the largest fitted task diversity."""
+        fitted = self.frame[self.frame["region"] == "fitted"]
+        return {
+            "first_step": float(fitted["step"].min()),
+            "last_step": float(fitted["step"].max()),
+            "largest_num_tasks": float(fitted["num_tasks"].max()),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The document written as `report.json`; schema 1."""
@@ -56,6 +69,7 @@ class Analysis:
             "cells": {
                 name: int(counts.get(name, 0)) for name in ("fitted", "held_out", "excluded_early")
             },
+            "fitted_range": self.fitted_range,
             "accounts": {self.fit.account.name: self._account_json()},
             "floor": _bound_json(self.bounds["floor"]),
             "ceiling": _bound_json(self.bounds["ceiling"]),
@@ -68,7 +82,9 @@ class Analysis:
             "params": dict(self.fit.params),
             "objective": self.fit.objective,
             "agreement": {
-                split: {region: self.agreement(split, region) for region in REGIONS}
+                split: {
+                    region: self.agreement(split, region) for region in REGIONS + EXTRAPOLATIONS
+                }
                 for split in ("id", "ood")
             },
             "crossover": self.crossover.to_dict(orient="records"),
@@ -78,7 +94,7 @@ class Analysis:
         """Share of the way from floor to ceiling that the account covers, in ID divergence."""
         floor, ceiling = self.bounds["floor"][region], self.bounds["ceiling"][region]
         mine = self.agreement("id", region)["divergence"]
-        if floor is None or ceiling is None or mine is None or floor <= ceiling:
+        if floor is None or ceiling is None or mine is None or floor - ceiling < _LEAST_GAP:
             return None
         return (floor - mine) / (floor - ceiling)
 
@@ -97,7 +113,7 @@ def analyse(log: Log, account: Account, *, seed: int = 0, progress: bool = True)
     observed = observed_crossovers(runs)
     diversities = observed["num_tasks"].to_numpy()
     predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
-    observed["early"] = observed["observed"] < frame.loc[~regions.excluded_early, "step"].min()
+    observed["early"] = observed["highest"] < frame.loc[~regions.excluded_early, "step"].min()
     return Analysis(
         provenance=log.provenance,
         fit=fitted,

@@ -51,9 +51,7 @@ def relative_distance(analysis: Analysis) -> Figure:
 def crossover(analysis: Analysis) -> Figure:
     """Observed and predicted N*(D)."""
     figure, ax = _figure(5.4, 4.0)
-    frame = analysis.frame
-    fitted_up_to = float(frame.loc[frame["region"] == "fitted", "num_tasks"].max())
-    plotting.plot_crossovers(analysis.runs, analysis.crossover, fitted_up_to, ax=ax)
+    plotting.plot_crossovers(analysis.runs, analysis.crossover, analysis.frame, ax=ax)
     return figure
 
 

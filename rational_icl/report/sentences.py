@@ -1,26 +1,37 @@
 """The summary of a report: plain sentences, each made from computed numbers."""
 
 import numpy as np
+import pandas as pd
 
 from rational_icl.report.analysis import Analysis
 
 
 def sentences(analysis: Analysis) -> list[str]:
     """What a reader should know first, including where the account fails."""
-    found = [_how_close(analysis), _gap(analysis), _out_of_distribution(analysis)]
+    found = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
+    found += [_out_of_distribution(analysis)]
     found += [_crossovers(analysis), _plateau(analysis), _starts(analysis)]
     return [sentence for sentence in found if sentence]
 
 
 def _how_close(analysis: Analysis) -> str:
-    fitted, held = (analysis.agreement("id", region) for region in ("fitted", "held_out"))
     params = ", ".join(f"{name} = {value:.3g}" for name, value in analysis.fit.params.items())
+    parts = []
+    for region, words in (
+        ("fitted", "in fitted cells"),
+        ("later_steps", "in held-out cells at later steps"),
+        ("larger_num_tasks", "in held-out cells at larger task diversity"),
+    ):
+        found = analysis.agreement("id", region)
+        if found["relative_distance_rmse"] is not None:
+            parts.append(
+                f"{_text(found['relative_distance_rmse'])} {words} "
+                f"(r = {_text(found['relative_distance_r'])}, mean of predicted less observed "
+                f"{found['relative_distance_bias']:+.3f})"
+            )
     return (
         f"The {analysis.fit.account.name} account, fitted with {params}, follows in-distribution "
-        f"relative distance with root mean square error {_text(fitted['relative_distance_rmse'])} "
-        f"(r = {_text(fitted['relative_distance_r'])}) in fitted cells and "
-        f"{_text(held['relative_distance_rmse'])} (r = {_text(held['relative_distance_r'])}) in "
-        "held-out cells."
+        f"relative distance with root mean square error {'; '.join(parts)}."
     )
 
 
@@ -28,13 +39,31 @@ def _gap(analysis: Analysis) -> str:
     parts = []
     for region, words in (("fitted", "fitted"), ("held_out", "held-out")):
         share = analysis.gap_closed(region)
-        if share is not None:
-            parts.append(f"{100 * share:.0f} % in {words} cells")
+        if share is None:
+            continue
+        mine = analysis.agreement("id", region)["divergence"]
+        floor, ceiling = analysis.bounds["floor"][region], analysis.bounds["ceiling"][region]
+        parts.append(
+            f"{100 * share:.0f} % in {words} cells (floor {floor:.4f}, account {mine:.4f}, ceiling "
+            f"{ceiling:.4f} nats)"
+        )
     if not parts:
         return ""
     return (
-        "Of the gap in divergence between the best constant weight (floor) and the best mixture of "
-        f"every cell (ceiling), it closes {' and '.join(parts)}."
+        "Of the gap in divergence between one constant weight, fitted on the fitted cells (floor), "
+        "and the best mixture of every cell (ceiling), it closes "
+        f"{' and '.join(parts)}; the divergence of the ceiling itself no account of these "
+        "strategies can explain."
+    )
+
+
+def _undefined(analysis: Analysis) -> str:
+    missing = int(analysis.frame["relative_distance_id"].isna().sum())
+    if not missing:
+        return ""
+    return (
+        f"{missing} cells have no relative distance, because the transformer gives some outcome a "
+        "probability of exactly zero; they are left out wherever it is needed."
     )
 
 
@@ -66,19 +95,29 @@ def _crossovers(analysis: Analysis) -> str:
     )
     worst = float(np.exp(np.abs(np.log(ratio)).max()))
     text = (
-        f"Predicted against observed crossover steps: {listed}; the worst is off by a factor of "
-        f"{worst:.2g}."
+        f"Predicted against observed crossover steps, where every run crosses: {listed}; the worst "
+        f"of these is off by a factor of {worst:.2g}."
     )
-    if len(both) >= 2:
-        slopes = [
-            np.polyfit(np.log(both["num_tasks"]), np.log(both[kind]), 1)[0]
-            for kind in ("predicted", "observed")
-        ]
+    others = sorted(set(analysis.crossover["num_tasks"]) - set(both["num_tasks"]))
+    if others:
         text += (
-            f" Over these D, ln N* rises with ln D at a slope of {slopes[0]:.2f} predicted and "
-            f"{slopes[1]:.2f} observed."
+            f" Not compared, because some run or the account does not cross: D = "
+            f"{', '.join(map(str, others))}."
         )
-    return text
+    return text + _slope(both)
+
+
+def _slope(both: pd.DataFrame) -> str:
+    if len(both) < 3 or both["num_tasks"].max() < 4 * both["num_tasks"].min():
+        return ""
+    slopes = [
+        np.polyfit(np.log(both["num_tasks"]), np.log(both[kind]), 1)[0]
+        for kind in ("predicted", "observed")
+    ]
+    return (
+        f" Over the {len(both)} compared D ({int(both['early'].sum())} of them early), ln N* rises "
+        f"with ln D at a slope of {slopes[0]:.2f} predicted and {slopes[1]:.2f} observed."
+    )
 
 
 def _plateau(analysis: Analysis) -> str:
@@ -88,12 +127,13 @@ def _plateau(analysis: Analysis) -> str:
     weight = f"weight_{analysis.fit.strategies[0]}"
     by_diversity = last.groupby("num_tasks")[[weight, "relative_distance_id"]].mean()
     apart = by_diversity[weight] - by_diversity["relative_distance_id"]
-    worst = apart.abs().idxmax()
-    if not np.isfinite(apart[worst]):
+    if not apart.notna().any():
         return ""
+    worst = apart.abs().idxmax()
+    held_out = ", held out" if (last["region"] == "held_out").all() else ""
     seen, predicted = by_diversity.loc[worst, ["relative_distance_id", weight]]
     return (
-        f"At the last step ({last['step'].max():,}, held out) it fails most at D = {worst}, with a "
+        f"At the last step ({last['step'].max():,}{held_out}) it fails most at D = {worst}, with a "
         f"weight of {predicted:.2f} where the transformers' relative distance is {seen:.2f}."
     )
 

@@ -1,7 +1,7 @@
 """Writing an analysis: one self-contained page, its figures as PNG and SVG, CSV tables, JSON.
 
-Everything is written to a hidden folder first and moved at the end, so that a failure leaves no
-half report behind.
+Everything is written to a hidden folder first and moved file by file at the end, so that an error
+while drawing leaves an older report as it was.
 """
 
 import io
@@ -20,13 +20,20 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from rational_icl._errors import LogError
-from rational_icl.report.analysis import Analysis
+from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.figures import FIGURES
 from rational_icl.report.sentences import sentences
 
+_REGION_NAMES = {
+    "fitted": "fitted",
+    "held_out": "held out, all",
+    "later_steps": "held out, later steps",
+    "larger_num_tasks": "held out, larger D",
+}
 _MEASURE_NAMES = {
     "relative_distance_r": "relative distance, Pearson r",
     "relative_distance_rmse": "relative distance, root mean square error",
+    "relative_distance_bias": "relative distance, predicted − observed",
     "divergence": "KL(T ‖ mixture), nats",
     "total_variation": "total variation",
     "spearman": "Spearman rank correlation",
@@ -65,6 +72,8 @@ def write_report(analysis: Analysis, out: str | Path) -> Path:
             file.replace(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if not any(out.iterdir()):
+            out.rmdir()
     return out / "index.html"
 
 
@@ -103,7 +112,7 @@ def agreement_table(analysis: Analysis) -> pd.DataFrame:
     rows = [
         {"split": split, "region": region, **analysis.agreement(split, region)}
         for split in ("id", "ood")
-        for region in ("fitted", "held_out")
+        for region in REGIONS + EXTRAPOLATIONS
     ]
     return pd.DataFrame(rows)
 
@@ -118,6 +127,8 @@ def _page(analysis: Analysis, drawn: dict[str, Markup]) -> str:
         counts=analysis.to_json()["cells"],
         sentences=sentences(analysis),
         measures=_MEASURE_NAMES,
+        names=_REGION_NAMES,
+        range=analysis.fitted_range,
         agreement=agreement_table(analysis).to_dict(orient="records"),
         crossover=analysis.crossover.to_dict(orient="records"),
         starts=analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
