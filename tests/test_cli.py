@@ -258,3 +258,24 @@ def test_predictions_of_exactly_zero_leave_a_whole_report(tmp_path):
     assert result.exit_code == 0, result.output
     page = (tmp_path / "report" / "index.html").read_text()
     assert f"{len(STEPS)} cells have no relative distance" in page
+
+
+BAD_RUNS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...]]] = {
+    "NaN": (lambda p: np.where(p == p.max(), np.nan, p), ("ood_predictions, step", "NaN")),
+    "logits": (np.log, ("ood_predictions, step", "apply softmax first")),
+    "outcomes": (lambda p: p[..., :3], ("ood_predictions", "(step, sequence, position, outcome)")),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RUNS)
+def test_bad_runs_end_in_one_sentence(name, tmp_path):
+    spoil, phrases = BAD_RUNS[name]
+    run = urn_run()
+    run["ood_predictions"] = spoil(run["ood_predictions"])
+    save_npz(tmp_path / "run.npz", **run)
+    result = call("import", tmp_path / "run.npz", "--out", tmp_path / "log")
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    for phrase in phrases:
+        assert phrase in result.stderr
+    assert not (tmp_path / "log").exists()
