@@ -10,6 +10,16 @@ import click
 from rational_icl._errors import FitError, RationalICLError
 
 _LOGS = click.argument("logs", type=click.Path(path_type=Path))
+_ACCOUNT = click.option(
+    "--account", default="rational", show_default=True, help="Which theory to fit."
+)
+_SEED = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of optimizer starts and of task tables drawn for unseen D.",
+)
 
 
 class _Numbers(click.ParamType):
@@ -129,14 +139,8 @@ def check(logs: Path) -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="File for the fit (JSON)."
 )
-@click.option("--account", default="rational", show_default=True, help="Which theory to fit.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Of the optimizer's starts.",
-)
+@_ACCOUNT
+@_SEED
 @_plain_errors
 def fit(logs: Path, out: Path, account: str, seed: int) -> None:
     """Fit an account to a log and save it, for `predict`.
@@ -165,13 +169,7 @@ def fit(logs: Path, out: Path, account: str, seed: int) -> None:
 @click.option("--num-tasks", type=_Numbers(int), required=True, help="Task diversities D.")
 @click.option("--steps", type=_Numbers(float), required=True, help="Optimizer steps N.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV file; printed if left out.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Of task tables drawn for unseen D.",
-)
+@_SEED
 @_plain_errors
 def predict(
     fit_file: Path,
@@ -209,14 +207,8 @@ def predict(
 @main.command()
 @_LOGS
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the report.")
-@click.option("--account", default="rational", show_default=True, help="Which theory to fit.")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Of starts and drawn task tables.",
-)
+@_ACCOUNT
+@_SEED
 @_plain_errors
 def report(logs: Path, out: Path, account: str, seed: int) -> None:
     """Fit a log and write a report: index.html, report.json, figures and tables.
