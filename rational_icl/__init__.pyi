@@ -20,6 +20,7 @@ from .logs import open_log as open_log
 from .phases import crossovers as crossovers
 from .phases import phase_diagram as phase_diagram
 from .predictors import predictions as predictions
+from .predictors import predictive_variances as predictive_variances
 from .regions import Regions as Regions
 from .regions import partition_cells as partition_cells
 from .report import Analysis as Analysis

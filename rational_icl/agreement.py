@@ -1,5 +1,7 @@
 """How well an account's mixtures agree with transformers: per cell, then per region."""
 
+from collections.abc import Iterator
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,16 @@ from tqdm import tqdm
 from rational_icl._jit import in_float64
 from rational_icl.cells import Behaviour, Cells, table
 from rational_icl.fits import Fit
-from rational_icl.logs.reader import Log
-from rational_icl.predictors import predictions
-from rational_icl.statistics import MixtureDivergence
+from rational_icl.logs.reader import Log, Run
+from rational_icl.predictors import strategy_predictions
+from rational_icl.settings import Means, Outcome, Probabilities
+from rational_icl.statistics import Divergence
 
-MEASURES = (
+RELATIVE_DISTANCE_MEASURES = (
     "relative_distance_r",
     "relative_distance_rmse",
     "relative_distance_bias",
-    "divergence",
-    "total_variation",
-    "spearman",
+    "weight_r",
 )
 
 
@@ -32,9 +33,9 @@ def cell_agreement(
 
     Further columns: region (fitted, held_out, excluded_early); extrapolation (`later_steps` for
     held-out cells of fitted task diversities, `larger_num_tasks` for the others); weight_K for
-    every strategy K; and for each split S: divergence_S, KL(T || mixture) in nats;
-    total_variation_S, the mean of ½ Σ_v |T_v − Q_v|; spearman_S, the mean rank correlation of the
-    two distributions over outcomes (predictions with all outcomes tied are left out).
+    every strategy K; and for each split S: predicted_relative_distance_S, the relative distance of
+    the account's mixture, measured as the transformer's is; divergence_S of the transformer from
+    the mixture, in nats; and the measures of `prediction_measures`.
     """
     log_weight = fit.log_weights(cells)
     frame = table(cells, behaviour)
@@ -47,48 +48,131 @@ def cell_agreement(
         frame[f"weight_{strategy}"] = np.exp(log_weight[:, k])
     for name, split in behaviour.splits.items():
         frame[f"divergence_{name}"] = divergence_at(split.divergence, log_weight)
-        frame[f"total_variation_{name}"] = np.nan
-        frame[f"spearman_{name}"] = np.nan
     bar = tqdm(enumerate(log.values()), total=len(log), desc="agreement", disable=not progress)
+    rows: list[dict[str, float]] = []
     for index, run in bar:
-        rows = np.flatnonzero(behaviour.run == index)
-        for split in behaviour.splits:
-            strategies = predictions(run.setting, run.tasks, run.inputs(split), cells.strategies)
-            for checkpoint, row in enumerate(rows):
-                observed = np.exp(run.log_prob(split, checkpoint))
-                mixed = np.tensordot(np.exp(log_weight[row]), strategies, axes=1)
-                frame.loc[row, f"total_variation_{split}"] = total_variation(observed, mixed)
-                frame.loc[row, f"spearman_{split}"] = spearman(observed, mixed)
-        run.close()
-    return frame
+        weights = np.exp(log_weight[behaviour.run == index])
+        rows += _run_agreement(run, cells.strategies, weights, tuple(behaviour.splits))
+    return pd.concat([frame, pd.DataFrame(rows)], axis=1)
+
+
+def _run_agreement(
+    run: Run,
+    strategies: tuple[str, ...],
+    weights: Float[np.ndarray, "step strategy"],
+    splits: tuple[str, ...],
+) -> Iterator[dict[str, float]]:
+    """One row per checkpoint: the measures of every split."""
+    predicted = {
+        split: strategy_predictions(
+            run.setting, run.tasks, run.inputs(split), strategies, run.task_prob
+        )
+        for split in splits
+    }
+    outcome = run.setting.outcome
+    for checkpoint, weight in enumerate(weights):
+        row = {}
+        for split, own in predicted.items():
+            mixed = np.tensordot(weight, own, axes=1)
+            measures = prediction_measures(outcome, run.predictions(split, checkpoint), mixed)
+            measures["predicted_relative_distance"] = _relative_distance(outcome, mixed, own)
+            row |= {f"{name}_{split}": value for name, value in measures.items()}
+        yield row
+    run.close()
+
+
+def _relative_distance(
+    outcome: Outcome,
+    mixed: Float[np.ndarray, "sequence position outcome"],
+    own: Float[np.ndarray, "strategy sequence position outcome"],
+) -> float:
+    def apart(p: np.ndarray, q: np.ndarray) -> float:
+        return float((outcome.divergence(p, q) + outcome.divergence(q, p)).mean())
+
+    to_first, to_second, between = apart(mixed, own[0]), apart(mixed, own[1]), apart(own[1], own[0])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.divide(to_second - to_first, between)
+    return float((np.clip(ratio, -1, 1) + 1) / 2)
+
+
+@singledispatch
+def prediction_measures(
+    outcome: Outcome,
+    observed: Float[np.ndarray, "*rows outcome"],
+    mixed: Float[np.ndarray, "*rows outcome"],
+) -> dict[str, float]:
+    """How near the account's predictions are to the transformer's, over one cell and split.
+
+    For probabilities: total_variation, the mean of ½ Σ_v |T_v − Q_v|; spearman, the mean rank
+    correlation of the two distributions over outcomes (predictions with all outcomes tied are left
+    out); top_agreement, the share of predictions with the same most probable outcome. For means:
+    root_mean_square_error; r_squared, the share of the variance of T that is explained.
+    """
+    raise NotImplementedError(f"no measures for predictions of kind {type(outcome).__name__}")
+
+
+@prediction_measures.register
+def _(outcome: Probabilities, observed, mixed) -> dict[str, float]:
+    return {
+        "total_variation": total_variation(observed, mixed),
+        "spearman": spearman(observed, mixed),
+        "top_agreement": float((observed.argmax(-1) == mixed.argmax(-1)).mean()),
+    }
+
+
+@prediction_measures.register
+def _(outcome: Means, observed, mixed) -> dict[str, float]:
+    squared = float(((observed - mixed) ** 2).mean())
+    spread = float(observed.var())
+    return {
+        "root_mean_square_error": squared**0.5,
+        "r_squared": 1 - squared / spread if spread > 0 else float("nan"),
+    }
+
+
+def measure_names(outcome: Outcome) -> tuple[str, ...]:
+    """The measures of `region_agreement`, in order; the first prediction measure after divergence.
+
+    All of them are means over cells but for correlations and root mean squares of relative
+    distance.
+    """
+    nothing = np.full((1, 2), 0.5)
+    own = prediction_measures(outcome, nothing, nothing)
+    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *own)
 
 
 def region_agreement(
-    frame: pd.DataFrame, split: str, region: str, weight: str = "weight_memorizing"
+    frame: pd.DataFrame, outcome: Outcome, split: str, region: str, weight: str
 ) -> dict[str, float | None]:
-    """The means of `cell_agreement` over some cells: the `MEASURES`, None where undefined.
+    """The means of `cell_agreement` over some cells, None where undefined.
 
-    Relative distance is compared with a predicted weight: Pearson r, root mean square error, and
-    bias, the mean of predicted less observed.
+    Relative distance is compared with that of the account's mixture: Pearson r, root mean square
+    error, and bias, the mean of predicted less observed. weight_r is its correlation with the first
+    strategy's predicted weight, as in Wurgaft et al. (2025), arXiv:2506.17859.
 
     Args:
         frame: from `cell_agreement`.
-        split: `id` or `ood`.
+        outcome: what one prediction is.
+        split: such as `id`.
         region: a value of `region` or of `extrapolation`.
         weight: the column of the first strategy's weight.
     """
     rows = frame[(frame["region"] == region) | (frame["extrapolation"] == region)]
     observed = rows[f"relative_distance_{split}"]
-    apart = rows[weight] - observed
-    defined = min(observed.std(), rows[weight].std()) > 0
+    apart = rows[f"predicted_relative_distance_{split}"] - observed
     found: dict[str, Any] = {
-        "relative_distance_r": observed.corr(rows[weight]) if defined else np.nan,
+        "relative_distance_r": _correlation(observed, apart + observed),
         "relative_distance_rmse": np.sqrt((apart**2).mean()),
         "relative_distance_bias": apart.mean(),
+        "weight_r": _correlation(observed, rows[weight]),
     }
-    for measure in MEASURES[3:]:
+    for measure in measure_names(outcome)[len(found) :]:
         found[measure] = rows[f"{measure}_{split}"].mean()
     return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+
+
+def _correlation(first: pd.Series, second: pd.Series) -> float:
+    return float(first.corr(second)) if min(first.std(), second.std()) > 0 else np.nan
 
 
 def total_variation(
@@ -115,7 +199,7 @@ def spearman(p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows 
 
 @in_float64
 def divergence_at(
-    divergence: MixtureDivergence, log_weight: Float[np.ndarray, "cell strategy"]
+    divergence: Divergence, log_weight: Float[np.ndarray, "cell strategy"]
 ) -> Float[np.ndarray, " cell"]:
-    """KL(T || Σ_k w_k Q_k) of every cell at the given weights, nats per prediction."""
+    """Divergence of every cell from the mixture with the given weights, nats per prediction."""
     return np.asarray(divergence(log_weight))

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
 from rational_icl.settings import Setting
-from rational_icl.statistics import MixtureDivergence
+from rational_icl.statistics import Divergence
 
 RecordsT = TypeVar("RecordsT")
 
@@ -33,6 +33,8 @@ class Cells(eqx.Module):
         loss: L_k(D), nats per prediction.
         loss_error: Monte Carlo standard error of the loss differences, nats; zero where logged.
         complexity: K_k(D), bits.
+        own_task_prob: whether the log holds task probabilities of its own, which nothing can draw
+            again for another task diversity.
     """
 
     strategies: tuple[str, ...] = eqx.field(static=True)
@@ -45,6 +47,7 @@ class Cells(eqx.Module):
     loss: Float[Array, "cell strategy"]
     loss_error: Float[Array, "cell strategy"]
     complexity: Float[Array, "cell strategy"]
+    own_task_prob: bool = eqx.field(static=True, default=False)
 
     def __len__(self) -> int:
         return len(self.num_tasks)
@@ -58,19 +61,19 @@ class SplitBehaviour(eqx.Module):
             (generalizing); NaN where a distance is infinite.
         relative_distance_error: its standard error, from disjoint blocks of sequences.
         best_weight: simplex weights of the mixture closest to T.
-        best_divergence: KL(T || best mixture), nats: the least any account can reach.
-        divergence: KL(T || mixture) as a function of the weights.
+        best_divergence: of T from that mixture, nats: the least any account can reach.
+        divergence: of T from a mixture, as a function of the weights.
     """
 
     relative_distance: Float[np.ndarray, " cell"]
     relative_distance_error: Float[np.ndarray, " cell"]
     best_weight: Float[np.ndarray, "cell strategy"]
     best_divergence: Float[np.ndarray, " cell"]
-    divergence: MixtureDivergence
+    divergence: Divergence
 
 
 class Behaviour(eqx.Module):
-    """What the transformers did. `run` indexes `runs`; `splits` are `id` and `ood`."""
+    """What the transformers did. `run` indexes `runs`; `splits` are `id`, `ood` and others."""
 
     runs: tuple[str, ...] = eqx.field(static=True)
     run: Integer[np.ndarray, " cell"]

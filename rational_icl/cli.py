@@ -9,18 +9,6 @@ import click
 
 from rational_icl._errors import FitError, RationalICLError
 
-_LOGS = click.argument("logs", type=click.Path(path_type=Path))
-_ACCOUNT = click.option(
-    "--account", default="rational", show_default=True, help="Which theory to fit."
-)
-_SEED = click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Of optimizer starts and of task tables drawn for unseen D.",
-)
-
 
 class _Numbers(click.ParamType):
     """A comma-separated list of numbers, such as 4,8,16."""
@@ -38,6 +26,50 @@ class _Numbers(click.ParamType):
             return tuple(self._kind(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a list of {self._words} such as 4,8,16", param, ctx)
+
+
+class _Assignment(click.ParamType):
+    """NAME=NUMBER."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        try:
+            return name.strip(), int(number) if number.strip().isdigit() else float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
+
+
+class _Words(click.ParamType):
+    """A comma-separated list of words."""
+
+    name = "NAME,NAME,…"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word.strip() for word in str(value).split(","))
+
+
+_LOGS = click.argument("logs", type=click.Path(path_type=Path))
+_ACCOUNT = click.option(
+    "--account", default="rational", show_default=True, help="Which theory to fit."
+)
+_SEED = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of optimizer starts and of task tables drawn for unseen D.",
+)
+_STRATEGIES = click.option(
+    "--strategies",
+    type=_Words(),
+    help="Two or more, such as memorizing,generalizing,constant.  [default: the setting's own]",
+)
 
 
 def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -140,9 +172,10 @@ def check(logs: Path) -> None:
     "--out", required=True, type=click.Path(path_type=Path), help="File for the fit (JSON)."
 )
 @_ACCOUNT
+@_STRATEGIES
 @_SEED
 @_plain_errors
-def fit(logs: Path, out: Path, account: str, seed: int) -> None:
+def fit(logs: Path, out: Path, account: str, strategies: tuple[str, ...] | None, seed: int) -> None:
     """Fit an account to a log and save it, for `predict`.
 
     The fit uses in-distribution cells of the first 80 % of steps and of task diversities, after the
@@ -152,8 +185,9 @@ def fit(logs: Path, out: Path, account: str, seed: int) -> None:
 
     _refuse_missing_folder(out)
     log = ri.open_log(logs)
-    theory = ri.accounts.make(account, _strategies(log))
-    cells, behaviour = ri.summarize(log)
+    strategies = strategies or _strategies(log)
+    theory = ri.accounts.make(account, strategies)
+    cells, behaviour = ri.summarize(log, strategies)
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
     fitted.save(out)
     for name, value in fitted.params.items():
@@ -205,23 +239,31 @@ def predict(
 
 
 @main.command()
-@_LOGS
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the report.")
 @_ACCOUNT
+@_STRATEGIES
 @_SEED
 @_plain_errors
-def report(logs: Path, out: Path, account: str, seed: int) -> None:
-    """Fit a log and write a report: index.html, report.json, figures and tables.
+def report(
+    logs: tuple[Path, ...], out: Path, account: str, strategies: tuple[str, ...] | None, seed: int
+) -> None:
+    """Fit logs and write a report: index.html, report.json, figures and tables.
 
-    The page opens without a network. Fitted and held-out cells are never mixed in one number.
+    Each of several logs gets a section of the page, and a folder of its own. The page opens without
+    a network. Fitted and held-out cells are never mixed in one number.
     """
     import rational_icl as ri
 
-    log = ri.open_log(logs)
-    if out.is_file() or out.resolve() == logs.resolve():
+    if out.is_file() or any(out.resolve() == path.resolve() for path in logs):
         raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
-    analysis = ri.analyse(log, ri.accounts.make(account, _strategies(log)), seed=seed)
-    page = ri.write_report(analysis, out)
+    analyses = []
+    for path in logs:
+        log = ri.open_log(path)
+        names = strategies or _strategies(log)
+        theory = ri.accounts.make(account, names)
+        analyses.append(ri.analyse(log, theory, strategies=names, seed=seed))
+    page = ri.write_report(analyses, out)
     click.echo(f"Report written. Open {page}")
 
 
@@ -241,19 +283,40 @@ def report(logs: Path, out: Path, account: str, seed: int) -> None:
     show_default=True,
     help="One run a seed and D.",
 )
-@click.option("--num-dims", default=8, show_default=True, help="Symbols in an urn.")
-@click.option("--context-length", default=64, show_default=True, help="Predictions a sequence.")
+@click.option(
+    "--setting", default="categorical", show_default=True, help="Where sequences come from."
+)
+@click.option("--num-dims", default=8, show_default=True, help="Symbols, dimensions, states.")
+@click.option("--context-length", default=64, show_default=True, help="Observations a sequence.")
+@click.option(
+    "--set",
+    "further",
+    type=_Assignment(),
+    multiple=True,
+    help="Other parameters of the setting, such as noise_variance=0.03 or task_exponent=1.",
+)
 @click.option("--steps", default=4500, show_default=True, help="Optimizer steps.")
 @click.option(
     "--num-checkpoints", default=28, show_default=True, help="Logged steps, even in √step."
 )
 @click.option("--first-checkpoint", default=20, show_default=True, help="First logged step.")
 @click.option("--batch-size", default=64, show_default=True, help="Sequences a step.")
-@click.option("--learning-rate", default=5e-4, show_default=True, help="Of Adam, constant.")
+@click.option("--learning-rate", default=5e-4, show_default=True, help="Of Adam.")
+@click.option("--warmup-steps", default=0, show_default=True, help="Until the rate is reached.")
+@click.option("--clip-norm", default=0.0, show_default=True, help="Of gradients; 0: unclipped.")
 @click.option("--width", default=64, show_default=True, help="Of the residual stream.")
 @click.option("--num-layers", default=1, show_default=True, help="Transformer blocks.")
 @click.option("--num-heads", default=1, show_default=True, help="Attention heads a block.")
 @click.option("--mlp-factor", default=4.0, show_default=True, help="MLP width over width.")
+@click.option(
+    "--rotary/--no-rotary",
+    default=True,
+    show_default=True,
+    help="Whether attention knows positions.",
+)
+@click.option(
+    "--init-std", default=0.02, show_default=True, help="Of weights; 0: 1/√inputs of each matrix."
+)
 @click.option("--id-sequences", default=40, show_default=True, help="In-distribution sequences.")
 @click.option(
     "--ood-sequences", default=32, show_default=True, help="Out-of-distribution sequences."
@@ -263,25 +326,33 @@ def train(
     out: Path,
     num_tasks: tuple[int, ...],
     seeds: tuple[int, ...],
+    setting: str,
     num_dims: int,
     context_length: int,
+    further: tuple[tuple[str, float], ...],
     **recipe: Any,
 ) -> None:
-    """Train small transformers on balls and urns and log their predictions in OUT.
+    """Train small transformers and log their predictions in OUT.
 
     A whole grid of task diversities and seeds trains at once. Stop it at any time and give the same
     command again to resume. Needs the extra: pip install 'rational_icl[train]'.
+
+    \b
+        rational-icl train logs
+        rational-icl train logs --setting regression --num-dims 4 --context-length 16 \\
+            --set noise_variance=0.0156
     """
     from rational_icl import settings
     from rational_icl.train import Grid, Recipe, train_grid
 
-    setting = settings.make("categorical", num_dims=num_dims, context_length=context_length)
-    train_grid(Grid(setting, num_tasks, seeds, Recipe(**recipe)), out)
+    sizes = {"num_dims": num_dims, "context_length": context_length}
+    world = settings.make(setting, **sizes, **dict(further))
+    train_grid(Grid(world, num_tasks, seeds, Recipe(**recipe)), out)
     click.echo(f"Log written in {out}")
 
 
 def _strategies(log: Any) -> tuple[str, ...]:
-    return next(iter(log.values())).setting.strategies[:2]
+    return next(iter(log.values())).setting.default_strategies
 
 
 def _refuse_missing_folder(out: Path) -> None:

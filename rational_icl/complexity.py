@@ -9,8 +9,8 @@ import lzma
 import zlib
 
 import numpy as np
+from jaxtyping import Float
 
-from rational_icl.predictors import MEMORIZING
 from rational_icl.settings import Setting
 
 FLOAT_BITS = 64
@@ -27,14 +27,23 @@ def table_bits(tasks: np.ndarray) -> float:
     return 8.0 * min(sizes)
 
 
-def complexity(setting: Setting, strategy: str, tasks: np.ndarray) -> float:
+def complexity(
+    setting: Setting,
+    strategy: str,
+    tasks: np.ndarray,
+    task_prob: Float[np.ndarray, " task"] | None = None,
+) -> float:
     """K_k(D) = program bits + prior bits, in bits.
 
-    The prior of memorizing is its task table; that of any other strategy is its hyper-parameters,
-    64 bits each.
+    The prior of a memorizing strategy is its task table, and what it must know of how often each
+    task comes: a second table if task_prob is given, one number if the setting has a law for it.
+    That of any other strategy is its hyper-parameters. Numbers on their own have 64 bits.
     """
-    if strategy == MEMORIZING:
-        prior = table_bits(tasks)
-    else:
-        prior = float(FLOAT_BITS * setting.prior_parameters(strategy))
+    if strategy not in setting.memorizing:
+        return setting.program_bits[strategy] + FLOAT_BITS * setting.prior_parameters(strategy)
+    prior = table_bits(setting.prior_table(strategy, tasks))
+    if task_prob is not None:
+        prior += table_bits(task_prob)
+    elif setting.task_exponent:
+        prior += FLOAT_BITS
     return setting.program_bits[strategy] + prior

@@ -23,7 +23,7 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.regions import Regions, partition_cells
-from rational_icl.statistics import MixtureDivergence
+from rational_icl.statistics import Divergence
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Fit:
     Args:
         account: the theory.
         params: its fitted parameters, in natural units.
-        objective: mean KL(T || mixture) over the fitted ID cells, nats.
+        objective: mean divergence from the mixture over the fitted ID cells, nats.
         starts: one row per optimizer start: where it ended, its objective, whether it converged.
         strategies: names.
         setting: how data are drawn.
         seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
         regions: which cells were fitted, held out and excluded.
+        own_task_prob: whether the log holds task probabilities of its own.
     """
 
     account: Account
@@ -50,6 +51,7 @@ class Fit:
     batch_size: float
     seen: pd.DataFrame
     regions: Regions
+    own_task_prob: bool = False
 
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
@@ -70,6 +72,7 @@ class Fit:
             "batch_size": self.batch_size,
             "seen": self.seen.to_dict(orient="list"),
             "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
+            "own_task_prob": self.own_task_prob,
         }
         partial = Path(f"{path}.partial")
         partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
@@ -98,6 +101,7 @@ def load_fit(path: str | Path) -> Fit:
             batch_size=float(found["batch_size"]),
             seen=pd.DataFrame(found["seen"]),
             regions=Regions(**{k: np.array(v, dtype=bool) for k, v in found["regions"].items()}),
+            own_task_prob=bool(found.get("own_task_prob", False)),
         )
     except RationalICLError as error:
         raise FitError(f"{path}: {error}") from None
@@ -129,7 +133,7 @@ def fit(
 ) -> Fit:
     """Minimise the mean divergence of transformers from the account's mixtures.
 
-        mean over fitted ID cells of KL(T || Σ_k π_k Q_k)
+        mean over fitted ID cells of the divergence of T from Σ_k π_k Q_k
 
     by L-BFGS with exact gradients in unconstrained coordinates (log or logit, as the support of the
     prior asks), from draws of the prior. The criterion is that of Wurgaft et al. (2025),
@@ -151,7 +155,7 @@ def fit(
     regions = regions or partition_cells(cells, behaviour)
     chosen = select(cells, regions.fitted)
     divergence = behaviour.splits["id"].divergence.select(regions.fitted)
-    if not np.isfinite(divergence.offset).all():
+    if not divergence.finite.all():
         raise FitError(
             "some fitted cells have an infinite divergence: the transformers give probability to "
             "outcomes that every strategy rules out; add a strategy that does not"
@@ -171,11 +175,12 @@ def fit(
         batch_size=float(cells.batch_size[0]),
         seen=_seen(cells),
         regions=regions,
+        own_task_prob=cells.own_task_prob,
     )
 
 
 def _run_starts(
-    account: Account, cells: Cells, divergence: MixtureDivergence, num_starts: int, seed: int
+    account: Account, cells: Cells, divergence: Divergence, num_starts: int, seed: int
 ) -> pd.DataFrame:
     if not account.priors:
         value = _objective(np.zeros(0), account, cells, divergence)[0]
@@ -215,7 +220,7 @@ def _natural(account: Account, free: Float[Array, " parameter"]) -> dict[str, Ar
 
 
 def _objective(
-    free: np.ndarray, account: Account, cells: Cells, divergence: MixtureDivergence
+    free: np.ndarray, account: Account, cells: Cells, divergence: Divergence
 ) -> tuple[float, np.ndarray]:
     value, gradient = _value_and_gradient(jnp.asarray(free), account, cells, divergence)
     return float(value), np.asarray(gradient)
@@ -226,7 +231,7 @@ def _value_and_gradient(
     free: Float[Array, " parameter"],
     account: Account,
     cells: Cells,
-    divergence: MixtureDivergence,
+    divergence: Divergence,
 ) -> tuple[Array, Array]:
     def mean_divergence(free):
         return divergence(account.log_weights(_natural(account, free), cells)).mean()

@@ -11,16 +11,16 @@ from tqdm import trange
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
-from rational_icl.statistics import MixtureDivergence, RunStatistics
+from rational_icl.statistics import Divergence, RunStatistics
 
 _LEAST_WEIGHT = 1e-12
 
 
 @in_float64
 def best_mixtures(
-    divergence: MixtureDivergence, progress: str | None = None
+    divergence: Divergence, progress: str | None = None
 ) -> tuple[Float[np.ndarray, "cell strategy"], Float[np.ndarray, " cell"]]:
-    """The simplex weights that minimise KL(T || sum_k w_k Q_k) in each cell, and that minimum.
+    """The simplex weights that minimise the divergence from sum_k w_k Q_k in each cell, and it.
 
     "Linear interpolation of algorithms" (Park et al. 2024, arXiv:2412.01003): the least divergence
     that any account of these strategies can reach. The problem is convex; SLSQP solves it from
@@ -33,12 +33,12 @@ def best_mixtures(
     Returns:
         Weights (cell, strategy) and divergences (cell,), nats.
     """
-    cells, strategies = divergence.log_ratio.shape[0], divergence.log_ratio.shape[-1]
+    cells, strategies = divergence.shape
     even = np.full(strategies, 1 / strategies)
     found = np.empty((cells, strategies))
     with threadpool_limits(1, user_api="blas"):
         for cell in trange(cells, desc=progress, unit="cell", disable=progress is None):
-            one = jax.tree.map(lambda leaf, cell=cell: leaf[cell : cell + 1], divergence)
+            one = divergence.select(slice(cell, cell + 1))
             value, gradient = _value_and_gradient(even, one, 1.0)
             if not np.isfinite(value):  # every mixture is infinitely far
                 found[cell] = even
@@ -62,14 +62,14 @@ def best_mixtures(
 
 
 def _value_and_gradient(
-    weight: Float[np.ndarray, " strategy"], cell: MixtureDivergence, scale: float
+    weight: Float[np.ndarray, " strategy"], cell: Divergence, scale: float
 ) -> tuple[float, Float[np.ndarray, " strategy"]]:
     value, gradient = _jitted(weight, cell)
     return float(value) / scale, np.asarray(gradient) / scale
 
 
 @eqx.filter_jit
-def _jitted(weight: Array, cell: MixtureDivergence):
+def _jitted(weight: Array, cell: Divergence):
     return jax.value_and_grad(lambda weight: cell(jnp.log(weight)[None])[0])(weight)
 
 
@@ -80,9 +80,9 @@ def relative_distance(
 
         r = clip[(d(T, G) - d(T, M)) / d(G, M), -1, 1],   RD = (r + 1) / 2
 
-    with M the first strategy, G the second and d the mean symmetrised KL over predictions (a ratio
-    of means). RD = 1 where T equals M, 0 where it equals G, NaN where a distance is infinite. The
-    error is the jackknife over blocks of sequences.
+    with M the first strategy, G the second and d the mean over predictions of the symmetrised KL,
+    or squared error (a ratio of means). RD = 1 where T equals M, 0 where it equals G, NaN where a
+    distance is infinite. The error is the jackknife over blocks of sequences.
     """
     total = _relative_distance(
         statistics.distance.sum(axis=1), statistics.strategy_distance.sum(axis=0)

@@ -46,7 +46,8 @@ def phase_diagram(
         (num_tasks, strategy); `seen` (num_tasks,).
 
     Raises:
-        FitError: a task diversity below 1 or not whole, or a step below 1.
+        FitError: a task diversity below 1 or not whole, a step below 1, or an unseen task diversity
+            where the log brings task probabilities of its own.
     """
     diversities = np.unique(_checked_tasks(num_tasks))
     grid = np.unique(_checked(steps, "steps"))
@@ -116,7 +117,9 @@ def crossovers(
     seed: int = 0,
     worth: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The step N*(D) at which the first strategy's weight rises through one half.
+    """The step N*(D) at which the first strategy's weight rises above the second's.
+
+    Of two strategies, the step at which it rises through one half.
 
     Args:
         fit: a fitted account.
@@ -126,7 +129,7 @@ def crossovers(
 
     Returns:
         Columns num_tasks; predicted, the first upward crossing between steps 1 and 10⁹, NaN if
-        there is none; status: `crossed`, `before_first_step` (above one half from the start) or
+        there is none; status: `crossed`, `before_first_step` (above it from the start) or
         `never`.
 
     Raises:
@@ -137,29 +140,34 @@ def crossovers(
     loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
     bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
 
-    def logit(row: int, log_step: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
+    def advantage(row: int, log_step: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
         size = len(log_step)
         diversity = np.full(size, float(worth["num_tasks"][row]))
         repeated = (np.tile(loss[row], (size, 1)), np.tile(bits[row], (size, 1)))
         weight = fit.log_weights(_cells(fit, diversity, np.exp(log_step), *repeated))
-        return weight[:, 0] - np.logaddexp.reduce(weight[:, 1:], axis=1)
+        return weight[:, 0] - weight[:, 1]
 
-    found = [_first_rise(lambda x, row=row: logit(row, x)) for row in range(len(worth))]
+    found = [_first_rise(lambda x, row=row: advantage(row, x)) for row in range(len(worth))]
     status, predicted = zip(*found, strict=True)
     return pd.DataFrame({"num_tasks": worth["num_tasks"], "predicted": predicted, "status": status})
 
 
-def _first_rise(logit: Callable[[np.ndarray], np.ndarray]) -> tuple[str, float]:
-    values = logit(_LOG_STEPS)
+def _first_rise(advantage: Callable[[np.ndarray], np.ndarray]) -> tuple[str, float]:
+    values = advantage(_LOG_STEPS)
     rises = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
     if not len(rises):
         return ("before_first_step" if values[0] >= 0 else "never"), np.nan
     low, high = _LOG_STEPS[rises[0]], _LOG_STEPS[rises[0] + 1]
-    root: Any = brentq(lambda x: logit(np.array([x]))[0], low, high)
+    root: Any = brentq(lambda x: advantage(np.array([x]))[0], low, high)
     return "crossed", float(np.exp(root))
 
 
 def _drawn_worth(fit: Fit, num_tasks: int, seed: int) -> dict[str, float]:
+    if fit.own_task_prob:
+        raise FitError(
+            f"num_tasks: {num_tasks} is not in the log, whose runs bring task probabilities of "
+            "their own; ask for task diversities of the log, or log them by task_exponent"
+        )
     tasks = fit.setting.draw_tasks(generator(num_tasks, seed, Purpose.TASKS), num_tasks)
     found = profile(fit.setting, tasks, fit.strategies, seed)
     row = {f"loss_{name}": found.loss[k] for k, name in enumerate(fit.strategies)}

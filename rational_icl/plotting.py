@@ -3,6 +3,7 @@
 All take tidy frames with the column words of the rest of the package: num_tasks, step, run, region.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,12 +11,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from rational_icl.transitions import ALREADY, NOT_YET
 
-STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#6b6b6b", "#8a5fa8")
+STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#4d9a63", "#7d5ba6", "#333333")
+"""Chosen so that no mixture of two looks like a third of the first four."""
 _DIVERSITY_LABEL = "task diversity D"
 _STEP_LABEL = "training step N"
 
@@ -56,20 +58,73 @@ def plot_map(
     return ax
 
 
+def plot_strategies(
+    frame: pd.DataFrame, prefix: str, strategies: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
+    """Which strategies show over (D, N): each has a colour, mixtures mix them; grey if undefined.
+
+    Args:
+        frame: one row per cell; averaged over runs.
+        prefix: of the weights' columns, `weight_` or such as `best_weight_id_`.
+        strategies: names.
+    """
+    ax = ax or plt.subplots(figsize=(6.2, 3.6), layout="constrained")[1]
+    weights = [
+        frame.groupby(["num_tasks", "step"])[prefix + name].mean().unstack() for name in strategies
+    ]
+    pure = np.array([to_rgb(colour) for colour in STRATEGY_COLOURS[: len(strategies)]])
+    # light adds up, not the numbers that encode it (gamma 2.2)
+    light = np.einsum("kds,kc->dsc", np.stack([one.to_numpy() for one in weights]), pure**2.2)
+    ax.set_facecolor("0.75")
+    steps, diversities = _edges(weights[0].columns), _edges(weights[0].index)
+    shown = np.ma.masked_invalid(np.clip(light, 0, 1) ** (1 / 2.2))
+    ax.pcolormesh(steps, diversities, shown, rasterized=True)
+    ax.set(xscale="log", yscale="log", xlabel=_STEP_LABEL, ylabel=_DIVERSITY_LABEL)
+    ax.set_yticks(weights[0].index.to_numpy(), [f"{value:g}" for value in weights[0].index])
+    ax.set_yticks([], minor=True)
+    if "region" in frame:
+        _outline_fitted(ax, frame, num_tasks_on_x=False)
+    ax.legend(
+        handles=[Patch(color=c, label=n) for c, n in zip(pure, _words(strategies), strict=True)],
+        title="pure strategy\n(mixtures: mixed colour)",
+        fontsize="small",
+        title_fontsize="small",
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
+    return ax
+
+
+def plot_weights(frame: pd.DataFrame, strategies: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """Weights against step: of best ID mixtures as points, the account's as lines.
+
+    Args:
+        frame: from `cell_agreement`, usually of one task diversity.
+        strategies: names.
+    """
+    ax = ax or plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
+    lines = frame.groupby("step")[[f"weight_{name}" for name in strategies]].mean()
+    for name, words, colour in zip(strategies, _words(strategies), STRATEGY_COLOURS, strict=False):
+        ax.plot(lines.index, lines[f"weight_{name}"], color=colour, label=words)
+        ax.scatter(frame["step"], frame[f"best_weight_id_{name}"], s=6, color=colour, alpha=0.6)
+    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=_STEP_LABEL, ylabel="weight")
+    return ax
+
+
 def plot_curves(
     frame: pd.DataFrame,
     *,
-    weight: str,
+    predicted: str,
     observed: str = "relative_distance_id",
     ax: Axes | None = None,
 ) -> Axes:
-    """Relative distance against training step: runs as points, the account's weight as lines.
+    """Relative distance against training step: runs as points, the account's as lines.
 
     Held-out cells are open points; early, excluded ones are crosses.
 
     Args:
         frame: from `cell_agreement`.
-        weight: the column of the predicted weight.
+        predicted: the column of the predicted relative distance.
         observed: the column of the observed relative distance.
     """
     ax = ax or plt.subplots(figsize=(6.6, 4.2), layout="constrained")[1]
@@ -78,8 +133,8 @@ def plot_curves(
     styles = {"fitted": ("o", True), "held_out": ("o", False), "excluded_early": ("x", True)}
     for diversity, cells in frame.groupby("num_tasks"):
         colour = palette[diversity]
-        predicted = cells.groupby("step")[weight].mean()
-        ax.plot(predicted.index, predicted, color=colour, label=f"{diversity}")
+        line = cells.groupby("step")[predicted].mean()
+        ax.plot(line.index, line, color=colour, label=f"{diversity}")
         for region, (marker, filled) in styles.items():
             rows = cells[cells["region"] == region]
             open_circle: dict[str, Any] = {"facecolors": "none", "edgecolors": [colour]}
@@ -174,17 +229,16 @@ def plot_losses(
     return ax
 
 
-def plot_total_variation(frame: pd.DataFrame, split: str, *, ax: Axes | None = None) -> Axes:
-    """Total variation between transformer and account against step, a line per task diversity.
+def plot_measure(frame: pd.DataFrame, column: str, *, ax: Axes | None = None) -> Axes:
+    """An agreement measure against step, averaged over runs, a line per task diversity.
 
     Lines are thick in fitted cells and thin in held-out ones; early steps are shaded.
 
     Args:
         frame: from `cell_agreement`.
-        split: `id` or `ood`.
+        column: such as `total_variation_id`.
     """
     ax = ax or plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
-    column = f"total_variation_{split}"
     diversities = sorted(frame["num_tasks"].unique())
     for diversity, colour in zip(diversities, _ordered(len(diversities)), strict=True):
         rows = frame[frame["num_tasks"] == diversity]
@@ -196,7 +250,7 @@ def plot_total_variation(frame: pd.DataFrame, split: str, *, ax: Axes | None = N
     if len(early):
         ax.axvspan(early.min(), early.max(), color="0.92", zorder=0)
     ax.set(xscale="log", ylim=(0, None), xlabel=_STEP_LABEL)
-    ax.set_ylabel(f"total variation, {split.upper()}")
+    ax.set_ylabel(column.replace("_", " "))
     ax.legend(
         title="D (thick: fitted,\nthin: held out,\nshaded: early)",
         fontsize="small",
@@ -254,6 +308,10 @@ def _edges(centres: pd.Index) -> list[float]:
     middle = (log[1:] + log[:-1]) / 2
     ends = [log[0] - (middle[0] - log[0]), *middle, log[-1] + (log[-1] - middle[-1])]
     return np.exp(ends).tolist()
+
+
+def _words(strategies: Sequence[str]) -> list[str]:
+    return [name.replace("_", " ") for name in strategies]
 
 
 def _memorizing_map() -> Colormap:

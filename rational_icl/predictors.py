@@ -8,31 +8,123 @@ groups small enough that the working arrays stay in cache.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Integer
 
+from rational_icl import settings
 from rational_icl._arrays import Array
+from rational_icl._errors import LogError
 from rational_icl._jit import in_float64
 from rational_icl.settings import Setting
 
-MEMORIZING = "memorizing"
+if TYPE_CHECKING:
+    import xarray as xr
 
 _NUMBERS_AT_ONCE = 2**13
 """Task × sequence numbers handled together: 64 kB of float64, which stays in cache."""
+_SEQUENCES_AT_ONCE = 2**6
+"""Sequences whose strategies without a task table are worked out together."""
 
 
-@in_float64
 def predictions(
+    setting: str | Setting,
+    tasks: np.ndarray,
+    inputs: np.ndarray,
+    strategies: Sequence[str] | None = None,
+    task_prob: Float[np.ndarray, " task"] | None = None,
+    **parameters: Any,
+) -> "xr.DataArray":
+    """Exact predictions of a setting's strategies, for people who want nothing else.
+
+        ri.predictions("regression", tasks, inputs, noise_variance=0.03)
+
+    Args:
+        setting: `categorical`, `regression`, `classification`, `markov` or a registered name; or a
+            setting.
+        tasks: the training tasks, laid out as in a log: see the setting's class.
+        inputs: (sequence, position, ...), likewise.
+        strategies: names; all that the setting knows if None.
+        task_prob: p_d; the setting's own if None, uniform unless it has a task_exponent.
+        parameters: of the setting, such as noise_variance; num_dims and context_length are read off
+            tasks and inputs.
+
+    Returns:
+        (strategy, sequence, position, outcome): probabilities, or means, float64.
+
+    Raises:
+        LogError: an unknown setting or strategy, or parameters, tasks, inputs or probabilities that
+            do not fit it.
+    """
+    world, found = _described(setting, tasks, inputs, strategies, task_prob, parameters)
+    return found[..., : world.num_outcomes].assign_attrs(quantity=world.outcome.quantity)
+
+
+def predictive_variances(
+    setting: str | Setting,
+    tasks: np.ndarray,
+    inputs: np.ndarray,
+    strategies: Sequence[str] | None = None,
+    task_prob: Float[np.ndarray, " task"] | None = None,
+    **parameters: Any,
+) -> "xr.DataArray":
+    """Exact predictive variances, in settings whose predictions are means.
+
+    Arguments and errors are those of `predictions`.
+
+    Returns:
+        (strategy, sequence, position): variance of the outcome about the predicted mean, float64.
+    """
+    world, found = _described(setting, tasks, inputs, strategies, task_prob, parameters)
+    if world.num_parameters != world.num_outcomes + 1:
+        raise LogError(f"setting {world.name!r} predicts probabilities, which have no variance")
+    return found[..., world.num_outcomes].assign_attrs(quantity="variance")
+
+
+def _described(
+    setting: str | Setting,
+    tasks: np.ndarray,
+    inputs: np.ndarray,
+    strategies: Sequence[str] | None,
+    task_prob: np.ndarray | None,
+    parameters: dict[str, Any],
+) -> "tuple[Setting, xr.DataArray]":
+    import xarray as xr
+
+    tasks, inputs = np.asarray(tasks), np.asarray(inputs)
+    if isinstance(setting, str):
+        setting = settings.make_for(setting, tasks, inputs, **parameters)
+    elif parameters:
+        raise LogError(f"{', '.join(parameters)}: given beside a setting, which has its own")
+    settings.check(setting, tasks, inputs)
+    names = tuple(setting.strategies if strategies is None else strategies)
+    if unknown := [name for name in names if name not in setting.strategies]:
+        known = ", ".join(setting.strategies)
+        raise LogError(f"strategies: {', '.join(unknown)} not known; expected some of {known}")
+    if task_prob is not None:
+        task_prob = settings.checked_task_prob(task_prob, len(tasks))
+    wide = setting.normalised_tasks(tasks)
+    values = predictive_parameters(setting, wide, inputs, names, task_prob)
+    positions = np.arange(setting.first_position, setting.num_positions)
+    return setting, xr.DataArray(
+        values,
+        dims=("strategy", "sequence", "position", "outcome"),
+        coords={"strategy": list(names), "position": positions},
+        attrs={"setting": setting.name, **setting.parameters()},
+    )
+
+
+def strategy_predictions(
     setting: Setting,
     tasks: Float[np.ndarray, "task ..."],
     inputs: np.ndarray,
     strategies: Sequence[str],
     task_prob: Float[np.ndarray, " task"] | None = None,
-) -> Float[np.ndarray, "strategy sequence position outcome"]:
-    """Every strategy's prediction at every position.
+) -> Float[np.ndarray, "strategy sequence prediction outcome"]:
+    """Every strategy's prediction at every position from the setting's `first_position` on.
 
     Memorizing uses the discrete prior over the given tasks,
 
@@ -40,14 +132,14 @@ def predictions(
 
     in log space. If every task rules out the context (all likelihoods are exactly zero), the limit
     in which each zero probability is a vanishing one is taken: only the tasks with the fewest
-    impossible observations keep weight.
+    impossible observations keep weight. Likelihoods that merely underflow are no such case.
 
     Args:
         setting: how sequences are drawn.
         tasks: the training tasks.
         inputs: (sequence, position, ...), as the setting defines them.
         strategies: names, such as those in `setting.strategies`.
-        task_prob: p_d; uniform if None.
+        task_prob: p_d; the setting's own if None.
 
     Returns:
         Probabilities (or means), float64. Cost is linear in tasks, sequences and positions.
@@ -55,49 +147,68 @@ def predictions(
     Raises:
         ValueError: a strategy that the setting does not know.
     """
+    found = predictive_parameters(setting, tasks, inputs, strategies, task_prob)
+    return found[..., : setting.num_outcomes]
+
+
+@in_float64
+def predictive_parameters(
+    setting: Setting,
+    tasks: Float[np.ndarray, "task ..."],
+    inputs: np.ndarray,
+    strategies: Sequence[str],
+    task_prob: Float[np.ndarray, " task"] | None = None,
+) -> Float[np.ndarray, "strategy sequence prediction parameter"]:
+    """`strategy_predictions`, followed by whatever else describes a predictive distribution.
+
+    For means, that is the exact predictive variance.
+    """
     unknown = set(strategies) - set(setting.strategies)
     if unknown:
         raise ValueError(f"{setting.name} has no strategy {sorted(unknown)}; {setting.strategies}")
-    prior = np.full(len(tasks), 1 / len(tasks)) if task_prob is None else task_prob
-    return np.stack(
+    prior = setting.task_prob(len(tasks)) if task_prob is None else task_prob
+    inputs = np.asarray(inputs) if inputs.dtype.kind in "iu" else np.asarray(inputs, np.float64)
+    found = np.stack(
         [
-            np.asarray(_memorizing(setting, tasks, prior, inputs))
-            if strategy == MEMORIZING
+            np.asarray(_memorizing(setting, setting.prepared(strategy, tasks), prior, inputs))
+            if strategy in setting.memorizing
             else np.asarray(_continuous(setting, strategy, inputs))
             for strategy in strategies
         ]
     )
+    return found[:, :, setting.first_position :]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _continuous(setting: Setting, strategy: str, inputs: Array) -> Array:
-    return jax.vmap(partial(setting.continuous, strategy))(inputs)
+def _continuous(
+    setting: Setting, strategy: str, inputs: Array
+) -> Float[Array, "sequence position parameter"]:
+    together = min(len(inputs), _SEQUENCES_AT_ONCE)
+    return jax.lax.map(partial(setting.continuous, strategy), inputs, batch_size=together)
 
 
 @partial(jax.jit, static_argnums=0)
 def _memorizing(
-    setting: Setting,
-    tasks: Float[Array, "task ..."],
-    task_prob: Float[Array, " task"],
-    inputs: Array,
-) -> Float[Array, "sequence position outcome"]:
-    together = max(1, min(len(inputs), _NUMBERS_AT_ONCE // len(tasks)))
-    one = partial(_memorizing_sequence, setting, tasks, task_prob)
+    setting: Setting, prepared: Any, task_prob: Float[Array, " task"], inputs: Array
+) -> Float[Array, "sequence position parameter"]:
+    together = max(1, min(len(inputs), _NUMBERS_AT_ONCE // len(task_prob)))
+    one = partial(_memorizing_sequence, setting, prepared, task_prob)
     return jax.lax.map(one, inputs, batch_size=together)
 
 
 def _memorizing_sequence(
-    setting: Setting, tasks: Array, task_prob: Float[Array, " task"], inputs: Array
-) -> Float[Array, "position outcome"]:
+    setting: Setting, prepared: Any, task_prob: Float[Array, " task"], inputs: Array
+) -> Float[Array, "position parameter"]:
     def advance(carry, position: Integer[Array, ""]):
         impossible, score = carry
         allowed = jnp.where(impossible == impossible.min(), score, -jnp.inf)
-        predicted = setting.average(tasks, jax.nn.softmax(allowed), inputs, position)
-        seen = setting.log_likelihood(tasks, inputs, position)
+        shown = allowed + setting.cue(prepared, inputs, position)
+        predicted = setting.average(prepared, jax.nn.softmax(shown), inputs, position)
+        seen = setting.log_likelihood(prepared, inputs, position)
         ruled_out = jnp.isneginf(seen)
         return (impossible + ruled_out, score + jnp.where(ruled_out, 0.0, seen)), predicted
 
     # a task of prior zero never gets weight, however impossible the others are
-    never = jnp.where(task_prob > 0, 0, setting.context_length + 1).astype(jnp.int32)
+    never = jnp.where(task_prob > 0, 0, setting.num_positions + 1).astype(jnp.int32)
     start = (never, jnp.log(jnp.where(task_prob > 0, task_prob, 1.0)))
-    return jax.lax.scan(advance, start, jnp.arange(setting.context_length))[1]
+    return jax.lax.scan(advance, start, jnp.arange(setting.num_positions))[1]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rational_icl.complexity import complexity
-from rational_icl.predictors import predictions
+from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Setting
 from rational_icl.settings.draws import Purpose, draw_from, generator
 
@@ -30,7 +30,11 @@ class Profile(NamedTuple):
 
 
 def profile(
-    setting: Setting, tasks: Float[np.ndarray, "task ..."], strategies: Sequence[str], seed: int
+    setting: Setting,
+    tasks: Float[np.ndarray, "task ..."],
+    strategies: Sequence[str],
+    seed: int,
+    task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> Profile:
     """L_k and K_k of every strategy on the training mixture of the given tasks.
 
@@ -43,6 +47,7 @@ def profile(
         tasks: the D training tasks.
         strategies: names.
         seed: of the sequences.
+        task_prob: p_d of the training mixture; the setting's own if None.
 
     Returns:
         Losses in nats per prediction, complexities in bits.
@@ -51,20 +56,24 @@ def profile(
     losses = np.empty((len(strategies), 0))
     gap = losses
     while losses.shape[1] < _MOST_SEQUENCES:
-        losses = np.hstack([losses, _sequence_losses(setting, tasks, strategies, rng)])
+        losses = np.hstack([losses, _sequence_losses(setting, tasks, strategies, rng, task_prob)])
         gap = losses - losses[np.argmin(losses.mean(axis=1))]
         if (_standard_error(gap) <= RELATIVE_ERROR * np.abs(gap.mean(axis=1))).all():
             break
-    bits = np.array([complexity(setting, strategy, tasks) for strategy in strategies])
+    bits = np.array([complexity(setting, strategy, tasks, task_prob) for strategy in strategies])
     return Profile(losses.mean(axis=1), _standard_error(losses), _standard_error(gap), bits)
 
 
 def _sequence_losses(
-    setting: Setting, tasks: np.ndarray, strategies: Sequence[str], rng: np.random.Generator
+    setting: Setting,
+    tasks: np.ndarray,
+    strategies: Sequence[str],
+    rng: np.random.Generator,
+    task_prob: Float[np.ndarray, " task"] | None,
 ) -> Float[np.ndarray, "strategy sequence"]:
-    inputs, picked = draw_from(setting, rng, tasks, _SEQUENCES_AT_ONCE)
-    predicted = predictions(setting, tasks, inputs, strategies)
-    return setting.loss(tasks[picked], inputs, predicted).mean(axis=-1)
+    drawn = draw_from(setting, rng, tasks, _SEQUENCES_AT_ONCE, task_prob)
+    predicted = strategy_predictions(setting, tasks, drawn.inputs, strategies, task_prob)
+    return setting.loss(drawn.tasks, drawn.inputs, predicted).mean(axis=-1)
 
 
 def _standard_error(values: Float[np.ndarray, "strategy sequence"]) -> np.ndarray:

@@ -9,11 +9,11 @@ from tqdm import tqdm
 from rational_icl._errors import LogError
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.logs.reader import Log, Run
-from rational_icl.logs.schema import SPLITS
 from rational_icl.mixtures import best_mixtures, relative_distance
-from rational_icl.predictors import predictions
+from rational_icl.predictors import strategy_predictions
 from rational_icl.profiles import Profile, profile
-from rational_icl.statistics import NUM_BLOCKS, RunStatistics, mixture_divergence, run_statistics
+from rational_icl.settings import Setting
+from rational_icl.statistics import NUM_BLOCKS, Divergence, RunStatistics, joined, run_statistics
 
 
 class RunSummary(NamedTuple):
@@ -33,7 +33,8 @@ def summarize(
 
     Args:
         log: from `open_log`.
-        strategies: names, memorizing first, generalizing second; the setting's first two if None.
+        strategies: names, two or more, those that relative distance is between first; the
+            setting's default family if None.
         progress: show a bar.
 
     Returns:
@@ -49,16 +50,27 @@ def summarize(
             raise LogError(
                 f"run {run.name!r}: no complete checkpoint yet; wait for one or remove the run"
             )
-    strategies = tuple(strategies or runs[0].setting.strategies[:2])
+    names = _checked_strategies(strategies, runs[0].setting)
     bar = tqdm(runs, desc="reading runs", unit="run", disable=not progress)
-    reduced = [summarize_run(run, strategies) for run in bar]
+    reduced = [_reduced(run, names) for run in bar]
+    every = [split for split in runs[0].splits if all(split in run.splits for run in runs)]
     splits = {
         split: _split_behaviour([one.splits[split] for one in reduced], split, progress)
-        for split in SPLITS
+        for split in every
     }
     lengths = [len(run.steps) for run in runs]
     behaviour = Behaviour(tuple(log), np.repeat(np.arange(len(runs)), lengths), splits)
-    return _cells(runs, reduced, strategies), behaviour
+    return _cells(runs, reduced, names), behaviour
+
+
+def _checked_strategies(strategies: Sequence[str] | None, setting: Setting) -> tuple[str, ...]:
+    names = tuple(strategies or setting.default_strategies)
+    if len(names) < 2 or len(set(names)) < len(names) or set(names) - set(setting.strategies):
+        raise LogError(
+            f"strategies: {', '.join(names)}; expected two or more different ones of "
+            f"{', '.join(setting.strategies)}"
+        )
+    return names
 
 
 def summarize_run(run: Run, strategies: Sequence[str]) -> RunSummary:
@@ -68,18 +80,40 @@ def summarize_run(run: Run, strategies: Sequence[str]) -> RunSummary:
         LogError: it cannot be read, or what it holds is not what the schema asks for.
     """
     splits = {}
-    for split in SPLITS:
+    for split in run.splits:
         inputs = run.inputs(split)
-        predicted = predictions(run.setting, run.tasks, inputs, strategies)
-        logged = (run.log_prob(split, checkpoint) for checkpoint in range(len(run.steps)))
-        splits[split] = run_statistics(logged, predicted, np.arange(len(inputs)) % NUM_BLOCKS)
+        predicted = strategy_predictions(run.setting, run.tasks, inputs, strategies, run.task_prob)
+        logged = (run.logged(split, checkpoint) for checkpoint in range(len(run.steps)))
+        block = np.arange(len(inputs)) % NUM_BLOCKS
+        splits[split] = run_statistics(run.setting.outcome, logged, predicted, block)
     summary = RunSummary(_worth(run, strategies), splits)
     run.close()
     return summary
 
 
+class _Reduced(NamedTuple):
+    """What is kept of a run: blocks added up, because bins times blocks would fill the memory."""
+
+    profile: Profile
+    splits: dict[str, "_ReducedSplit"]
+
+
+class _ReducedSplit(NamedTuple):
+    nearness: tuple[np.ndarray, np.ndarray]
+    divergence: Divergence
+
+
+def _reduced(run: Run, strategies: Sequence[str]) -> _Reduced:
+    summary = summarize_run(run, strategies)
+    splits = {
+        split: _ReducedSplit(relative_distance(one), one.divergence)
+        for split, one in summary.splits.items()
+    }
+    return _Reduced(summary.profile, splits)
+
+
 def _worth(run: Run, strategies: Sequence[str]) -> Profile:
-    computed = profile(run.setting, run.tasks, strategies, run.metadata.seed)
+    computed = profile(run.setting, run.tasks, strategies, run.metadata.seed, run.task_prob)
     logged = [name in run.overrides for name in strategies]
     nats, bits = np.array([run.overrides.get(name, (0.0, 0.0)) for name in strategies]).T
     return Profile(
@@ -90,20 +124,19 @@ def _worth(run: Run, strategies: Sequence[str]) -> Profile:
     )
 
 
-def _split_behaviour(runs: list[RunStatistics], split: str, progress: bool) -> SplitBehaviour:
-    nearness = [relative_distance(run) for run in runs]
-    divergence = mixture_divergence(runs)
+def _split_behaviour(runs: list[_ReducedSplit], split: str, progress: bool) -> SplitBehaviour:
+    divergence = joined([run.divergence for run in runs])
     weight, least = best_mixtures(divergence, f"best mixtures, {split}" if progress else None)
     return SplitBehaviour(
-        relative_distance=np.concatenate([value for value, _ in nearness]),
-        relative_distance_error=np.concatenate([error for _, error in nearness]),
+        relative_distance=np.concatenate([run.nearness[0] for run in runs]),
+        relative_distance_error=np.concatenate([run.nearness[1] for run in runs]),
         best_weight=weight,
         best_divergence=least,
         divergence=divergence,
     )
 
 
-def _cells(runs: list[Run], reduced: list[RunSummary], strategies: tuple[str, ...]) -> Cells:
+def _cells(runs: list[Run], reduced: list[_Reduced], strategies: tuple[str, ...]) -> Cells:
     lengths = [len(run.steps) for run in runs]
 
     def per_cell(values: list) -> np.ndarray:
@@ -120,6 +153,7 @@ def _cells(runs: list[Run], reduced: list[RunSummary], strategies: tuple[str, ..
         loss=per_cell([one.profile.loss for one in reduced]),
         loss_error=per_cell([one.profile.gap_error for one in reduced]),
         complexity=per_cell([one.profile.complexity for one in reduced]),
+        own_task_prob=any(run.task_prob is not None for run in runs),
     )
 
 

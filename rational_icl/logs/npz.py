@@ -1,9 +1,12 @@
 """Importing the simplest thing a person has: one `.npz` file per run.
 
-Keys: setting, num_tasks, num_dims, context_length, batch_size, seed, steps, tasks, ood_tasks,
-id_inputs, id_predictions, ood_inputs, ood_predictions; predictions are probabilities
-(step, sequence, position, outcome). Optional: strategies, loss (nats), complexity (bits), one
-number a strategy, which take the place of the computed ones; and anything in `factors.NAME`.
+Keys: setting and its parameters (num_dims, context_length; noise_variance for regression,
+within_class_variance for classification), num_tasks, batch_size, seed, steps, tasks, ood_tasks,
+id_inputs, id_predictions, ood_inputs, ood_predictions; predictions are probabilities or means
+(step, sequence, position, outcome). For classification also id_targets and ood_targets (sequence,).
+Optional: the three of a further split, such as iwl_inputs; first_position; task_prob (task,) or
+task_exponent; strategies, loss (nats), complexity (bits), one number a strategy, which take the
+place of the computed ones; and anything in `factors.NAME`.
 """
 
 import difflib
@@ -22,10 +25,11 @@ from rational_icl.logs import schema, store
 from rational_icl.logs.reader import Run, refuse_duplicates
 from rational_icl.logs.writer import RunWriter
 
-_ARRAYS = ("steps", "tasks", "ood_tasks", "id_inputs", "id_predictions")
-_ARRAYS += ("ood_inputs", "ood_predictions")
-_SCALARS = ("setting", "num_tasks", "num_dims", "context_length", "batch_size", "seed")
+_TABLES = ("steps", "tasks", "ood_tasks")
+_OPTIONAL = ("task_prob",)
+_SCALARS = ("setting", "num_tasks", "batch_size", "seed")
 _OVERRIDES = ("strategies", "loss", "complexity")
+_KEYS = ("inputs", "predictions", "targets")
 _FACTOR = "factors."
 
 
@@ -87,20 +91,29 @@ def _refuse_existing(path: Path, out: Path, staging: Path) -> None:
 def _import_one(path: Path, folder: Path) -> None:
     found = _load(path)
     metadata = _metadata(found, str(path))
+    setting = metadata.setting
     for key in ("tasks", "ood_tasks"):
-        schema.check_tasks(found[key], metadata.setting, f"{path}: {key}")
+        schema.check_tasks(found[key], setting, f"{path}: {key}")
     schema.check_num_tasks(found["tasks"], metadata.num_tasks, f"{path}: tasks")
     schema.check_steps(found["steps"], f"{path}: steps")
-    inputs = {split: found[f"{split}_inputs"] for split in schema.SPLITS}
-    for split in schema.SPLITS:
-        schema.check_inputs(inputs[split], metadata.setting, f"{path}: {split}_inputs")
-        _check_predictions(found, split, metadata.setting, str(path))
+    _check_task_prob(found, metadata, str(path))
+    splits = _splits(found, setting)
+    for split in splits:
+        _check_split(found, split, setting, str(path))
     writer = RunWriter(
-        folder, metadata, found["tasks"], found["ood_tasks"], inputs, found["steps"].tolist()
+        folder,
+        metadata,
+        found["tasks"],
+        found["ood_tasks"],
+        {split: found[f"{split}_inputs"] for split in splits},
+        found["steps"].tolist(),
+        targets={split: found.get(f"{split}_targets") for split in splits},
+        task_prob=found.get("task_prob"),
     )
     for checkpoint in range(len(found["steps"])):
-        prob = {split: found[f"{split}_predictions"][checkpoint] for split in schema.SPLITS}
-        writer.write(checkpoint, {split: _log(values) for split, values in prob.items()})
+        predictions = {split: found[f"{split}_predictions"][checkpoint] for split in splits}
+        logged = {split: setting.outcome.to_logged(one) for split, one in predictions.items()}
+        writer.write(checkpoint, logged)
     if found.keys() >= set(_OVERRIDES):
         names = np.atleast_1d(found["strategies"]).tolist()
         values = {key: np.atleast_1d(found[key]) for key in ("loss", "complexity")}
@@ -134,7 +147,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             f"{path}: not a readable .npz file ({error}); it is damaged or truncated, save it again"
         ) from None
     found = {key: value for key, value in loaded.items() if isinstance(value, np.ndarray)}
-    missing = [key for key in (*_SCALARS, *_ARRAYS) if key not in found]
+    missing = [key for key in (*_SCALARS, *_TABLES) if key not in found]
     if missing:
         raise LogError(f"{path}: missing {', '.join(missing)}; every run must state them")
     partly = [key for key in _OVERRIDES if key in found]
@@ -144,24 +157,47 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
+    name = _scalar(found["setting"], f"{where}: setting")
+    if not isinstance(name, str):
+        raise LogError(f"{where}: setting is {name!r}; expected a name")
+    try:
+        parameters = settings.parameter_names(name)
+        arrays = _arrays(found, settings.named(name))
+    except LogError as error:
+        raise LogError(f"{where}: {error}") from None
+    missing = [key for key in (*settings.required_parameters(name), *arrays) if key not in found]
+    if missing:
+        raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
+    known = (*_SCALARS, *parameters, *arrays, *_TABLES, *_OPTIONAL, *_OVERRIDES)
+    for key in found:
+        if key not in known and not key.startswith(_FACTOR):
+            meant = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"name it {_FACTOR}{key!s}?"
+            raise LogError(f"{where}: key {key!r} is not known; {hint}")
     attributes = {
         key: _scalar(value, f"{where}: {key}")
         for key, value in found.items()
-        if key in _SCALARS or (value.size == 1 and key not in (*_ARRAYS, *_OVERRIDES))
+        if key in (*_SCALARS, *parameters)
     }
     attributes["factors"] = {
         key.removeprefix(_FACTOR): _scalar(value, f"{where}: {key}")
         for key, value in found.items()
         if key.startswith(_FACTOR)
     }
-    metadata = schema.Metadata.from_attributes(attributes, where)
-    known = (*_SCALARS, *_ARRAYS, *_OVERRIDES, *metadata.setting.parameters())
-    for key in found:
-        if key not in known and not key.startswith(_FACTOR):
-            meant = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {meant[0]!r}?" if meant else f"name it {_FACTOR}{key!s}?"
-            raise LogError(f"{where}: key {key!r} is not known; {hint}")
-    return metadata
+    return schema.Metadata.from_attributes(attributes, where)
+
+
+def _splits(
+    found: dict[str, np.ndarray], setting: type[settings.Setting] | settings.Setting
+) -> tuple[str, ...]:
+    further = [name for name in setting.extra_splits if any(f"{name}_{k}" in found for k in _KEYS)]
+    return (*schema.SPLITS, *further)
+
+
+def _arrays(found: dict[str, np.ndarray], setting: type[settings.Setting]) -> list[str]:
+    """The arrays that every split of a file must bring."""
+    kinds = _KEYS if setting.logs_targets else _KEYS[:2]
+    return [f"{split}_{kind}" for split in _splits(found, setting) for kind in kinds]
 
 
 def _scalar(value: np.ndarray, where: str) -> Any:
@@ -170,23 +206,35 @@ def _scalar(value: np.ndarray, where: str) -> Any:
     return value.reshape(()).item()
 
 
-def _check_predictions(
+def _check_split(
     found: dict[str, np.ndarray], split: str, setting: settings.Setting, where: str
 ) -> None:
+    inputs = found[f"{split}_inputs"]
+    schema.check_inputs(inputs, setting, f"{where}: {split}_inputs")
+    if setting.logs_targets:
+        targets = found[f"{split}_targets"]
+        schema.check_targets(targets, inputs, setting, f"{where}: {split}_targets")
     predictions = found[f"{split}_predictions"]
     where = f"{where}: {split}_predictions"
-    sequences = len(found[f"{split}_inputs"])
-    expected = (len(found["steps"]), sequences, setting.context_length, setting.num_outcomes)
+    expected = (len(found["steps"]), len(inputs), setting.num_predictions, setting.num_outcomes)
     if predictions.shape != expected:
         raise LogError(
             f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
-            f"= {expected}"
+            f"= {expected}{_counted(setting)}"
         )
     for step, values in zip(found["steps"].tolist(), predictions, strict=True):
-        schema.check_prob(values, f"{where}, step {step}")
+        schema.check_predictions(values, setting, f"{where}, step {step}")
 
 
-def _log(prob: np.ndarray) -> np.ndarray:
-    wide = prob.astype(np.float64)
-    with np.errstate(divide="ignore"):  # log 0 = -inf is what an impossible outcome means
-        return np.log(wide / wide.sum(axis=-1, keepdims=True))
+def _counted(setting: settings.Setting) -> str:
+    if setting.num_predictions == setting.context_length:
+        return ""
+    return f", with positions from first_position = {setting.first_position} on"
+
+
+def _check_task_prob(found: dict[str, np.ndarray], metadata: schema.Metadata, where: str) -> None:
+    if "task_prob" not in found:
+        return
+    schema.check_task_prob(found["task_prob"], metadata.num_tasks, where)
+    if metadata.setting.task_exponent:
+        raise LogError(f"{where}: has task_prob and task_exponent; give one of them")

@@ -100,15 +100,41 @@ class Run:
             self._inputs[split] = inputs
         return self._inputs[split]
 
-    def log_prob(
-        self, split: str, checkpoint: int
-    ) -> Float[np.ndarray, "sequence position outcome"]:
-        """Log-probabilities (nats, float64, normalised) at `steps[checkpoint]`."""
+    @cached_property
+    def task_prob(self) -> Float[np.ndarray, " task"] | None:
+        """p_d of the training tasks, float64, if the log holds it; None: what the setting says."""
+        with _reading(f"run {self.name!r}"):
+            held = "task_prob" in self._group
+        if not held:
+            return None
+        return schema.check_task_prob(
+            self._read("task_prob"), self.metadata.num_tasks, f"run {self.name!r}"
+        )
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The evaluations this run holds: `id`, `ood` and the setting's own."""
+        with _reading(f"run {self.name!r}"):
+            held = [name for name in self.setting.extra_splits if name in self._group]
+        return (*schema.SPLITS, *held)
+
+    def targets(self, split: str) -> Integer[np.ndarray, " sequence"]:
+        """What came in each sequence, for settings whose inputs do not show it."""
+        targets = self._read(f"{split}/targets")
+        where = f"run {self.name!r}, {split}_targets"
+        schema.check_targets(targets, self.inputs(split), self.setting, where)
+        return targets
+
+    def logged(self, split: str, checkpoint: int) -> Float[np.ndarray, "sequence position outcome"]:
+        """What the log holds at `steps[checkpoint]`, float64.
+
+        Log-probabilities (nats, normalised), or means, as the setting predicts.
+        """
         if not -len(self.steps) <= checkpoint < len(self.steps):
             raise LogError(
                 f"run {self.name!r}: no checkpoint {checkpoint}; it has {len(self.steps)}"
             )
-        array = self._array(f"{split}/log_prob")
+        array = self._array(f"{split}/{self.setting.outcome.array}")
         where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
         expected = (len(self._written), *self._prediction_shape(split))
         if array.shape != expected:
@@ -118,8 +144,14 @@ class Run:
             )
         with _reading(where):
             stored = np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
-        schema.check_log_prob(stored, where)
-        return normalised(stored)
+        schema.check_logged(stored, self.setting, where)
+        return self.setting.outcome.read(stored)
+
+    def predictions(
+        self, split: str, checkpoint: int
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        """Probabilities, or means, at `steps[checkpoint]`, float64."""
+        return self.setting.outcome.from_logged(self.logged(split, checkpoint))
 
     @cached_property
     def overrides(self) -> dict[str, tuple[float, float]]:
@@ -137,19 +169,21 @@ class Run:
 
     def validate(self) -> None:
         """Read and check everything. Raises LogError at the first thing that is wrong."""
-        _ = self.tasks, self.overrides
+        _ = self.tasks, self.task_prob, self.overrides
         ood_tasks = self._read("ood/tasks")
         schema.check_tasks(ood_tasks, self.setting, f"run {self.name!r}, ood_tasks")
-        for split in schema.SPLITS:
+        for split in self.splits:
+            if self.setting.logs_targets:
+                self.targets(split)
             for checkpoint in range(len(self.steps)):
-                self.log_prob(split, checkpoint)
+                self.logged(split, checkpoint)
 
     def to_xarray(self, split: str) -> "xr.Dataset":
-        """The split as stored, lazily: `log_prob` and `inputs`, with `step` as a coordinate."""
+        """The split as stored, lazily: predictions and `inputs`, with `step` as a coordinate."""
         import xarray as xr
 
-        if split not in schema.SPLITS:
-            raise LogError(f"no split {split!r}; expected one of {', '.join(schema.SPLITS)}")
+        if split not in self.splits:
+            raise LogError(f"no split {split!r}; expected one of {', '.join(self.splits)}")
         # a store of its own, which closing this run leaves open
         group = store.open_group(self.path)
         with _reading(f"run {self.name!r}, {split}"):
@@ -167,7 +201,7 @@ class Run:
 
     def _prediction_shape(self, split: str) -> tuple[int, ...]:
         setting = self.setting
-        return (len(self.inputs(split)), setting.context_length, setting.num_outcomes)
+        return (len(self.inputs(split)), setting.num_predictions, setting.num_outcomes)
 
     def _read(self, name: str) -> np.ndarray:
         array = self._array(name)
@@ -272,12 +306,6 @@ def open_log(path: str | Path) -> Log:
     runs = [Run(file) for file in files]
     refuse_duplicates(runs, str(path))
     return Log(path, runs, described)
-
-
-def normalised(log_prob: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
-    """Float64 log-probabilities whose exponentials sum to one on the last axis."""
-    wide = log_prob.astype(np.float64)
-    return wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
 
 
 def refuse_duplicates(runs: list[Run], where: str) -> None:

@@ -8,24 +8,35 @@ other.
       attributes   format = "rational_icl.log", version, setting and its parameters (num_dims,
                    context_length, ...), num_tasks, batch_size, seed, factors {name: value}
       tasks        (task, ...)            the D training tasks
+      task_prob    (task,)                optional: the probability of each in training; without it
+                                          what the setting says (uniform, or by task_exponent)
       step         (step,)                optimizer steps of the checkpoints, increasing
       written      (step,)                true once every split of that checkpoint is complete
-      id/inputs    (sequence, position)   evaluation sequences drawn from the training tasks
-      id/log_prob  (step, sequence, position, outcome)   natural logs of next-token probabilities
+      id/inputs    (sequence, position, ...)   evaluation sequences drawn from the training tasks
+      id/targets   (sequence,)            what came, where the inputs do not show it
+      id/log_prob  (step, sequence, position, outcome)   natural logs of next-token probabilities,
+      id/mean                             or, in settings that predict a number, its mean
       ood/...      the same for sequences from fresh tasks, and ood/tasks
+      NAME/...     the same for a setting's own evaluations, such as iwl
       loss, complexity (strategy,)  with the attribute `strategies`: optional, in nats and in bits;
                    they take the place of the computed ones
 
-`log_prob` has one chunk per checkpoint, compressed and checksummed. Log-probabilities, because
+What each setting's tasks and inputs are is in the docstring of its class. Predictions begin at
+position `first_position`, a parameter of every setting, 0 unless given. A setting that is not part
+of the package is named in the same way, after `settings.register` or with the command line's
+`--load FILE`; a log can never say what to load.
+
+Predictions have one chunk per checkpoint, compressed and checksummed. Log-probabilities, because
 half-precision probabilities underflow to zero; half precision keeps the divergence to 4e-7 nats.
 Rows then sum to one only within a few parts in ten thousand: readers renormalise in float64.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from rational_icl import settings
 from rational_icl._errors import LogError
@@ -33,9 +44,7 @@ from rational_icl._errors import LogError
 FORMAT = "rational_icl.log"
 VERSION = 1
 SPLITS = ("id", "ood")
-
-SUM_TOLERANCE = {2: 4e-3, 4: 1e-3, 8: 1e-3}
-"""How far a row of probabilities may sum from one, by bytes per number."""
+"""The evaluations that every run holds; settings may know more."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +99,17 @@ class Metadata:
         return (self.setting.name, sizes, self.batch_size, tuple(sorted(self.factors.items())))
 
 
-def axes(name: str, ndim: int) -> tuple[str, ...]:
+def axes(name: str, ndim: int, setting: settings.Setting) -> tuple[str, ...]:
     """Axis names of one of a run's arrays, as xarray shows them."""
+    predictions = ("step", "sequence", "position", "outcome")
     words = {
-        "tasks": ("task", "outcome", "feature"),
-        "ood/tasks": ("ood_task", "outcome", "feature"),
+        "tasks": setting.task_axes,
+        "ood/tasks": ("ood_task", *setting.task_axes[1:]),
+        "task_prob": ("task",),
         "step": ("step",),
         "inputs": ("sequence", "position", "feature"),
-        "log_prob": ("step", "sequence", "position", "outcome"),
+        "targets": ("sequence",),
+        setting.outcome.array: predictions,
     }
     return words.get(name, words.get(name.split("/")[-1], ()))[:ndim]
 
@@ -121,14 +133,13 @@ def _at_least(least: int, attributes: Mapping[str, Any], key: str, where: str) -
 def _setting(attributes: Mapping[str, Any], where: str) -> settings.Setting:
     name = _required(attributes, "setting", str, where)
     try:
-        sizes = {key: attributes.get(key) for key in settings.parameter_names(name)}
-        for key in ("num_dims", "context_length"):
-            sizes[key] = _required(attributes, key, int, where)
-        return settings.make(name, **sizes)
+        for key in settings.required_parameters(name):
+            if key not in attributes:
+                raise LogError(f"{key!r} is missing; every run of setting {name!r} must state it")
+        known = settings.parameter_names(name)
+        return settings.make(name, **{key: attributes[key] for key in known if key in attributes})
     except LogError as error:
-        raise LogError(
-            str(error) if str(error).startswith(where) else f"{where}: {error}"
-        ) from None
+        raise LogError(f"{where}: {error}") from None
 
 
 def _checked_factors(factors: Any, where: str) -> dict[str, str | int | float | bool]:
@@ -179,46 +190,54 @@ def check_steps(steps: np.ndarray, where: str) -> None:
         )
 
 
-def check_log_prob(log_prob: np.ndarray, where: str) -> None:
-    """Raises LogError unless rows of (..., outcome) are log-probabilities.
-
-    Half-precision log-probabilities sum to one within `SUM_TOLERANCE`.
-    """
-    _check_width(log_prob, where)
-    if np.isnan(log_prob).any():
-        raise LogError(f"{where}: contains NaN; drop the checkpoint or log it again")
-    with np.errstate(over="ignore"):  # logits may be huge, and are refused below
-        total = np.exp(log_prob.astype(np.float64)).sum(axis=-1)
-    _check_sums(total, SUM_TOLERANCE[log_prob.dtype.itemsize], where)
+def check_logged(logged: np.ndarray, setting: settings.Setting, where: str) -> None:
+    """Raises LogError unless these are predictions as a log of this setting holds them."""
+    if problem := setting.outcome.problem_with_logged(logged):
+        raise LogError(f"{where}: {problem}")
 
 
-def check_prob(prob: np.ndarray, where: str) -> None:
-    """Raises LogError unless rows of (..., outcome) are probabilities."""
-    _check_width(prob, where)
-    if np.isnan(prob).any():
-        raise LogError(f"{where}: contains NaN; drop the checkpoint or log it again")
-    if (prob < 0).any():
+def check_predictions(predictions: np.ndarray, setting: settings.Setting, where: str) -> None:
+    """Raises LogError unless these are probabilities, or means, as the setting asks."""
+    if problem := setting.outcome.problem_with_predictions(predictions):
+        raise LogError(f"{where}: {problem}")
+
+
+def check_splits(names: Iterable[str], setting: settings.Setting, where: str) -> tuple[str, ...]:
+    """The splits of a run in order. Raises LogError unless they are those of the setting."""
+    found = set(names)
+    for split in SPLITS:
+        if split not in found:
+            raise LogError(f"{where}: no {split} inputs; give sequences for every split")
+    allowed = (*SPLITS, *setting.extra_splits)
+    for split in found:
+        if split not in allowed:
+            raise LogError(f"{where}: split {split!r}; expected {', '.join(allowed)}")
+    return tuple(split for split in allowed if split in found)
+
+
+def check_task_prob(
+    task_prob: np.ndarray, num_tasks: int, where: str
+) -> Float[np.ndarray, " task"]:
+    """The probability of each task, float64. Raises LogError unless they are probabilities."""
+    try:
+        return settings.checked_task_prob(task_prob, num_tasks)
+    except LogError as error:
+        raise LogError(f"{where}: {error}") from None
+
+
+def check_targets(
+    targets: np.ndarray, inputs: np.ndarray, setting: settings.Setting, where: str
+) -> None:
+    """Raises LogError unless there is one outcome a sequence."""
+    if targets.shape != (len(inputs),) or targets.dtype.kind not in "iu":
         raise LogError(
-            f"{where}: smallest value is {prob.min():.3g}; expected probabilities. "
-            "If these are logits, apply softmax first."
+            f"{where}: shape {targets.shape} and dtype {targets.dtype}; expected (sequence,) = "
+            f"({len(inputs)},) integers"
         )
-    with np.errstate(over="ignore"):
-        total = prob.astype(np.float64).sum(axis=-1)
-    _check_sums(total, SUM_TOLERANCE[prob.dtype.itemsize], where)
-
-
-def _check_width(values: np.ndarray, where: str) -> None:
-    if values.dtype.kind != "f" or values.itemsize not in SUM_TOLERANCE:
-        raise LogError(f"{where}: dtype {values.dtype}; expected float16, float32 or float64")
-
-
-def _check_sums(total: np.ndarray, tolerance: float, where: str) -> None:
-    off = np.abs(total - 1)
-    if not (off <= tolerance).all():
-        worst = total.flat[int(np.argmax(np.where(np.isnan(off), np.inf, off)))]
+    if targets.min() < 0 or targets.max() >= setting.num_outcomes:
         raise LogError(
-            f"{where}: outcome axis sums to {worst:.4g}; expected probabilities. "
-            "If these are logits, apply softmax first."
+            f"{where}: run from {targets.min()} to {targets.max()}; expected 0 to "
+            f"{setting.num_outcomes - 1}"
         )
 
 

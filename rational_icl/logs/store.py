@@ -98,13 +98,17 @@ def read_array(array: zarr.Array) -> np.ndarray:
 
 
 def create_checkpoints(
-    group: zarr.Group, name: str, shape: tuple[int, ...], dimension_names: tuple[str, ...]
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: type,
+    dimension_names: tuple[str, ...],
 ) -> None:
-    """Reserve a half-precision array with one chunk per checkpoint."""
+    """Reserve an array with one chunk per checkpoint."""
     group.create_array(
         name,
         shape=shape,
-        dtype=np.float16,
+        dtype=dtype,
         chunks=(1, *shape[1:]),
         compressors=_compressors(),
         fill_value=np.nan,

@@ -10,8 +10,6 @@ import zarr
 from rational_icl._errors import LogError
 from rational_icl.logs import schema, store
 
-_HALF = np.finfo(np.float16)
-
 
 class RunWriter:
     """Writes one run's checkpoints into `folder` (`NAME.zarr`), in any order.
@@ -23,8 +21,10 @@ class RunWriter:
         folder: `NAME.zarr`; made if need be.
         metadata: what is known of the run.
         tasks, ood_tasks: the training tasks, and those of the OOD sequences.
-        inputs: evaluation sequences by split, `id` and `ood`.
+        inputs: evaluation sequences by split: `id`, `ood` and the setting's own.
         steps: all optimizer steps that will be logged.
+        targets: what came in each sequence, by split, for settings whose inputs do not show it.
+        task_prob: the probability of each training task, where the setting's law is not the one.
 
     Raises:
         LogError: an argument is not what the schema asks for, or the folder holds something else,
@@ -39,10 +39,19 @@ class RunWriter:
         ood_tasks: Any,
         inputs: Mapping[str, Any],
         steps: Sequence[int],
+        *,
+        targets: Mapping[str, Any] | None = None,
+        task_prob: Any = None,
     ):
         self.name = store.run_name(folder)
         self.metadata = metadata
+        self.splits = schema.check_splits(inputs, metadata.setting, f"run {self.name!r}")
         arrays = self._checked(tasks, ood_tasks, inputs, steps)
+        arrays |= self._checked_targets(arrays, targets or {})
+        if task_prob is not None:
+            arrays["task_prob"] = np.asarray(task_prob)
+            where = f"run {self.name!r}"
+            schema.check_task_prob(arrays["task_prob"], int(metadata.num_tasks), where)
         if folder.with_name(self.name + store.PACKED_SUFFIX).exists():
             raise LogError(
                 f"{folder}: run {self.name!r} is finished and packed; choose another name"
@@ -66,11 +75,24 @@ class RunWriter:
         found["step"] = np.asarray(steps)
         schema.check_steps(found["step"], f"{where}, steps")
         found["step"] = found["step"].astype(np.int64)
-        for split in schema.SPLITS:
-            if split not in inputs:
-                raise LogError(f"{where}: no {split} inputs; give sequences for every split")
+        for split in self.splits:
             found[f"{split}/inputs"] = np.asarray(inputs[split])
             schema.check_inputs(found[f"{split}/inputs"], setting, f"{where}, {split}_inputs")
+        return found
+
+    def _checked_targets(
+        self, arrays: Mapping[str, np.ndarray], targets: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        if not self.metadata.setting.logs_targets:
+            return {}
+        found = {}
+        for split in self.splits:
+            where = f"run {self.name!r}, {split}_targets"
+            if split not in targets:
+                raise LogError(f"{where}: missing; the inputs of this setting do not show them")
+            found[f"{split}/targets"] = np.asarray(targets[split])
+            inputs = arrays[f"{split}/inputs"]
+            schema.check_targets(found[f"{split}/targets"], inputs, self.metadata.setting, where)
         return found
 
     def _create(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -79,12 +101,13 @@ class RunWriter:
         group = zarr.create_group(folder, overwrite=True, attributes=attributes, zarr_format=3)
         setting = self.metadata.setting
         for name, data in arrays.items():
-            store.create_array(group, name, data, schema.axes(name, data.ndim))
-        for split in schema.SPLITS:
+            store.create_array(group, name, data, schema.axes(name, data.ndim, setting))
+        for split in self.splits:
             sequences = len(arrays[f"{split}/inputs"])
-            shape = (len(arrays["step"]), sequences, setting.context_length, setting.num_outcomes)
-            name = f"{split}/log_prob"
-            store.create_checkpoints(group, name, shape, schema.axes(name, len(shape)))
+            shape = (len(arrays["step"]), sequences, setting.num_predictions, setting.num_outcomes)
+            name = f"{split}/{setting.outcome.array}"
+            axes = schema.axes(name, len(shape), setting)
+            store.create_checkpoints(group, name, shape, setting.outcome.dtype, axes)
         # last: its presence says that all the others are there
         store.create_array(group, "written", np.zeros(len(arrays["step"]), dtype=bool), ("step",))
 
@@ -107,31 +130,34 @@ class RunWriter:
         """Which checkpoints are complete, (step,)."""
         return np.asarray(self._written[...])
 
-    def write(self, checkpoint: int, log_prob: Mapping[str, Any]) -> None:
-        """Write one checkpoint: for every split, (sequence, position, outcome) in nats.
+    def write(self, checkpoint: int, logged: Mapping[str, Any]) -> None:
+        """Write one checkpoint: for every split, (sequence, position, outcome).
+
+        Natural logarithms of probabilities, or means, as the setting predicts.
 
         Raises:
-            LogError: no such checkpoint, a split is missing, or what is given are not
-                log-probabilities of the shape that was reserved. Nothing is written then.
+            LogError: no such checkpoint, a split is missing, or what is given are not predictions
+                of the shape that was reserved. Nothing is written then.
         """
         where = f"run {self.name!r}, checkpoint {checkpoint}"
         if not 0 <= checkpoint < len(self.written):
             raise LogError(f"{where}: expected 0 to {len(self.written) - 1}")
+        outcome = self.metadata.setting.outcome
         checked = {}
-        for split in schema.SPLITS:
-            if split not in log_prob:
+        for split in self.splits:
+            if split not in logged:
                 raise LogError(f"{where}: no {split} predictions; give every split")
             place = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
-            checked[split] = np.asarray(log_prob[split])
-            expected = self._array(f"{split}/log_prob").shape[1:]
+            checked[split] = np.asarray(logged[split])
+            expected = self._array(f"{split}/{outcome.array}").shape[1:]
             if checked[split].shape != expected:
                 raise LogError(
                     f"{place}: shape {checked[split].shape}; expected (sequence, position, "
                     f"outcome) = {expected}"
                 )
-            schema.check_log_prob(checked[split], place)
+            schema.check_logged(checked[split], self.metadata.setting, place)
         for split, values in checked.items():
-            self._array(f"{split}/log_prob")[checkpoint] = _to_half(values)
+            self._array(f"{split}/{outcome.array}")[checkpoint] = outcome.stored(values)
         self._written[checkpoint] = True
 
     def write_overrides(self, strategies: Sequence[str], loss: Any, complexity: Any) -> None:
@@ -166,9 +192,3 @@ def _refuse_foreign(folder: Path, attributes: Mapping[str, Any]) -> None:
         ours = False
     if not ours:
         raise LogError(f"{folder}: holds something else; choose another folder or delete it")
-
-
-def _to_half(log_prob: np.ndarray) -> np.ndarray:
-    # log-probabilities below the half-precision range stay tiny probabilities, not zeros
-    tiny = np.where(np.isneginf(log_prob), log_prob, np.maximum(log_prob, _HALF.min))
-    return tiny.astype(np.float16)

@@ -1,5 +1,6 @@
 """Everything a report shows, computed once: no number is made while a page is written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rational_icl.accounts import Account, ConstantWeights
-from rational_icl.agreement import cell_agreement, divergence_at, region_agreement
+from rational_icl.agreement import cell_agreement, divergence_at, measure_names, region_agreement
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.fits import Fit, fit
 from rational_icl.logs.reader import Log
@@ -27,7 +28,9 @@ class Analysis:
     """A log, analysed under one account.
 
     Args:
+        name: of the log, that of its folder.
         provenance: where the log came from, as its `log.json` says.
+        splits: the evaluations that all runs hold.
         fit: the fitted account.
         frame: one row per cell, from `cell_agreement`.
         runs: one row per run, from `run_crossovers`.
@@ -36,7 +39,9 @@ class Analysis:
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
     """
 
+    name: str
     provenance: dict[str, Any]
+    splits: tuple[str, ...]
     fit: Fit
     frame: pd.DataFrame
     runs: pd.DataFrame
@@ -45,7 +50,41 @@ class Analysis:
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
-        return region_agreement(self.frame, split, region, f"weight_{self.fit.strategies[0]}")
+        outcome, first = self.fit.setting.outcome, self.fit.strategies[0]
+        return region_agreement(self.frame, outcome, split, region, f"weight_{first}")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The agreement measures, in order."""
+        return measure_names(self.fit.setting.outcome)
+
+    @property
+    def prediction_measure(self) -> str:
+        """The measure of next-token predictions that figures and sentences use."""
+        return self.measures[self.measures.index("divergence") + 1]
+
+    @property
+    def strategy_weights(self) -> pd.DataFrame:
+        """Predicted weights beside those of the best ID mixtures.
+
+        Columns: strategy, region, observed and predicted (means over cells), and the root mean
+        square of their difference.
+        """
+        rows = []
+        for strategy in self.fit.strategies:
+            for region in REGIONS:
+                cells = self.frame[self.frame["region"] == region]
+                best, own = cells[f"best_weight_id_{strategy}"], cells[f"weight_{strategy}"]
+                rows.append(
+                    {
+                        "strategy": strategy,
+                        "region": region,
+                        "observed": best.mean(),
+                        "predicted": own.mean(),
+                        "root_mean_square_error": ((own - best) ** 2).mean() ** 0.5,
+                    }
+                )
+        return pd.DataFrame(rows)
 
     @property
     def fitted_range(self) -> dict[str, float]:
@@ -85,8 +124,9 @@ class Analysis:
                 split: {
                     region: self.agreement(split, region) for region in REGIONS + EXTRAPOLATIONS
                 }
-                for split in ("id", "ood")
+                for split in self.splits
             },
+            "strategy_weights": self.strategy_weights.to_dict(orient="records"),
             "crossover": self.crossover.to_dict(orient="records"),
         }
 
@@ -99,13 +139,27 @@ class Analysis:
         return (floor - mine) / (floor - ceiling)
 
 
-def analyse(log: Log, account: Account, *, seed: int = 0, progress: bool = True) -> Analysis:
+def analyse(
+    log: Log,
+    account: Account,
+    *,
+    strategies: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Analysis:
     """Summarize a log, fit an account and its floor, and score both, fitted and held out apart.
+
+    Args:
+        log: from `open_log`.
+        account: a theory of these strategies.
+        strategies: see `summarize`.
+        seed: of optimizer starts.
+        progress: show bars.
 
     Raises:
         LogError, FitError: see `summarize` and `fit`.
     """
-    cells, behaviour = summarize(log, progress=progress)
+    cells, behaviour = summarize(log, strategies, progress=progress)
     regions = partition_cells(cells, behaviour)
     fitted = fit(account, cells, behaviour, regions=regions, seed=seed)
     frame = cell_agreement(log, cells, behaviour, fitted, progress=progress)
@@ -115,6 +169,8 @@ def analyse(log: Log, account: Account, *, seed: int = 0, progress: bool = True)
     predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
     observed["early"] = observed["highest"] < frame.loc[~regions.excluded_early, "step"].min()
     return Analysis(
+        name=log.path.name,
+        splits=tuple(behaviour.splits),
         provenance=log.provenance,
         fit=fitted,
         frame=frame,

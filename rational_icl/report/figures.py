@@ -21,10 +21,10 @@ def phase_observed(analysis: Analysis) -> Figure:
 
 
 def phase_predicted(analysis: Analysis) -> Figure:
-    """Predicted weight of the first strategy."""
+    """ID relative distance of the account's mixtures."""
     figure, ax = _figure(5.4, 3.9)
-    first = analysis.fit.strategies[0]
-    plotting.plot_map(analysis.frame, f"weight_{first}", ax=ax, label=f"weight on {first}")
+    column = "predicted_relative_distance_id"
+    plotting.plot_map(analysis.frame, column, ax=ax, label="relative distance (1 = memorizing)")
     ax.set_title(f"predicted, {analysis.fit.account.name} account")
     return figure
 
@@ -32,19 +32,53 @@ def phase_predicted(analysis: Analysis) -> Figure:
 def phase_difference(analysis: Analysis) -> Figure:
     """Predicted less observed."""
     figure, ax = _figure(5.4, 3.9)
-    weight = f"weight_{analysis.fit.strategies[0]}"
-    frame = analysis.frame.assign(
-        difference=analysis.frame[weight] - analysis.frame["relative_distance_id"]
-    )
+    observed, predicted = "relative_distance_id", "predicted_relative_distance_id"
+    frame = analysis.frame.assign(difference=analysis.frame[predicted] - analysis.frame[observed])
     plotting.plot_map(frame, "difference", ax=ax, difference=True, label="predicted − observed")
     ax.set_title("difference")
+    return figure
+
+
+def phase_strategies(analysis: Analysis) -> Figure:
+    """Weights of all strategies, mixed by colour: of best mixtures, and predicted."""
+    figure, axes = plt.subplots(1, 2, figsize=(10.2, 4.0), layout="constrained", sharey=True)
+    strategies = analysis.fit.strategies
+    for ax, prefix, title in (
+        (axes[0], "best_weight_id_", "observed (best mixture)"),
+        (axes[1], "weight_", f"predicted, {analysis.fit.account.name} account"),
+    ):
+        plotting.plot_strategies(analysis.frame, prefix, strategies, ax=ax)
+        ax.set_title(title)
+    axes[0].get_legend().remove()
+    axes[1].set_ylabel("")
+    return figure
+
+
+def strategy_weights(analysis: Analysis) -> Figure:
+    """Weights of all strategies against step, a panel per task diversity."""
+    diversities = sorted(analysis.frame["num_tasks"].unique())
+    columns = min(4, len(diversities))
+    rows = -(-len(diversities) // columns)
+    size = (2.6 * columns + 1.6, 2.0 * rows + 0.6)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", sharex=True, sharey=True, squeeze=False
+    )
+    for ax, diversity in zip(axes.flat, diversities, strict=False):
+        rows_here = analysis.frame[analysis.frame["num_tasks"] == diversity]
+        plotting.plot_weights(rows_here, analysis.fit.strategies, ax=ax)
+        ax.set_title(f"D = {diversity:g}", fontsize="small")
+        ax.label_outer()
+    for ax in axes.flat[len(diversities) :]:
+        ax.set_axis_off()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize="small")
     return figure
 
 
 def relative_distance(analysis: Analysis) -> Figure:
     """Relative distance against step, with the prediction."""
     figure, ax = _figure(7.2, 4.4)
-    plotting.plot_curves(analysis.frame, weight=f"weight_{analysis.fit.strategies[0]}", ax=ax)
+    plotting.plot_curves(analysis.frame, predicted="predicted_relative_distance_id", ax=ax)
     return figure
 
 
@@ -62,13 +96,15 @@ def losses(analysis: Analysis) -> Figure:
     return figure
 
 
-def total_variation(analysis: Analysis) -> Figure:
-    """Total variation of next-token predictions, ID and OOD."""
+def prediction_error(analysis: Analysis) -> Figure:
+    """How far the account's predictions are from the transformers', ID and OOD."""
     figure, axes = plt.subplots(1, 2, figsize=(10.2, 3.6), layout="constrained", sharey=True)
+    measure = analysis.prediction_measure
     for ax, split in zip(axes, ("id", "ood"), strict=True):
-        plotting.plot_total_variation(analysis.frame, split, ax=ax)
+        plotting.plot_measure(analysis.frame, f"{measure}_{split}", ax=ax)
+        ax.set_ylabel(f"{measure.replace('_', ' ')}, {split.upper()}")
     axes[0].get_legend().remove()
-    columns = ["total_variation_id", "total_variation_ood"]
+    columns = [f"{measure}_{split}" for split in ("id", "ood")]
     lines = analysis.frame.groupby(["num_tasks", "step"])[columns].mean()
     axes[0].set_ylim(0, 1.05 * float(lines.to_numpy().max()))
     return figure
@@ -84,9 +120,11 @@ FIGURES: dict[str, Callable[[Analysis], Figure]] = {
         phase_observed,
         phase_predicted,
         phase_difference,
+        phase_strategies,
         relative_distance,
+        strategy_weights,
         crossover,
         losses,
-        total_variation,
+        prediction_error,
     )
 }

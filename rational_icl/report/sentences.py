@@ -9,7 +9,7 @@ from rational_icl.report.analysis import Analysis
 def sentences(analysis: Analysis) -> list[str]:
     """What a reader should know first, including where the account fails."""
     found = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
-    found += [_out_of_distribution(analysis)]
+    found += [_out_of_distribution(analysis), _strategies(analysis)]
     found += [_crossovers(analysis), _plateau(analysis), _starts(analysis)]
     return [sentence for sentence in found if sentence]
 
@@ -68,15 +68,33 @@ def _undefined(analysis: Analysis) -> str:
 
 
 def _out_of_distribution(analysis: Analysis) -> str:
-    inside, outside = (
-        analysis.agreement(split, "held_out")["total_variation"] for split in ("id", "ood")
-    )
-    if inside is None or outside is None:
+    measure = analysis.prediction_measure
+    values = {split: analysis.agreement(split, "held_out")[measure] for split in analysis.splits}
+    if any(value is None for value in values.values()):
         return ""
+    words = {"id": "in-distribution", "ood": "out-of-distribution"}
+    listed = ", ".join(f"{value:.3f} on {words.get(s, s)}" for s, value in values.items())
     return (
-        f"In held-out cells, its next-token distributions differ from the transformers' by a total "
-        f"variation of {inside:.3f} on in-distribution and {outside:.3f} on out-of-distribution "
-        "sequences (it was fitted on in-distribution ones only)."
+        f"In held-out cells, its predictions differ from the transformers' by a "
+        f"{measure.replace('_', ' ')} of {listed} sequences (it was fitted on in-distribution ones "
+        "only)."
+    )
+
+
+def _strategies(analysis: Analysis) -> str:
+    """Which strategy's weight is furthest from the best mixtures', where there are several."""
+    if len(analysis.fit.strategies) == 2:
+        return ""
+    weights = analysis.strategy_weights
+    held_out = weights[weights["region"] == "held_out"].dropna()
+    if held_out.empty:
+        return ""
+    worst = held_out.sort_values("root_mean_square_error").iloc[-1]
+    return (
+        f"Of its {len(analysis.fit.strategies)} strategies, {worst['strategy'].replace('_', ' ')} "
+        f"is predicted worst: in held-out cells its weight is {worst['predicted']:.2f} on average "
+        f"where that of the best mixtures is {worst['observed']:.2f} (root mean square error "
+        f"{worst['root_mean_square_error']:.2f})."
     )
 
 
@@ -124,17 +142,17 @@ def _plateau(analysis: Analysis) -> str:
     """Where the account is furthest from what is seen, by task diversity, at the last step."""
     frame = analysis.frame
     last = frame[frame["step"] == frame["step"].max()]
-    weight = f"weight_{analysis.fit.strategies[0]}"
-    by_diversity = last.groupby("num_tasks")[[weight, "relative_distance_id"]].mean()
-    apart = by_diversity[weight] - by_diversity["relative_distance_id"]
+    columns = ["relative_distance_id", "predicted_relative_distance_id"]
+    by_diversity = last.groupby("num_tasks")[columns].mean()
+    apart = by_diversity[columns[1]] - by_diversity[columns[0]]
     if not apart.notna().any():
         return ""
     worst = apart.abs().idxmax()
     held_out = ", held out" if (last["region"] == "held_out").all() else ""
-    seen, predicted = by_diversity.loc[worst, ["relative_distance_id", weight]]
+    seen, predicted = by_diversity.loc[worst, columns]
     return (
         f"At the last step ({last['step'].max():,}{held_out}) it fails most at D = {worst}, with a "
-        f"weight of {predicted:.2f} where the transformers' relative distance is {seen:.2f}."
+        f"relative distance of {predicted:.2f} where the transformers' is {seen:.2f}."
     )
 
 

@@ -1,12 +1,14 @@
-"""Writing an analysis: one self-contained page, its figures as PNG and SVG, CSV tables, JSON.
+"""Writing analyses: one self-contained page, figures as PNG and SVG, CSV tables, JSON.
 
 Everything is written to a hidden folder first and moved file by file at the end, so that an error
 while drawing leaves an older report as it was.
 """
 
+import inspect
 import io
 import json
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +18,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
 
 from rational_icl._errors import LogError
@@ -34,25 +36,36 @@ _MEASURE_NAMES = {
     "relative_distance_r": "relative distance, Pearson r",
     "relative_distance_rmse": "relative distance, root mean square error",
     "relative_distance_bias": "relative distance, predicted − observed",
-    "divergence": "KL(T ‖ mixture), nats",
+    "weight_r": "relative distance with the first strategy's weight, Pearson r",
+    "divergence": "divergence from the mixture, nats",
     "total_variation": "total variation",
     "spearman": "Spearman rank correlation",
+    "top_agreement": "share with the same most probable outcome",
+    "root_mean_square_error": "root mean square error of predicted means",
+    "r_squared": "R² of predicted means",
 }
 
 
-def write_report(analysis: Analysis, out: str | Path) -> Path:
+def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Path:
     """Write `index.html`, `report.json`, `figures/*.png|svg` and `tables/*.csv` into a folder.
 
+    Of several analyses the page has a section each; their other files are in a folder named after
+    each log, and `report.json` holds all documents by name under `logs`.
+
     Args:
-        analysis: from `analyse`.
+        analyses: from `analyse`.
         out: the folder; made if need be. Only these files are replaced, others in it are kept.
 
     Returns:
         The path of `index.html`.
 
     Raises:
-        LogError: `out` is a file.
+        LogError: `out` is a file, or two logs have the same name.
     """
+    every = [analyses] if isinstance(analyses, Analysis) else list(analyses)
+    names = [one.name for one in every]
+    if len(set(names)) < len(names):
+        raise LogError(f"two of the logs are named alike ({', '.join(names)}); rename a folder")
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise LogError(f"{out}: is a file; name a folder for the report")
@@ -60,21 +73,35 @@ def write_report(analysis: Analysis, out: str | Path) -> Path:
     staging = out / ".writing"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        drawn = _draw(analysis, staging / "figures")
-        _write_tables(analysis, staging / "tables")
-        document = {**analysis.to_json(), "version": version("rational_icl")}
-        text = json.dumps(document, indent=1, allow_nan=False)
-        (staging / "report.json").write_text(text + "\n", encoding="utf-8")
-        (staging / "index.html").write_text(_page(analysis, drawn), encoding="utf-8")
+        _write_all(every, staging)
         for file in sorted(path for path in staging.rglob("*") if path.is_file()):
             target = out / file.relative_to(staging)
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if not any(out.iterdir()):
             out.rmdir()
     return out / "index.html"
+
+
+def _write_all(analyses: list[Analysis], folder: Path) -> None:
+    documents, sections = {}, []
+    for analysis in analyses:
+        own = folder if len(analyses) == 1 else folder / analysis.name
+        sections.append(_section(analysis, _draw(analysis, own / "figures")))
+        _write_tables(analysis, own / "tables")
+        documents[analysis.name] = {**analysis.to_json(), "version": version("rational_icl")}
+        _write_json(documents[analysis.name], own / "report.json")
+    if len(analyses) > 1:
+        _write_json({"schema": 1, "logs": documents}, folder / "report.json")
+    page = _template("page").render(sections=sections, version=version("rational_icl"))
+    (folder / "index.html").write_text(page, encoding="utf-8")
+
+
+def _write_json(document: dict[str, Any], path: Path) -> None:
+    text = json.dumps(document, indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _draw(analysis: Analysis, folder: Path) -> dict[str, Markup]:
@@ -101,6 +128,7 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         "crossover": analysis.crossover,
         "crossover_runs": analysis.runs,
         "agreement": agreement_table(analysis),
+        "strategy_weights": analysis.strategy_weights,
         "starts": analysis.fit.starts,
     }
     for name, table in tables.items():
@@ -111,30 +139,38 @@ def agreement_table(analysis: Analysis) -> pd.DataFrame:
     """One row per (split, region): the agreement measures."""
     rows = [
         {"split": split, "region": region, **analysis.agreement(split, region)}
-        for split in ("id", "ood")
+        for split in analysis.splits
         for region in REGIONS + EXTRAPOLATIONS
     ]
     return pd.DataFrame(rows)
 
 
-def _page(analysis: Analysis, drawn: dict[str, Markup]) -> str:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
+    """What the page says of one log."""
+    setting = type(analysis.fit.setting)
+    return {
+        "analysis": analysis,
+        "fit": analysis.fit,
+        "counts": analysis.to_json()["cells"],
+        "sentences": sentences(analysis),
+        "measures": {name: _MEASURE_NAMES.get(name, name) for name in analysis.measures},
+        "measure": analysis.prediction_measure.replace("_", " "),
+        "names": _REGION_NAMES,
+        "range": analysis.fitted_range,
+        "agreement": agreement_table(analysis).to_dict(orient="records"),
+        "weights": analysis.strategy_weights.to_dict(orient="records"),
+        "crossover": analysis.crossover.to_dict(orient="records"),
+        "starts": analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
+        "figures": drawn,
+        "definition": (inspect.getdoc(setting) or "").split("\nArgs:")[0].strip(),
+    }
+
+
+def _template(name: str) -> Template:
+    folder = FileSystemLoader(str(files("rational_icl.report")))
+    environment = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
-    source = files("rational_icl.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        analysis=analysis,
-        fit=analysis.fit,
-        counts=analysis.to_json()["cells"],
-        sentences=sentences(analysis),
-        measures=_MEASURE_NAMES,
-        names=_REGION_NAMES,
-        range=analysis.fitted_range,
-        agreement=agreement_table(analysis).to_dict(orient="records"),
-        crossover=analysis.crossover.to_dict(orient="records"),
-        starts=analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
-        figures=drawn,
-        version=version("rational_icl"),
-    )
+    return environment.get_template(f"{name}.html.jinja")
 
 
 def _number(value: Any, digits: int = 3) -> str:

@@ -1,13 +1,25 @@
 """Settings by name: the one place where a word in a file becomes a class."""
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 
 from rational_icl._errors import LogError
 from rational_icl.settings.base import Setting
 from rational_icl.settings.categorical import Categorical
+from rational_icl.settings.classification import Classification
+from rational_icl.settings.markov import Markov
+from rational_icl.settings.outcomes import Means, Outcome, Probabilities
+from rational_icl.settings.regression import Regression
+from rational_icl.settings.symbols import Symbols
+from rational_icl.settings.vectors import Vectors
 
-_BY_NAME: dict[str, type[Setting]] = {Categorical.name: Categorical}
+_PROB_TOLERANCE = 1e-3
+_BY_NAME: dict[str, type[Setting]] = {
+    setting.name: setting for setting in (Categorical, Regression, Classification, Markov)
+}
 
 
 def register(setting: type[Setting]) -> type[Setting]:
@@ -28,29 +40,120 @@ def make(name: str, /, **parameters: Any) -> Setting:
     Raises:
         LogError: unknown name, or parameters that do not fit it.
     """
+    kinds = {one.name: one.type for one in fields(named(name))}
+    checked = {
+        key: _checked(name, key, value, kinds[key]) if key in kinds else value
+        for key, value in parameters.items()
+    }
     try:
-        setting = _named(name)(**parameters)
+        setting = named(name)(**checked)
     except TypeError as error:
         raise LogError(f"setting {name!r}: parameters do not fit: {error}") from None
-    if problem := setting.problem_with_sizes():
+    if problem := setting.problem():
         raise LogError(f"setting {name!r}: {problem}")
     return setting
 
 
+def make_for(name: str, /, tasks: np.ndarray, inputs: np.ndarray, **parameters: Any) -> Setting:
+    """The setting called `name`, its sizes taken from the shapes of tasks and inputs.
+
+    Raises:
+        LogError: unknown name, or parameters, tasks or inputs that do not fit it.
+    """
+    try:
+        sizes = named(name).sizes_of(tasks, inputs)
+    except IndexError:
+        raise LogError(
+            f"setting {name!r}: tasks of shape {tasks.shape} and inputs of shape {inputs.shape} "
+            "have too few axes"
+        ) from None
+    setting = make(name, **{**sizes, **parameters})
+    check(setting, tasks, inputs)
+    return setting
+
+
+def check(setting: Setting, tasks: np.ndarray, inputs: np.ndarray) -> None:
+    """Raises LogError unless tasks and inputs are those of the setting."""
+    if problem := setting.problem_with_tasks(tasks):
+        raise LogError(f"tasks: {problem}")
+    if problem := setting.problem_with_inputs(inputs):
+        raise LogError(f"inputs: {problem}")
+
+
+def checked_task_prob(task_prob: np.ndarray, num_tasks: int) -> Float[np.ndarray, " task"]:
+    """One probability a task, float64 and summing to one.
+
+    Raises:
+        LogError: they are not one number a task, not all at least 0, or do not sum to 1.
+    """
+    found = np.asarray(task_prob)
+    if found.shape != (num_tasks,) or found.dtype.kind != "f":
+        raise LogError(
+            f"task_prob: shape {found.shape} and dtype {found.dtype}; expected one probability for "
+            f"each of the {num_tasks} tasks"
+        )
+    wide = found.astype(np.float64)
+    if not np.isfinite(wide).all() or (wide < 0).any():
+        raise LogError("task_prob: not all finite and at least 0; expected probabilities")
+    if abs(wide.sum() - 1) > _PROB_TOLERANCE:
+        raise LogError(f"task_prob: sums to {wide.sum():.4g}; expected 1")
+    return wide / wide.sum()
+
+
 def parameter_names(name: str) -> tuple[str, ...]:
+    """Every parameter that `make` knows for a setting.
+
+    Raises:
+        LogError: unknown name.
+    """
+    return tuple(one.name for one in fields(named(name)))
+
+
+def required_parameters(name: str) -> tuple[str, ...]:
     """The parameters that `make` needs for a setting.
 
     Raises:
         LogError: unknown name.
     """
-    return tuple(field.name for field in fields(_named(name)))
+    return tuple(one.name for one in fields(named(name)) if one.default is MISSING)
 
 
-def _named(name: str) -> type[Setting]:
+def named(name: str) -> type[Setting]:
+    """The class behind a name.
+
+    Raises:
+        LogError: unknown name.
+    """
     if name not in _BY_NAME:
         known = ", ".join(sorted(_BY_NAME))
         raise LogError(f"setting: {name!r} is not known; expected one of {known}")
     return _BY_NAME[name]
 
 
-__all__ = ["Categorical", "Setting", "make", "parameter_names", "register"]
+def _checked(name: str, key: str, value: Any, kind: Any) -> Any:
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        raise LogError(f"setting {name!r}: {key} is {value!r}; expected {kind.__name__}")
+    return kind(value)
+
+
+__all__ = [
+    "Categorical",
+    "Classification",
+    "Markov",
+    "Means",
+    "Outcome",
+    "Probabilities",
+    "Regression",
+    "Setting",
+    "Symbols",
+    "Vectors",
+    "check",
+    "checked_task_prob",
+    "make",
+    "make_for",
+    "named",
+    "parameter_names",
+    "register",
+    "required_parameters",
+]

@@ -7,13 +7,14 @@ loop in any framework can use it; its predictive half is JAX and is written for 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Integer
 
 from rational_icl._arrays import Array
+from rational_icl.settings.outcomes import Outcome
 
 
 @dataclass(frozen=True)
@@ -22,34 +23,93 @@ class Setting(ABC):
 
     Args:
         num_dims: m; symbols in an urn, input dimension, chain states.
-        context_length: C; predictions per sequence.
+        context_length: C; observations per sequence.
+        first_position: the position that the first logged prediction is for; above 0 for models
+            that make none before they have seen something.
+        task_exponent: task d of D is drawn with probability proportional to d^−task_exponent
+            (Zipf's law); 0 is uniform.
     """
 
     name: ClassVar[str]
     """The word that names the setting in a log file."""
     strategies: ClassVar[tuple[str, ...]]
-    """Every strategy this setting can compute; the first two are the default family."""
+    """Every strategy this setting can compute; relative distance is between the first two."""
+    memorizing: ClassVar[tuple[str, ...]] = ("memorizing",)
+    """Those of them whose prior is the table of training tasks."""
+    default_strategies: ClassVar[tuple[str, ...]]
+    """The family that a fit uses unless told otherwise."""
     program_bits: ClassVar[Mapping[str, float]]
     """Declared description length of each strategy's program, in bits, without its prior."""
-
+    task_axes: ClassVar[tuple[str, ...]]
+    """Names of the axes of a task table."""
     early_quantile: ClassVar[float] = 0.2
     """How near its best mixture a transformer must be to leave the early phase."""
+    extra_splits: ClassVar[tuple[str, ...]] = ()
+    """Evaluations that a log may hold besides `id` and `ood`."""
+    logs_targets: ClassVar[bool] = False
+    """Whether the outcomes cannot be read off the inputs, so that a log must hold them too."""
 
     num_dims: int
     context_length: int
+    first_position: int = field(default=0, kw_only=True)
+    task_exponent: float = field(default=0.0, kw_only=True)
 
     def parameters(self) -> dict[str, Any]:
-        """The fields that, with `name`, rebuild this setting."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The fields that, with `name`, rebuild this setting; those at their default left out."""
+        found = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
+        return {name: value for name, (value, default) in found.items() if value != default}
+
+    @property
+    def num_positions(self) -> int:
+        """How many outcomes of a sequence can be predicted."""
+        return self.context_length
+
+    @property
+    def num_predictions(self) -> int:
+        """How many are: those from `first_position` on."""
+        return self.num_positions - self.first_position
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that describe one predictive distribution, its `num_outcomes` first."""
+        return self.num_outcomes
 
     @property
     @abstractmethod
     def num_outcomes(self) -> int:
         """Length of the outcome axis of a prediction."""
 
+    @property
+    @abstractmethod
+    def outcome(self) -> Outcome:
+        """What one prediction is."""
+
+    def problem(self) -> str | None:
+        """What is wrong with the fields of this setting, in one sentence, or None."""
+        if self.context_length < 1:
+            return f"context_length is {self.context_length}; expected at least 1"
+        if problem := self.problem_with_sizes():
+            return problem
+        if not 0 <= self.first_position < self.num_positions:
+            last = self.num_positions - 1
+            return f"first_position is {self.first_position}; expected 0 to {last}"
+        if not (np.isfinite(self.task_exponent) and self.task_exponent >= 0):
+            return f"task_exponent is {self.task_exponent}; expected 0 (uniform) or more"
+        return None
+
+    def task_prob(self, num_tasks: int) -> Float[np.ndarray, " task"]:
+        """p_d, the probability of each training task."""
+        weight = np.arange(1, num_tasks + 1) ** -float(self.task_exponent)
+        return weight / weight.sum()
+
+    @classmethod
+    @abstractmethod
+    def sizes_of(cls, tasks: np.ndarray, inputs: np.ndarray) -> dict[str, int]:
+        """num_dims and context_length, as the shapes of tasks and inputs tell them."""
+
     @abstractmethod
     def problem_with_sizes(self) -> str | None:
-        """What is wrong with the fields of this setting, in one sentence, or None."""
+        """What is wrong with this setting's own fields, in one sentence, or None."""
 
     @abstractmethod
     def problem_with_tasks(self, tasks: np.ndarray) -> str | None:
@@ -69,36 +129,100 @@ class Setting(ABC):
 
     @abstractmethod
     def draw_inputs(
-        self, rng: np.random.Generator, tasks: Float[np.ndarray, "sequence ..."]
+        self,
+        rng: np.random.Generator,
+        tasks: Float[np.ndarray, "sequence ..."],
+        pool: Float[np.ndarray, "task ..."],
+        pool_prob: Float[np.ndarray, " task"],
     ) -> np.ndarray:
-        """One sequence from each given task, (sequence, position, ...)."""
+        """One sequence from each given task, (sequence, position, ...).
+
+        `pool` is the table that the tasks were picked from with `pool_prob`, for settings whose
+        sequences mix several tasks; others do not look at it.
+        """
+
+    def draw_extra(
+        self,
+        split: str,
+        rng: np.random.Generator,
+        picked: Integer[np.ndarray, " sequence"],
+        pool: Float[np.ndarray, "task ..."],
+        pool_prob: Float[np.ndarray, " task"],
+    ) -> np.ndarray | None:
+        """Inputs for one of `extra_splits`, from the picked tasks of a pool.
+
+        None where the pool has too few tasks for it.
+        """
+        return None
+
+    @abstractmethod
+    def truth(
+        self, tasks: Float[np.ndarray, "sequence ..."], inputs: np.ndarray
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        """The predictions of one who knows each sequence's task."""
+
+    @abstractmethod
+    def targets(self, tasks: Float[np.ndarray, "sequence ..."], inputs: np.ndarray) -> np.ndarray:
+        """The outcomes that came, (sequence, position)."""
+
+    @abstractmethod
+    def tokens(self, inputs: np.ndarray) -> np.ndarray:
+        """What a transformer reads: integers (sequence, token), or vectors with a last axis."""
+
+    @property
+    @abstractmethod
+    def readout(self) -> slice:
+        """The tokens after which a transformer predicts, one a position."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many different tokens there are; 0 where tokens are vectors."""
+        return 0
+
+    def prepared(self, strategy: str, tasks: np.ndarray) -> Any:
+        """What a memorizing strategy looks up, computed once for a task table."""
+        return tasks
+
+    def prior_table(self, strategy: str, tasks: np.ndarray) -> np.ndarray:
+        """The numbers that a memorizing strategy must store, for its complexity."""
+        return tasks
+
+    def cue(
+        self, prepared: Any, inputs: Array, position: Integer[Array, ""]
+    ) -> Float[Array, " task"] | float:
+        """log p(what is seen at `position` before its outcome | task), nats."""
+        return 0.0
 
     @abstractmethod
     def log_likelihood(
-        self, tasks: Float[Array, "task ..."], inputs: Array, position: Integer[Array, ""]
+        self, prepared: Any, inputs: Array, position: Integer[Array, ""]
     ) -> Float[Array, " task"]:
-        """log p(observation at `position` | task, earlier observations), nats, for every task."""
+        """log p(outcome at `position` | task, earlier observations), nats, for every task."""
 
     @abstractmethod
     def average(
         self,
-        tasks: Float[Array, "task ..."],
+        prepared: Any,
         task_weight: Float[Array, " task"],
         inputs: Array,
         position: Integer[Array, ""],
-    ) -> Float[Array, " outcome"]:
+    ) -> Float[Array, " parameter"]:
         """The tasks' own predictions at `position`, averaged under `task_weight`."""
 
     @abstractmethod
-    def continuous(self, strategy: str, inputs: Array) -> Float[Array, "position outcome"]:
+    def continuous(self, strategy: str, inputs: Array) -> Float[Array, "position parameter"]:
         """Predictions of a strategy that does not look at the training tasks."""
-
-    @abstractmethod
-    def loss(
-        self, tasks: np.ndarray, inputs: np.ndarray, predicted: np.ndarray
-    ) -> Float[np.ndarray, "*strategies sequence position"]:
-        """Divergence of predictions from those of one who knows each sequence's task, nats."""
 
     @abstractmethod
     def prior_parameters(self, strategy: str) -> int:
         """How many hyper-parameters the continuous prior of a strategy has."""
+
+    def loss(
+        self,
+        tasks: Float[np.ndarray, "sequence ..."],
+        inputs: np.ndarray,
+        predicted: Float[np.ndarray, "*strategies sequence prediction outcome"],
+    ) -> Float[np.ndarray, "*strategies sequence prediction"]:
+        """Divergence of predictions from those of one who knows each sequence's task, nats."""
+        truth = self.truth(tasks, inputs)[:, self.first_position :]
+        return self.outcome.divergence(truth, predicted)

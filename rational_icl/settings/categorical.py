@@ -8,16 +8,15 @@ from typing import Any, ClassVar
 import lazy_loader as lazy
 import numpy as np
 from jaxtyping import Float, Integer
-from scipy.special import rel_entr
 
 from rational_icl._arrays import Array
-from rational_icl.settings.base import Setting
+from rational_icl.settings.symbols import Symbols, problem_with_distributions
 
 jax: Any = lazy.load("jax")
 
 
 @dataclass(frozen=True)
-class Categorical(Setting):
+class Categorical(Symbols):
     """Balls and urns: w_d ~ Dirichlet(1_m); a sequence is C i.i.d. symbols from one w_d.
 
     A start token precedes the symbols, so there is a prediction at every position t = 1..C, for
@@ -27,50 +26,23 @@ class Categorical(Setting):
         generalizing  p(v) = (n_v + 1) / (t - 1 + m)
         constant      p(v) = 1 / m
 
-    Inputs are the symbols 0..m-1 (sequence, position), without the start token. Program bits are
+    Tasks are the distributions w (task, outcome). Program bits are
     the declared values for this setting in Wurgaft et al. (2025), arXiv:2506.17859; the constant
     strategy's are our own declaration: the generalizing program less its counting.
     """
 
     name: ClassVar[str] = "categorical"
     strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing", "constant")
+    default_strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing")
+    task_axes: ClassVar[tuple[str, ...]] = ("task", "outcome")
     program_bits: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"memorizing": 4200.0, "generalizing": 3800.0, "constant": 2800.0}
     )
 
-    @property
-    def num_outcomes(self) -> int:
-        return self.num_dims
-
-    def problem_with_sizes(self) -> str | None:
-        if self.num_dims < 2:
-            return f"num_dims is {self.num_dims}; an urn needs at least 2 symbols"
-        if self.context_length < 1:
-            return f"context_length is {self.context_length}; expected at least 1"
-        return None
-
     def problem_with_tasks(self, tasks: np.ndarray) -> str | None:
         if tasks.ndim != 2 or tasks.shape[1] != self.num_dims:
             return f"shape {tasks.shape}; expected (task, outcome) with {self.num_dims} outcomes"
-        if tasks.dtype.kind != "f" or tasks.itemsize > 8 or not np.isfinite(tasks).all():
-            return "not all finite floating-point numbers; expected probabilities"
-        off = np.abs(tasks.astype(np.float64).sum(axis=1) - 1)
-        if (tasks < 0).any() or off.max(initial=0) > 1e-3:
-            row = int(np.argmax(np.where((tasks < 0).any(axis=1), np.inf, off)))
-            return f"row {row} is not a probability distribution over the {self.num_dims} symbols"
-        return None
-
-    def problem_with_inputs(self, inputs: np.ndarray) -> str | None:
-        if inputs.ndim != 2 or inputs.shape[1] != self.context_length:
-            return f"shape {inputs.shape}; expected (sequence, position = {self.context_length})"
-        if inputs.dtype.kind not in "iu":
-            return f"dtype {inputs.dtype}; expected integer symbols"
-        if inputs.size and (inputs.min() < 0 or inputs.max() >= self.num_dims):
-            return (
-                f"symbols run from {inputs.min()} to {inputs.max()}; expected 0 to "
-                f"{self.num_dims - 1}, without a start token"
-            )
-        return None
+        return problem_with_distributions(tasks, "row")
 
     def normalised_tasks(
         self, tasks: Float[np.ndarray, "task outcome"]
@@ -84,30 +56,39 @@ class Categorical(Setting):
         return rng.dirichlet(np.ones(self.num_dims), size=num_tasks)
 
     def draw_inputs(
-        self, rng: np.random.Generator, tasks: Float[np.ndarray, "sequence outcome"]
+        self,
+        rng: np.random.Generator,
+        tasks: Float[np.ndarray, "sequence outcome"],
+        pool: Float[np.ndarray, "task outcome"],
+        pool_prob: Float[np.ndarray, " task"],
     ) -> Integer[np.ndarray, "sequence position"]:
         edges = np.cumsum(tasks, axis=1)[:, None, :-1]
         uniform = rng.random((len(tasks), self.context_length, 1))
-        return (
-            (uniform >= edges).sum(axis=2).astype(np.uint8 if self.num_dims <= 256 else np.uint16)
-        )
+        return (uniform >= edges).sum(axis=2).astype(self.symbol_type())
+
+    def truth(
+        self,
+        tasks: Float[np.ndarray, "sequence outcome"],
+        inputs: Integer[np.ndarray, "sequence position"],
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        return np.repeat(tasks[:, None, :], self.context_length, axis=1)
 
     def log_likelihood(
         self,
-        tasks: Float[Array, "task outcome"],
+        prepared: Float[Array, "task outcome"],
         inputs: Integer[Array, " position"],
         position: Integer[Array, ""],
     ) -> Float[Array, " task"]:
-        return jax.numpy.log(tasks)[:, inputs[position]]
+        return jax.numpy.log(prepared)[:, inputs[position]]
 
     def average(
         self,
-        tasks: Float[Array, "task outcome"],
+        prepared: Float[Array, "task outcome"],
         task_weight: Float[Array, " task"],
         inputs: Integer[Array, " position"],
         position: Integer[Array, ""],
     ) -> Float[Array, " outcome"]:
-        return task_weight @ tasks
+        return task_weight @ prepared
 
     def continuous(
         self, strategy: str, inputs: Integer[Array, " position"]
@@ -118,14 +99,6 @@ class Categorical(Setting):
         counts = jax.numpy.cumsum(seen, axis=0) - seen
         before = jax.numpy.arange(self.context_length)[:, None]
         return (counts + 1) / (before + self.num_dims)
-
-    def loss(
-        self,
-        tasks: Float[np.ndarray, "sequence outcome"],
-        inputs: Integer[np.ndarray, "sequence position"],
-        predicted: Float[np.ndarray, "*strategies sequence position outcome"],
-    ) -> Float[np.ndarray, "*strategies sequence position"]:
-        return rel_entr(tasks[:, None, :], predicted).sum(axis=-1)
 
     def prior_parameters(self, strategy: str) -> int:
         return {"generalizing": 1, "constant": 0}[strategy]  # the Dirichlet concentration

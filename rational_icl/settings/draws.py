@@ -3,11 +3,12 @@
 Any batch of any run can be drawn again without replaying the ones before it.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from rational_icl.settings.base import Setting
 
@@ -20,15 +21,27 @@ class Purpose(IntEnum):
     OOD = 2
     TRAINING = 3
     LOSS = 4
+    EXTRA = 5
+
+
+class Drawn(NamedTuple):
+    """Sequences, and the task of each.
+
+    Args:
+        inputs: (sequence, position, ...).
+        tasks: (sequence, ...).
+    """
+
+    inputs: np.ndarray
+    tasks: np.ndarray
 
 
 class EvaluationData(NamedTuple):
-    """The fixed sequences on which a run is evaluated."""
+    """The tasks of a run, and the fixed sequences on which it is evaluated, by split."""
 
     tasks: np.ndarray
     ood_tasks: np.ndarray
-    id_inputs: np.ndarray
-    ood_inputs: np.ndarray
+    splits: Mapping[str, Drawn]
 
 
 def generator(num_tasks: int, seed: int, purpose: Purpose, step: int = 0) -> np.random.Generator:
@@ -41,21 +54,40 @@ def draw_from(
     rng: np.random.Generator,
     tasks: Float[np.ndarray, "task ..."],
     num_sequences: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences from tasks picked uniformly: inputs (sequence, position, ...), task indices."""
-    picked = rng.integers(len(tasks), size=num_sequences)
-    return setting.draw_inputs(rng, tasks[picked]), picked
+    task_prob: Float[np.ndarray, " task"] | None = None,
+) -> Drawn:
+    """Sequences from tasks picked with probability p_d; the setting's own if None."""
+    picked, prob = _picked(setting, rng, len(tasks), num_sequences, task_prob)
+    own = tasks[picked]
+    return Drawn(setting.draw_inputs(rng, own, tasks, prob), own)
 
 
 def evaluation_data(
     setting: Setting, num_tasks: int, seed: int, id_sequences: int, ood_sequences: int
 ) -> EvaluationData:
-    """Training tasks, ID sequences from them, and OOD sequences from one fresh task each."""
+    """Training tasks, ID sequences from them, and OOD sequences from one fresh task each.
+
+    Splits of the setting's own have as many sequences as ID, where they can be drawn at all. Inputs
+    that are real numbers are rounded to half precision: transformer and strategies read the same
+    rounded numbers, and a log of them is small.
+    """
     tasks = setting.draw_tasks(generator(num_tasks, seed, Purpose.TASKS), num_tasks)
-    id_inputs, _ = draw_from(setting, generator(num_tasks, seed, Purpose.ID), tasks, id_sequences)
+    splits = {"id": draw_from(setting, generator(num_tasks, seed, Purpose.ID), tasks, id_sequences)}
     ood_rng = generator(num_tasks, seed, Purpose.OOD)
     ood_tasks = setting.draw_tasks(ood_rng, ood_sequences)
-    return EvaluationData(tasks, ood_tasks, id_inputs, setting.draw_inputs(ood_rng, ood_tasks))
+    even = np.full(ood_sequences, 1 / ood_sequences)
+    ood_inputs = setting.draw_inputs(ood_rng, ood_tasks, ood_tasks, even)
+    splits["ood"] = Drawn(ood_inputs, ood_tasks)
+    for index, split in enumerate(setting.extra_splits):
+        rng = generator(num_tasks, seed, Purpose.EXTRA, index)
+        picked, prob = _picked(setting, rng, num_tasks, id_sequences, None)
+        if (inputs := setting.draw_extra(split, rng, picked, tasks, prob)) is not None:
+            splits[split] = Drawn(inputs, tasks[picked])
+    return EvaluationData(
+        tasks,
+        ood_tasks,
+        {name: Drawn(_short(one.inputs), one.tasks) for name, one in splits.items()},
+    )
 
 
 def training_batch(
@@ -64,7 +96,24 @@ def training_batch(
     seed: int,
     step: int,
     batch_size: int,
-) -> np.ndarray:
-    """The sequences of one optimizer step, (sequence, position, ...)."""
+) -> Drawn:
+    """The sequences of one optimizer step."""
     rng = generator(len(tasks), seed, Purpose.TRAINING, step)
-    return draw_from(setting, rng, tasks, batch_size)[0]
+    return draw_from(setting, rng, tasks, batch_size)
+
+
+def _short(inputs: np.ndarray) -> np.ndarray:
+    return inputs.astype(np.float16) if inputs.dtype.kind == "f" else inputs
+
+
+def _picked(
+    setting: Setting,
+    rng: np.random.Generator,
+    num_tasks: int,
+    num_sequences: int,
+    task_prob: Float[np.ndarray, " task"] | None,
+) -> tuple[Integer[np.ndarray, " sequence"], Float[np.ndarray, " task"]]:
+    prob = setting.task_prob(num_tasks) if task_prob is None else task_prob
+    if task_prob is None and setting.task_exponent == 0:
+        return rng.integers(num_tasks, size=num_sequences), prob
+    return rng.choice(num_tasks, size=num_sequences, p=prob), prob

@@ -11,7 +11,7 @@ from rational_icl.logs.schema import Metadata
 
 @dataclass(frozen=True)
 class Recipe:
-    """How each transformer of a grid is trained and logged. Adam at a constant rate.
+    """How each transformer of a grid is trained and logged. Adam, at a constant rate once warm.
 
     Args:
         steps: optimizer steps.
@@ -19,7 +19,11 @@ class Recipe:
         first_checkpoint: the first logged step.
         batch_size: sequences a step.
         learning_rate: of Adam.
+        warmup_steps: over which the rate rises from 0; none if 0.
+        clip_norm: largest norm of a gradient; any if 0.
         width, num_layers, num_heads, mlp_factor: sizes of the transformer.
+        rotary: whether attention knows positions.
+        init_std: of initial weights; one over the square root of a matrix's inputs if 0.
         id_sequences, ood_sequences: evaluation sequences a run.
     """
 
@@ -28,10 +32,14 @@ class Recipe:
     first_checkpoint: int = 20
     batch_size: int = 64
     learning_rate: float = 5e-4
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
     width: int = 64
     num_layers: int = 1
     num_heads: int = 1
     mlp_factor: float = 4.0
+    rotary: bool = True
+    init_std: float = 0.02
     id_sequences: int = 40
     ood_sequences: int = 32
 
@@ -82,8 +90,17 @@ class Grid:
     @property
     def command(self) -> str:
         """The command line that trains this grid."""
-        options = {**self.setting.parameters(), **asdict(self.recipe)}
-        words = [f"--{key.replace('_', '-')} {value}" for key, value in options.items()]
+        words = [f"--setting {self.setting.name}"]
+        for key, value in self.setting.parameters().items():
+            sizes = key in ("num_dims", "context_length")
+            words.append(f"--{_option(key)} {value}" if sizes else f"--set {key}={value}")
+        for key, value in asdict(self.recipe).items():
+            flag = f"--{_option(key)}" if value is True else f"--no-{_option(key)}"
+            words.append(flag if isinstance(value, bool) else f"--{_option(key)} {value}")
         words.append("--num-tasks " + ",".join(map(str, self.num_tasks)))
         words.append("--seeds " + ",".join(map(str, self.seeds)))
         return " ".join(["rational-icl train OUT", *words])
+
+
+def _option(key: str) -> str:
+    return key.replace("_", "-")

@@ -9,15 +9,16 @@ exactly where an uninterrupted one does.
 import json
 import platform
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import numpy as np
 import optax
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Shaped
 from tqdm import tqdm
 
 from rational_icl._arrays import Array
@@ -25,8 +26,9 @@ from rational_icl._errors import LogError
 from rational_icl.logs import manifest, store
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import draws
-from rational_icl.train.config import Grid
-from rational_icl.train.model import Transformer, initial
+from rational_icl.train.config import Grid, Recipe
+from rational_icl.train.model import Interface, Transformer, initial
+from rational_icl.train.objective import logged, mean_loss
 
 SAVE_EVERY_S = 120.0
 STATE_NAME = "training-state"
@@ -40,12 +42,19 @@ class State(eqx.Module):
     step: int
 
 
+class Batch(NamedTuple):
+    """Tokens (run, sequence, token, ...) and the outcomes that came (run, sequence, position)."""
+
+    tokens: Shaped[Array, "run sequence ..."]
+    targets: Shaped[Array, "run sequence position"]
+
+
 class Trainer:
     """One grid's program: initial state, step, evaluation."""
 
     def __init__(self, grid: Grid):
         self.grid = grid
-        self._adam = optax.adam(grid.recipe.learning_rate)
+        self._optimizer = _optimizer(grid.recipe)
         recipe = grid.recipe
         self.data = [
             draws.evaluation_data(
@@ -53,28 +62,32 @@ class Trainer:
             )
             for tasks, seed in grid.runs
         ]
+        every = set.intersection(*(set(data.splits) for data in self.data))
+        self.splits = [split for split in self.data[0].splits if split in every]
 
     def initial_state(self) -> State:
         """Weights that depend on each run's (seed, D) alone."""
         recipe = self.grid.recipe
         sizes = {"width": recipe.width, "num_layers": recipe.num_layers}
         sizes |= {"num_heads": recipe.num_heads, "mlp_factor": recipe.mlp_factor}
+        sizes |= {"rotary": recipe.rotary}
+        interface = Interface.of(self.grid.setting)
         keys = [jax.random.fold_in(jax.random.key(seed), tasks) for tasks, seed in self.grid.runs]
-        model = eqx.filter_vmap(lambda key: initial(key, self.grid.setting.num_outcomes, **sizes))(
+        model = eqx.filter_vmap(lambda key: initial(key, interface, recipe.init_std, **sizes))(
             jax.numpy.stack(keys)
         )
-        optimizer = eqx.filter_vmap(self._adam.init)(eqx.filter(model, eqx.is_inexact_array))
-        return State(model, optimizer, 0)
+        weights = eqx.filter(model, eqx.is_inexact_array)
+        return State(model, eqx.filter_vmap(self._optimizer.init)(weights), 0)
 
-    def batch(self, step: int) -> Integer[np.ndarray, "run sequence position"]:
-        """The training sequences of one step."""
+    def batch(self, step: int) -> Batch:
+        """The training sequences of one step, as tokens and the outcomes that came."""
         setting, size = self.grid.setting, self.grid.recipe.batch_size
-        return np.stack(
-            [
-                draws.training_batch(setting, data.tasks, seed, step, size)
-                for (_, seed), data in zip(self.grid.runs, self.data, strict=True)
-            ]
-        )
+        tokens, targets = [], []
+        for (_, seed), data in zip(self.grid.runs, self.data, strict=True):
+            inputs, tasks = draws.training_batch(setting, data.tasks, seed, step, size)
+            tokens.append(setting.tokens(inputs))
+            targets.append(setting.targets(tasks, inputs)[:, setting.first_position :])
+        return Batch(np.stack(tokens), np.stack(targets))
 
     def advance(self, state: State) -> tuple[State, Float[Array, " run"]]:
         """One optimizer step of every run; also each run's loss before it, in nats."""
@@ -83,40 +96,51 @@ class Trainer:
 
     @eqx.filter_jit(donate="all-except-first")
     def _step(
-        self,
-        model: Transformer,
-        optimizer: optax.OptState,
-        inputs: Integer[Array, "run seq position"],
+        self, model: Transformer, optimizer: optax.OptState, batch: Batch
     ) -> tuple[Transformer, optax.OptState, Float[Array, " run"]]:
         weights, shape = eqx.partition(model, eqx.is_inexact_array)
 
         def one_run(run):
-            weights, optimizer, inputs = run
-            loss, gradient = jax.value_and_grad(_mean_loss)(weights, shape, inputs)
-            update, optimizer = self._adam.update(gradient, optimizer)
+            weights, optimizer, batch = run
+            loss, gradient = jax.value_and_grad(self._mean_loss)(weights, shape, batch)
+            update, optimizer = self._optimizer.update(gradient, optimizer)
             return eqx.apply_updates(weights, update), optimizer, loss
 
         # a few runs at a time stay in a CPU's cache, 1.4 times faster than all at once
-        together = 2 if jax.default_backend() == "cpu" else len(inputs)
+        together = 2 if jax.default_backend() == "cpu" else len(batch.tokens)
         weights, optimizer, loss = jax.lax.map(
-            one_run, (weights, optimizer, inputs), batch_size=together
+            one_run, (weights, optimizer, batch), batch_size=together
         )
         return eqx.combine(weights, shape), optimizer, loss
 
+    def _mean_loss(
+        self, weights: Transformer, shape: Transformer, batch: Batch
+    ) -> Float[Array, ""]:
+        predicted = self._predict(eqx.combine(weights, shape), batch.tokens)
+        return mean_loss(self.grid.setting.outcome, predicted, batch.targets)
+
     @eqx.filter_jit
     def predict(
-        self, model: Transformer, inputs: Integer[Array, "run sequence position"]
+        self, model: Transformer, tokens: Shaped[Array, "run sequence token *feature"]
     ) -> Float[Array, "run sequence position outcome"]:
-        """log-probabilities of the next symbol, nats."""
-        return eqx.filter_vmap(lambda model, inputs: jax.vmap(model)(inputs))(model, inputs)
+        """What a log holds: log-probabilities of the next symbol (nats), or means."""
+        return eqx.filter_vmap(self._predict)(model, tokens)
+
+    def _predict(
+        self, model: Transformer, tokens: Shaped[Array, "sequence token *feature"]
+    ) -> Float[Array, "sequence position outcome"]:
+        setting = self.grid.setting
+        return logged(setting.outcome, jax.vmap(model)(tokens)[:, setting.first_position :])
 
 
-def _mean_loss(
-    weights: Transformer, shape: Transformer, inputs: Integer[Array, "sequence position"]
-) -> Float[Array, ""]:
-    log_prob = jax.vmap(eqx.combine(weights, shape))(inputs)
-    wanted = jax.nn.one_hot(inputs, log_prob.shape[-1])  # cheaper to differentiate than a gather
-    return -(log_prob * wanted).sum(-1).mean()
+def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    rate = recipe.learning_rate
+    adam = optax.adam(
+        optax.linear_schedule(0.0, rate, recipe.warmup_steps) if recipe.warmup_steps else rate
+    )
+    if not recipe.clip_norm:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), adam)
 
 
 def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
@@ -156,21 +180,31 @@ def _open_writers(trainer: Trainer, out: Path) -> list[RunWriter]:
             trainer.grid.metadata(tasks, seed),
             data.tasks,
             data.ood_tasks,
-            {"id": data.id_inputs, "ood": data.ood_inputs},
+            {split: data.splits[split].inputs for split in trainer.splits},
             trainer.grid.recipe.checkpoint_steps,
+            targets=_targets(trainer, data),
         )
         for (tasks, seed), data in zip(trainer.grid.runs, trainer.data, strict=True)
     ]
 
 
+def _targets(trainer: Trainer, data: draws.EvaluationData) -> dict[str, np.ndarray]:
+    if not trainer.grid.setting.logs_targets:
+        return {}
+    drawn = {split: data.splits[split] for split in trainer.splits}
+    find = trainer.grid.setting.targets
+    return {split: find(one.tasks, one.inputs)[:, 0] for split, one in drawn.items()}
+
+
 def _log(trainer: Trainer, state: State, writers: list[RunWriter], checkpoint: int) -> None:
+    tokens = trainer.grid.setting.tokens
     predicted = {
         split: np.asarray(
             trainer.predict(
-                state.model, np.stack([getattr(d, f"{split}_inputs") for d in trainer.data])
+                state.model, np.stack([tokens(data.splits[split].inputs) for data in trainer.data])
             )
         )
-        for split in ("id", "ood")
+        for split in trainer.splits
     }
     for run, writer in enumerate(writers):
         writer.write(checkpoint, {split: values[run] for split, values in predicted.items()})
@@ -199,9 +233,15 @@ def _load_state(trainer: Trainer, out: Path) -> State:
 
 def _finished(grid: Grid, out: Path) -> bool:
     provenance = manifest.read(out)["provenance"]
-    if provenance and provenance.get("grid") != grid.describe():
+    # a grid made before an option existed had its default
+    if provenance and _with_defaults(provenance.get("grid")) != grid.describe():
         raise LogError(f"{out}: holds a finished grid with other options; choose another folder")
     return bool(provenance)
+
+
+def _with_defaults(described: Any) -> Any:
+    recipe = described.get("recipe", {}) if isinstance(described, dict) else {}
+    return {**described, "recipe": {**asdict(Recipe()), **recipe}} if recipe else described
 
 
 def _finish(grid: Grid, out: Path) -> None:

@@ -1,0 +1,74 @@
+"""What sufficient statistics are, whatever the kind of prediction.
+
+Sums over the predictions of one run and split, for every checkpoint and for disjoint blocks of
+sequences: statistics of disjoint parts of a log add up, so they can be computed in pieces.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from rational_icl._arrays import Array
+
+NUM_BLOCKS = 8
+
+
+class Divergence(eqx.Module):
+    """The divergence of every cell from a mixture of strategies, as a function of the weights."""
+
+    @abstractmethod
+    def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
+        """Mean divergence per prediction, nats."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Number of cells, number of strategies."""
+
+    @property
+    @abstractmethod
+    def finite(self) -> Bool[np.ndarray, " cell"]:
+        """Whether some mixture is at a finite divergence."""
+
+    @classmethod
+    @abstractmethod
+    def joined(cls, parts: Sequence[Any]) -> Self:
+        """The cells of several runs, one after the other."""
+
+    def select(self, cells: Any) -> Self:
+        """The chosen cells only, by mask, slice or index."""
+        return jax.tree.map(lambda leaf: leaf[cells], self)
+
+
+class RunStatistics(eqx.Module):
+    """Additive sums over the predictions of one run and split, for every checkpoint."""
+
+    distance: eqx.AbstractVar[Float[np.ndarray, "step block strategy"]]
+    """Sum over predictions of the distance of T from each strategy, nats."""
+    strategy_distance: eqx.AbstractVar[Float[np.ndarray, "block strategy strategy"]]
+    """The same between strategies."""
+    count: eqx.AbstractVar[Float[np.ndarray, " block"]]
+    """Number of predictions."""
+
+    @abstractmethod
+    def __add__(self, other: Any) -> Self:
+        """Statistics of two disjoint sets of sequences of the same run, taken together."""
+
+    @property
+    @abstractmethod
+    def divergence(self) -> Divergence:
+        """The divergence of every step as a function of the weights, with blocks added up."""
+
+
+def by_block(
+    values: Float[np.ndarray, "sequence *rest"], block: Integer[np.ndarray, " sequence"]
+) -> Float[np.ndarray, "block *rest"]:
+    """Sums over the sequences of each block."""
+    total = np.zeros((NUM_BLOCKS, *values.shape[1:]))
+    np.add.at(total, block, values)
+    return total

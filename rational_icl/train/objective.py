@@ -1,0 +1,52 @@
+"""What a transformer's output means for each kind of prediction, and what training minimises."""
+
+from functools import singledispatch
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from rational_icl.settings import Means, Outcome, Probabilities
+
+
+@singledispatch
+def logged(
+    outcome: Outcome, output: Float[Array, "*rows outcome"]
+) -> Float[Array, "*rows outcome"]:
+    """From the last layer's output to what a log holds."""
+    raise NotImplementedError(type(outcome))
+
+
+@logged.register
+def _(outcome: Probabilities, output: Float[Array, "*rows outcome"]) -> Array:
+    return jax.nn.log_softmax(output)
+
+
+@logged.register
+def _(outcome: Means, output: Float[Array, "*rows outcome"]) -> Array:
+    return output
+
+
+@singledispatch
+def mean_loss(
+    outcome: Outcome, predicted: Float[Array, "*rows outcome"], targets: Shaped[Array, "*rows"]
+) -> Float[Array, ""]:
+    """What training minimises: cross-entropy in nats, or squared error."""
+    raise NotImplementedError(type(outcome))
+
+
+@mean_loss.register
+def _(
+    outcome: Probabilities,
+    predicted: Float[Array, "*rows outcome"],
+    targets: Shaped[Array, "*rows"],
+) -> Float[Array, ""]:
+    wanted = jax.nn.one_hot(targets, predicted.shape[-1])  # cheaper to differentiate than a gather
+    return -(predicted * wanted).sum(-1).mean()
+
+
+@mean_loss.register
+def _(
+    outcome: Means, predicted: Float[Array, "*rows outcome"], targets: Shaped[Array, "*rows"]
+) -> Float[Array, ""]:
+    return jnp.square(predicted[..., 0] - targets).mean()
