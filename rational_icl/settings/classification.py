@@ -110,7 +110,7 @@ class Classification(Vectors):
         tasks: Float[np.ndarray, "sequence feature"],
         pool: Float[np.ndarray, "task feature"],
         pool_prob: Float[np.ndarray, " task"],
-    ) -> Float[np.ndarray, "sequence position feature"]:
+    ) -> Float[np.ndarray, "sequence item feature"]:
         """The query's exemplar takes one random place of a context drawn from the pool.
 
         Which has the same distribution as a query chosen among the context's exemplars.
@@ -127,7 +127,7 @@ class Classification(Vectors):
         picked: Integer[np.ndarray, " sequence"],
         pool: Float[np.ndarray, "task feature"],
         pool_prob: Float[np.ndarray, " task"],
-    ) -> Float[np.ndarray, "sequence position feature"] | None:
+    ) -> Float[np.ndarray, "sequence item feature"] | None:
         if np.count_nonzero(pool_prob) < 2:
             return None
         contexts = []
@@ -139,7 +139,7 @@ class Classification(Vectors):
 
     def _seen(
         self, rng: np.random.Generator, context: np.ndarray, query: np.ndarray
-    ) -> Float[np.ndarray, "sequence position feature"]:
+    ) -> Float[np.ndarray, "sequence item feature"]:
         shown = np.concatenate([context, query[:, None, :]], axis=1)
         noise = rng.standard_normal(shown[..., :-1].shape) / np.sqrt(self.num_dims)
         v = self.within_class_variance
@@ -151,19 +151,19 @@ class Classification(Vectors):
     def truth(
         self,
         tasks: Float[np.ndarray, "sequence feature"],
-        inputs: Float[np.ndarray, "sequence position feature"],
+        inputs: Float[np.ndarray, "sequence item feature"],
     ) -> Float[np.ndarray, "sequence position outcome"]:
         return self.outcome.realised(self.targets(tasks, inputs), self.num_outcomes)
 
     def targets(
         self,
         tasks: Float[np.ndarray, "sequence feature"],
-        inputs: Float[np.ndarray, "sequence position feature"],
+        inputs: Float[np.ndarray, "sequence item feature"],
     ) -> Integer[np.ndarray, "sequence position"]:
         return tasks[:, -1:].astype(np.int64)
 
     def tokens(
-        self, inputs: Float[np.ndarray, "sequence position feature"]
+        self, inputs: Float[np.ndarray, "sequence item feature"]
     ) -> Float[np.ndarray, "sequence token feature"]:
         """Items with their label as -1 or 1; 0 for the query's."""
         signed = inputs.astype(np.float32)
@@ -177,7 +177,7 @@ class Classification(Vectors):
     def cue(
         self,
         prepared: Float[Array, "task feature"],
-        inputs: Float[Array, "position feature"],
+        inputs: Float[Array, "item feature"],
         position: Integer[Array, ""],
     ) -> Float[Array, " task"]:
         v = self.within_class_variance
@@ -187,7 +187,7 @@ class Classification(Vectors):
     def log_likelihood(
         self,
         prepared: Float[Array, "task feature"],
-        inputs: Float[Array, "position feature"],
+        inputs: Float[Array, "item feature"],
         position: Integer[Array, ""],
     ) -> Float[Array, " task"]:
         """Nothing comes after the query."""
@@ -197,13 +197,13 @@ class Classification(Vectors):
         self,
         prepared: Float[Array, "task feature"],
         task_weight: Float[Array, " task"],
-        inputs: Float[Array, "position feature"],
+        inputs: Float[Array, "item feature"],
         position: Integer[Array, ""],
     ) -> Float[Array, " outcome"]:
         return _labels(task_weight @ prepared[:, -1])
 
     def continuous(
-        self, strategy: str, inputs: Float[Array, "position feature"]
+        self, strategy: str, inputs: Float[Array, "item feature"]
     ) -> Float[Array, "position outcome"]:
         if strategy == "constant":
             return jax.numpy.full((1, 2), 0.5)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import lazy_loader as lazy
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
 from rational_icl.settings.symbols import Symbols, problem_with_distributions
@@ -175,4 +175,16 @@ def stationary(
     wanted = np.zeros((len(tasks), m, 1))
     wanted[:, -1] = 1.0
     found = np.maximum(np.linalg.solve(balance, wanted)[..., 0], 0.0)
+    if not tasks.all():  # rounding must not make a state possible that is left for good
+        found = np.where(_returned_to(tasks), found, 0.0)
     return found / found.sum(axis=1, keepdims=True)
+
+
+def _returned_to(
+    tasks: Float[np.ndarray, "task state next"],
+) -> Bool[np.ndarray, "task state"]:
+    """Which states can be reached from every other."""
+    reached = (tasks > 0) | np.eye(tasks.shape[-1], dtype=bool)
+    for _ in range(tasks.shape[-1].bit_length()):  # walks of 1, 2, 4, ... steps
+        reached = reached @ reached
+    return reached.all(axis=1)

@@ -6,7 +6,7 @@ sequences: statistics of disjoint parts of a log add up, so they can be computed
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -37,10 +37,10 @@ class Divergence(eqx.Module):
 
     @classmethod
     @abstractmethod
-    def joined(cls, parts: Sequence[Any]) -> Self:
+    def joined(cls, parts: Sequence[Any]) -> "Divergence":
         """The cells of several runs, one after the other."""
 
-    def select(self, cells: Any) -> Self:
+    def select(self, cells: Any) -> "Divergence":
         """The chosen cells only, by mask, slice or index."""
         return jax.tree.map(lambda leaf: leaf[cells], self)
 
@@ -56,7 +56,7 @@ class RunStatistics(eqx.Module):
     """Number of predictions."""
 
     @abstractmethod
-    def __add__(self, other: Any) -> Self:
+    def __add__(self, other: Any) -> "RunStatistics":
         """Statistics of two disjoint sets of sequences of the same run, taken together."""
 
     @property

@@ -25,6 +25,7 @@ from rational_icl._arrays import Array
 from rational_icl.statistics.base import NUM_BLOCKS, Divergence, RunStatistics, by_block
 
 _WIDTH_OF_TWO, _WIDTH_OF_MORE = 0.04, 0.16
+_LEAST_LOG_WEIGHT = -700.0
 _ZERO = np.iinfo(np.int32).min
 """The bin of an exact zero, where the log-ratio is minus infinity."""
 
@@ -92,9 +93,14 @@ class BinnedStatistics(RunStatistics):
         held = np.where(mass > 0, mass, 1.0)[..., None]
         mean = self.first.sum(axis=1) / held
         spread = self.second.sum(axis=1) / held[..., None] - mean[..., :, None] * mean[..., None, :]
-        log_ratio = np.where(self.bins == _ZERO, -np.inf, _centre(self.bins) + mean)
+        ratio = np.where(self.bins == _ZERO, 0.0, np.exp(_centre(self.bins) + mean))
         total = self.count.sum()
-        return MixtureDivergence(mass / total, log_ratio, spread, self.offset.sum(axis=1) / total)
+        return MixtureDivergence(
+            mass=mass / total,
+            ratio=np.moveaxis(ratio, 1, -1),
+            spread=np.moveaxis(spread, 1, -1),
+            offset=self.offset.sum(axis=1) / total,
+        )
 
 
 class _Layout(NamedTuple):
@@ -186,48 +192,50 @@ def _centre(bins: Integer[np.ndarray, "bin strategy"]) -> Float[np.ndarray, "bin
 class MixtureDivergence(Divergence):
     """KL(T || sum_k w_k Q_k) of every cell as a function of its weights.
 
-    Bins are padded to a common number with mass zero.
+    Bins are padded to a common number with mass zero, and are the last axis, contiguous in memory.
 
     Args:
         mass: share of predicted probability in a bin.
-        log_ratio: mean log-ratio of the bin, -inf for an exact zero.
+        ratio: exponential of the mean log-ratio of the bin; 0 where a strategy rules it out.
         spread: covariance of the log-ratio within the bin.
         offset: the part that does not depend on the weights, nats.
     """
 
     mass: Float[Array, "cell bin"]
-    log_ratio: Float[Array, "cell bin strategy"]
-    spread: Float[Array, "cell bin strategy strategy"]
+    ratio: Float[Array, "cell strategy bin"]
+    spread: Float[Array, "cell strategy strategy bin"]
     offset: Float[Array, " cell"]
 
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
         """Mean divergence per prediction, nats.
 
         With f(l) = log sum_k w_k exp(l_k), each bin contributes
-        mass (f(mean) + tr(f''(mean) cov) / 2), f'' = diag(p) - p p^T, p = softmax(log w + l).
+        mass (f(mean) + tr(f''(mean) cov) / 2), f'' = diag(p) - p p^T, p proportional to
+        w exp(mean). Weights more than 700 nats below a cell's largest count as 700 below it, so
+        that no exponential has to be taken bin by bin.
         """
-        # one array (cell, bin) a strategy: a reduction over a last axis of two is not vectorised
-        strategies = range(self.log_ratio.shape[-1])
-        score = [log_weight[:, None, k] + self.log_ratio[..., k] for k in strategies]
-        most = jax.lax.stop_gradient(jnp.stack(score).max(axis=0))
+        most = jax.lax.stop_gradient(log_weight.max(axis=1, keepdims=True))
+        below = log_weight - most
+        weight = jnp.where(jnp.isneginf(below), 0.0, jnp.exp(jnp.maximum(below, _LEAST_LOG_WEIGHT)))
+        strategies = range(self.ratio.shape[1])
+        part = [weight[:, k, None] * self.ratio[:, k] for k in strategies]
+        total = sum(part)
         # where no strategy with any weight allows an outcome, the divergence is infinite, unless
         # the transformer rules it out too
-        ruled_out = jnp.isneginf(most)
+        ruled_out = total == 0
         lost = jnp.where(ruled_out & (self.mass > 0), jnp.inf, 0.0).sum(axis=1)
-        scaled = [jnp.exp(one - jnp.where(ruled_out, 0.0, most)) for one in score]
-        total = jnp.where(ruled_out, 1.0, sum(scaled))
-        share = [one / total for one in scaled]
-        mean = jnp.where(ruled_out, 0.0, most) + jnp.log(total)
-        diagonal = sum(share[k] * self.spread[..., k, k] for k in strategies)
+        total = jnp.where(ruled_out, 1.0, total)
+        share = [one / total for one in part]
+        diagonal = sum(share[k] * self.spread[:, k, k] for k in strategies)
         cross = sum(
-            share[j] * share[k] * self.spread[..., j, k] for j in strategies for k in strategies
+            share[j] * share[k] * self.spread[:, j, k] for j in strategies for k in strategies
         )
-        held = jnp.where(ruled_out, 0.0, self.mass)
-        return self.offset + lost - (held * (mean + 0.5 * (diagonal - cross))).sum(axis=1)
+        mean = most + jnp.log(total) + 0.5 * (diagonal - cross)
+        return self.offset + lost - jnp.where(ruled_out, 0.0, self.mass * mean).sum(axis=1)
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.log_ratio.shape[0], self.log_ratio.shape[-1]
+        return self.ratio.shape[0], self.ratio.shape[1]
 
     @property
     def finite(self) -> Bool[np.ndarray, " cell"]:
@@ -238,14 +246,12 @@ class MixtureDivergence(Divergence):
         width = max(part.mass.shape[1] for part in parts)
 
         def pad(leaf: np.ndarray) -> np.ndarray:
-            after = [(0, 0)] * leaf.ndim
-            after[1] = (0, width - leaf.shape[1])
-            return np.pad(leaf, after)
+            return np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, width - leaf.shape[-1])])
 
         return cls(
             *(
                 np.concatenate([pad(getattr(part, name)) for part in parts])
-                for name in ("mass", "log_ratio", "spread")
+                for name in ("mass", "ratio", "spread")
             ),
             offset=np.concatenate([part.offset for part in parts]),
         )
