@@ -12,6 +12,9 @@ from .cells import table as table
 from .fits import Fit as Fit
 from .fits import fit as fit
 from .fits import load_fit as load_fit
+from .in_context import InContextFit as InContextFit
+from .in_context import fit_in_context as fit_in_context
+from .in_context import realised_losses as realised_losses
 from .logs import Log as Log
 from .logs import Run as Run
 from .logs import RunWriter as RunWriter

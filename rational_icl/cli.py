@@ -1,5 +1,6 @@
 """The command line: each command is a thin layer over one or two public functions."""
 
+import runpy
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import FitError, RationalICLError
+from rational_icl._errors import FitError, LogError, RationalICLError
 
 
 class _Numbers(click.ParamType):
@@ -97,7 +98,14 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rational_icl")
-def main() -> None:
+@click.option(
+    "--load",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="Python file to run first, which registers a setting of your own.",
+)
+@_plain_errors
+def main(load: tuple[Path, ...]) -> None:
     """Explain when transformers memorize their tasks and when they generalize in context.
 
     From a folder of logged next-token predictions to a fitted posterior over strategies, phase
@@ -108,6 +116,10 @@ def main() -> None:
         rational-icl check  logs                      is everything there and sound?
         rational-icl report logs --out report         fit, figures, tables, one page
     """
+    for path in load:
+        if not path.is_file():
+            raise LogError(f"{path}: no such file; --load takes a Python file")
+        runpy.run_path(str(path), run_name="rational_icl_loaded")
 
 
 @main.command("import")

@@ -113,15 +113,17 @@ def _reduced(run: Run, strategies: Sequence[str]) -> _Reduced:
 
 
 def _worth(run: Run, strategies: Sequence[str]) -> Profile:
-    computed = profile(run.setting, run.tasks, strategies, run.metadata.seed, run.task_prob)
-    logged = [name in run.overrides for name in strategies]
+    """What is logged, and what is computed of the strategies that have nothing logged."""
+    wanted = [name for name in strategies if name not in run.overrides]
     nats, bits = np.array([run.overrides.get(name, (0.0, 0.0)) for name in strategies]).T
-    return Profile(
-        loss=np.where(logged, nats, computed.loss),
-        loss_error=np.where(logged, 0.0, computed.loss_error),
-        gap_error=np.where(logged, 0.0, computed.gap_error),
-        complexity=np.where(logged, bits, computed.complexity),
-    )
+    found = Profile(nats, np.zeros_like(nats), np.zeros_like(nats), bits)
+    if not wanted:
+        return found
+    computed = profile(run.setting, run.tasks, wanted, run.metadata.seed, run.task_prob)
+    place = [strategies.index(name) for name in wanted]
+    for whole, part in zip(found, computed, strict=True):
+        whole[place] = part
+    return found
 
 
 def _split_behaviour(runs: list[_ReducedSplit], split: str, progress: bool) -> SplitBehaviour:

@@ -126,7 +126,10 @@ def named(name: str) -> type[Setting]:
     """
     if name not in _BY_NAME:
         known = ", ".join(sorted(_BY_NAME))
-        raise LogError(f"setting: {name!r} is not known; expected one of {known}")
+        raise LogError(
+            f"setting: {name!r} is not known; expected one of {known}. One of your own must be "
+            "registered first: settings.register, or `rational-icl --load FILE.py`"
+        )
     return _BY_NAME[name]
 
 

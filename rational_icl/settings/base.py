@@ -161,9 +161,13 @@ class Setting(ABC):
     ) -> Float[np.ndarray, "sequence position outcome"]:
         """The predictions of one who knows each sequence's task."""
 
-    @abstractmethod
+    def observed(self, inputs: np.ndarray) -> np.ndarray:
+        """The outcomes that came, (sequence, position), where inputs show them."""
+        raise NotImplementedError(f"inputs of setting {self.name!r} do not show what came")
+
     def targets(self, tasks: Float[np.ndarray, "sequence ..."], inputs: np.ndarray) -> np.ndarray:
         """The outcomes that came, (sequence, position)."""
+        return self.observed(inputs)
 
     @abstractmethod
     def tokens(self, inputs: np.ndarray) -> np.ndarray:

@@ -98,10 +98,8 @@ class Regression(Vectors):
     ) -> Float[np.ndarray, "sequence position outcome"]:
         return inputs[:, :, :-1] @ tasks[:, :, None]
 
-    def targets(
-        self,
-        tasks: Float[np.ndarray, "sequence dim"],
-        inputs: Float[np.ndarray, "sequence position feature"],
+    def observed(
+        self, inputs: Float[np.ndarray, "sequence position feature"]
     ) -> Float[np.ndarray, "sequence position"]:
         return inputs[:, :, -1]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 
 from rational_icl.settings.base import Setting
 from rational_icl.settings.outcomes import Outcome, Probabilities
@@ -45,10 +45,8 @@ class Symbols(Setting):
             )
         return None
 
-    def targets(
-        self,
-        tasks: Float[np.ndarray, "sequence ..."],
-        inputs: Integer[np.ndarray, "sequence position"],
+    def observed(
+        self, inputs: Integer[np.ndarray, "sequence position"]
     ) -> Integer[np.ndarray, "sequence position"]:
         return inputs
 
