@@ -11,7 +11,7 @@ import numpy as np
 
 from rational_icl.logs import Metadata, RunWriter
 from rational_icl.settings import Categorical
-from rational_icl.settings.draws import Purpose, draw_from, evaluation_data, generator
+from rational_icl.settings.draws import evaluation_data
 
 SPLITS = ("id", "ood")
 
@@ -33,20 +33,15 @@ def urn_run(
     """
     setting = Categorical(num_dims, context_length)
     data = evaluation_data(setting, num_tasks, seed, num_sequences, num_sequences)
-    id_stream = generator(num_tasks, seed, Purpose.ID)
-    own_tasks = {
-        "id": data.tasks[draw_from(setting, id_stream, data.tasks, num_sequences)[1]],
-        "ood": data.ood_tasks,
-    }
     rng = np.random.default_rng([seed, num_tasks])
     step = np.asarray(steps, dtype=float)[:, None, None, None]
     shape = (len(steps), num_sequences, context_length, num_dims)
     predictions = {
         split: softmax(
-            step / (step + half_way) * np.log(tasks)[None, :, None, :]
+            step / (step + half_way) * np.log(drawn.tasks)[None, :, None, :]
             + noise * rng.standard_normal(shape)
         )
-        for split, tasks in own_tasks.items()
+        for split, drawn in data.splits.items()
     }
     return {
         "setting": np.array(Categorical.name),
@@ -58,9 +53,9 @@ def urn_run(
         "steps": np.asarray(steps, dtype=np.int64),
         "tasks": data.tasks,
         "ood_tasks": data.ood_tasks,
-        "id_inputs": data.id_inputs,
+        "id_inputs": data.splits["id"].inputs,
         "id_predictions": predictions["id"],
-        "ood_inputs": data.ood_inputs,
+        "ood_inputs": data.splits["ood"].inputs,
         "ood_predictions": predictions["ood"],
     }
 

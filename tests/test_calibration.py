@@ -53,4 +53,4 @@ def test_a_writer_killed_at_any_moment_resumes(draw, tmp_path):
     found = Run(folder)
     for checkpoint in range(len(found.steps)):
         expected = log_prob(run, checkpoint)["ood"]
-        np.testing.assert_allclose(found.log_prob("ood", checkpoint), expected, atol=5e-3)
+        np.testing.assert_allclose(found.logged("ood", checkpoint), expected, atol=5e-3)

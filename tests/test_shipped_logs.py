@@ -51,8 +51,9 @@ def test_tasks_and_sequences_are_functions_of_the_seed(log):
         meta, sizes = run.metadata, [len(run.inputs(split)) for split in schema.SPLITS]
         drawn = draws.evaluation_data(run.setting, meta.num_tasks, meta.seed, *sizes)
         np.testing.assert_allclose(run.tasks, drawn.tasks, rtol=1e-12)
-        np.testing.assert_array_equal(run.inputs("id"), drawn.id_inputs)
-        np.testing.assert_array_equal(run.inputs("ood"), drawn.ood_inputs)
+        assert set(run.splits) == set(drawn.splits) == set(schema.SPLITS)
+        for split in schema.SPLITS:
+            np.testing.assert_array_equal(run.inputs(split), drawn.splits[split].inputs)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

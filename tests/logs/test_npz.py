@@ -65,7 +65,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path, urn: Arrays):
         np.testing.assert_array_equal(run.inputs(split), urn[f"{split}_inputs"])
         for checkpoint in range(3):
             np.testing.assert_allclose(
-                run.log_prob(split, checkpoint),
+                run.logged(split, checkpoint),
                 np.log(urn[f"{split}_predictions"][checkpoint]),
                 rtol=0,
                 atol=HALF_ROUNDING,
@@ -84,7 +84,7 @@ def test_any_floating_point_width_and_byte_order_is_accepted(
     np.testing.assert_allclose(run.tasks.sum(axis=1), 1, rtol=1e-15)
     np.testing.assert_allclose(run.tasks, urn["tasks"], rtol=2e-3)
     np.testing.assert_allclose(
-        np.exp(run.log_prob("ood", 2)), urn["ood_predictions"][2], rtol=4 * HALF_ROUNDING
+        np.exp(run.logged("ood", 2)), urn["ood_predictions"][2], rtol=4 * HALF_ROUNDING
     )
 
 
@@ -94,14 +94,14 @@ def test_probabilities_rounded_to_half_are_accepted_and_renormalised(tmp_path: P
     half = {f"{split}_predictions": run[f"{split}_predictions"].astype("f2") for split in SPLITS}
     assert np.abs(half["id_predictions"].astype(float).sum(-1) - 1).max() > 1e-4
     imported = import_one(tmp_path, {**run, **half})
-    np.testing.assert_allclose(np.exp(imported.log_prob("id", 0)).sum(-1), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(imported.logged("id", 0)).sum(-1), 1, rtol=1e-12)
 
 
 def test_probabilities_of_exactly_zero_stay_zero(tmp_path: Path, urn: Arrays):
     likeliest = urn["id_predictions"] == urn["id_predictions"].max(-1, keepdims=True)
     certain = likeliest.astype(np.float64)
     run = import_one(tmp_path, {**urn, "id_predictions": certain})
-    np.testing.assert_array_equal(np.exp(run.log_prob("id", 1)), certain[1])
+    np.testing.assert_array_equal(np.exp(run.logged("id", 1)), certain[1])
 
 
 def test_tasks_with_impossible_symbols_are_accepted(tmp_path: Path, urn: Arrays):
@@ -119,7 +119,7 @@ def test_memory_order_does_not_matter(tmp_path: Path, urn: Arrays):
     paths = [save_npz(tmp_path / "c.npz", **urn), save_npz(tmp_path / "fortran.npz", **turned)]
     straight, other = (Run(import_npz([path], tmp_path / path.stem)[0]) for path in paths)
     np.testing.assert_array_equal(other.tasks, straight.tasks)
-    np.testing.assert_array_equal(other.log_prob("id", 2), straight.log_prob("id", 2))
+    np.testing.assert_array_equal(other.logged("id", 2), straight.logged("id", 2))
 
 
 def test_factors_of_every_simple_kind_come_back(tmp_path: Path, urn: Arrays):
@@ -202,8 +202,8 @@ BAD_ARRAYS = [
     *map(missing, urn_run()),
     # what the run is
     bad(put(setting="urns"), "'urns' is not known", "categorical", id="unknown-setting"),
-    bad(put(setting=3), "setting is 3", "expected str", id="setting-a-number"),
-    bad(put(setting=b"categorical"), "setting", "expected str", id="setting-bytes"),
+    bad(put(setting=3), "setting is 3", "expected a name", id="setting-a-number"),
+    bad(put(setting=b"categorical"), "setting", "expected a name", id="setting-bytes"),
     bad(put(setting=["categorical"] * 2), "setting", "single value", id="setting-twice"),
     bad(put(num_dims=1), "num_dims is 1", "at least 2", id="one-symbol"),
     bad(put(num_dims=5), "tasks", "5 outcomes", id="num-dims-not-of-tasks"),

@@ -41,7 +41,7 @@ def folder(tmp_path: Path, urn_folder: Path) -> Path:
 def everything(run: Run) -> list[np.ndarray]:
     """All that a user can read of a run."""
     predictions = [
-        run.log_prob(split, checkpoint) for split in SPLITS for checkpoint in range(len(run.steps))
+        run.logged(split, checkpoint) for split in SPLITS for checkpoint in range(len(run.steps))
     ]
     return [run.steps, run.tasks, *(run.inputs(split) for split in SPLITS), *predictions]
 
@@ -121,7 +121,7 @@ def test_opening_reads_no_predictions(folder: Path):
     (run,) = open_log(folder.parent).values()
     assert run.steps.tolist() == [10, 20, 40]
     with pytest.raises(LogError, match="step 10: contains NaN"):
-        run.log_prob("id", 0)
+        run.logged("id", 0)
 
 
 def test_a_run_that_is_not_there_is_an_error_that_lists_the_others(urn_folder: Path):
@@ -210,7 +210,7 @@ def test_a_log_of_many_packed_runs_opens(tmp_path: Path, urn_packed: Path):
 
 
 def test_log_probabilities_are_normalised_in_float64(urn_packed: Path):
-    read = Run(urn_packed).log_prob("id", 1)
+    read = Run(urn_packed).logged("id", 1)
     assert read.dtype == np.float64
     np.testing.assert_allclose(np.exp(read).sum(axis=-1), 1, rtol=1e-14)
 
@@ -225,17 +225,17 @@ def test_tasks_are_normalised_in_float64(tmp_path: Path, urn: Arrays):
 
 def test_checkpoints_may_be_counted_from_the_end(urn_folder: Path):
     run = Run(urn_folder)
-    np.testing.assert_array_equal(run.log_prob("id", -1), run.log_prob("id", 2))
+    np.testing.assert_array_equal(run.logged("id", -1), run.logged("id", 2))
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(urn_folder: Path):
     with pytest.raises(LogError, match="checkpoint 3"):
-        Run(urn_folder).log_prob("id", 3)
+        Run(urn_folder).logged("id", 3)
 
 
 def test_a_split_that_is_not_there_is_refused(urn_folder: Path):
     with pytest.raises(LogError, match=r"'urn': train/log_prob is missing"):
-        Run(urn_folder).log_prob("train", 0)
+        Run(urn_folder).logged("train", 0)
 
 
 @pytest.mark.parametrize("kind", ["urn_folder", "urn_packed"])
@@ -248,7 +248,7 @@ def test_a_run_as_an_xarray_dataset(kind: str, request: pytest.FixtureRequest):
     assert dataset.inputs.dtype == np.uint8
     np.testing.assert_array_equal(dataset.inputs, run.inputs("ood"))
     np.testing.assert_allclose(
-        dataset.log_prob.sel(step=20), run.log_prob("ood", 1), rtol=0, atol=1e-3
+        dataset.log_prob.sel(step=20), run.logged("ood", 1), rtol=0, atol=1e-3
     )
     assert dataset.attrs["num_tasks"] == 4
 

@@ -39,7 +39,7 @@ def assert_sound(run: Run, expected: Arrays) -> None:
     for split in SPLITS:
         for checkpoint, step in enumerate(run.steps.tolist()):
             np.testing.assert_allclose(
-                run.log_prob(split, checkpoint),
+                run.logged(split, checkpoint),
                 np.log(expected[f"{split}_predictions"][places[step]]),
                 rtol=0,
                 atol=HALF_ROUNDING,
@@ -66,7 +66,7 @@ def test_packing_changes_nothing(urn_folder: Path, urn_packed: Path):
         np.testing.assert_array_equal(packed.inputs(split), folder.inputs(split))
         for checkpoint in range(3):
             np.testing.assert_array_equal(
-                packed.log_prob(split, checkpoint), folder.log_prob(split, checkpoint)
+                packed.logged(split, checkpoint), folder.logged(split, checkpoint)
             )
 
 
@@ -84,7 +84,7 @@ def test_writing_a_checkpoint_again_replaces_it(tmp_path: Path, urn: Arrays):
     writer = write_missing(tmp_path / "run.zarr", urn)
     writer.write(0, log_prob(urn, 2))
     run = Run(tmp_path / "run.zarr")
-    np.testing.assert_array_equal(run.log_prob("id", 0), run.log_prob("id", 2))
+    np.testing.assert_array_equal(run.logged("id", 0), run.logged("id", 2))
 
 
 def test_half_precision_costs_less_than_a_millionth_of_a_nat(tmp_path: Path):
@@ -97,7 +97,7 @@ def test_half_precision_costs_less_than_a_millionth_of_a_nat(tmp_path: Path):
     write_missing(tmp_path / "run.zarr", {**run, "id_predictions": logged})
     read = Run(tmp_path / "run.zarr")
     for checkpoint in range(len(sharpness)):
-        gained = np.log(logged[checkpoint]) - read.log_prob("id", checkpoint)
+        gained = np.log(logged[checkpoint]) - read.logged("id", checkpoint)
         divergence = (logged[checkpoint] * gained).sum(axis=-1).mean()
         assert -1e-15 < divergence < 1e-6
 
@@ -108,7 +108,7 @@ def test_probabilities_too_small_for_half_stay_small_and_zeros_stay_zero(
     row = np.array([0.0, -20.0, -1e6, -np.inf])
     values = np.broadcast_to(row, (8, 6, 4))
     open_writer(tmp_path / "run.zarr", urn).write(1, dict.fromkeys(SPLITS, values))
-    read = Run(tmp_path / "run.zarr").log_prob("ood", 0)[0, 0]
+    read = Run(tmp_path / "run.zarr").logged("ood", 0)[0, 0]
     assert read[0] == pytest.approx(0, abs=1e-8)
     assert read[1] == pytest.approx(-20, abs=20 * 2.0**-11)
     assert -np.inf < read[2] < -60_000

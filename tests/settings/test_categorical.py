@@ -18,6 +18,11 @@ URN = Categorical(num_dims=4, context_length=6)
 TASKS = np.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1], [0.0, 0.5, 0.5, 0.0]])
 
 
+def draw_inputs(rng: np.random.Generator, tasks: np.ndarray, urn: Categorical = URN) -> np.ndarray:
+    """One sequence from each task, all of them equally probable."""
+    return urn.draw_inputs(rng, tasks, tasks, np.full(len(tasks), 1 / len(tasks)))
+
+
 def assert_frequencies(observed: np.ndarray, expected: np.ndarray, num_draws: int) -> None:
     error = np.sqrt(expected * (1 - expected) / num_draws)
     assert (np.abs(observed - expected) <= STANDARD_ERRORS * error).all()
@@ -48,7 +53,7 @@ def test_symbols_are_drawn_as_often_as_their_task_says():
     num_sequences = 8_000
     for task in TASKS:
         repeated = np.broadcast_to(task, (num_sequences, 4))
-        inputs = URN.draw_inputs(np.random.default_rng(3), repeated)
+        inputs = draw_inputs(np.random.default_rng(3), repeated)
         assert inputs.shape == (num_sequences, 6)
         seen = (inputs[:, :, None] == np.arange(4)).mean(axis=0)  # (position, outcome)
         assert_frequencies(seen, np.broadcast_to(task, (6, 4)), num_sequences)
@@ -56,21 +61,19 @@ def test_symbols_are_drawn_as_often_as_their_task_says():
 
 def test_symbols_of_a_sequence_are_independent():
     num_sequences = 20_000
-    inputs = URN.draw_inputs(
-        np.random.default_rng(4), np.broadcast_to(TASKS[0], (num_sequences, 4))
-    )
+    inputs = draw_inputs(np.random.default_rng(4), np.broadcast_to(TASKS[0], (num_sequences, 4)))
     pairs = np.zeros((4, 4))
     np.add.at(pairs, (inputs[:, 0], inputs[:, 1]), 1 / num_sequences)
     assert_frequencies(pairs, np.outer(TASKS[0], TASKS[0]), num_sequences)
 
 
 def test_every_sequence_comes_from_its_own_task():
-    inputs = URN.draw_inputs(np.random.default_rng(5), np.eye(4)[[2, 0, 3, 1, 2]])
+    inputs = draw_inputs(np.random.default_rng(5), np.eye(4)[[2, 0, 3, 1, 2]])
     np.testing.assert_array_equal(inputs, np.repeat([[2], [0], [3], [1], [2]], 6, axis=1))
 
 
 def test_impossible_symbols_are_never_drawn():
-    inputs = URN.draw_inputs(np.random.default_rng(6), np.broadcast_to(TASKS[2], (5_000, 4)))
+    inputs = draw_inputs(np.random.default_rng(6), np.broadcast_to(TASKS[2], (5_000, 4)))
     assert set(np.unique(inputs).tolist()) == {1, 2}
 
 
@@ -82,7 +85,7 @@ class LowestDraws(np.random.Generator):
 
 
 def test_the_lowest_draw_gives_a_possible_symbol():
-    inputs = URN.draw_inputs(LowestDraws(np.random.PCG64(0)), TASKS[2:])
+    inputs = draw_inputs(LowestDraws(np.random.PCG64(0)), TASKS[2:])
     assert set(np.unique(inputs).tolist()) == {1}
 
 
@@ -90,7 +93,7 @@ def test_the_lowest_draw_gives_a_possible_symbol():
 def test_draws_are_a_function_of_the_seed(draw: str):
     def drawn(seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
-        return URN.draw_tasks(rng, 20) if draw == "tasks" else URN.draw_inputs(rng, TASKS)
+        return URN.draw_tasks(rng, 20) if draw == "tasks" else draw_inputs(rng, TASKS)
 
     np.testing.assert_array_equal(drawn(7), drawn(7))
     assert (drawn(7) != drawn(8)).any()
@@ -101,7 +104,7 @@ def test_symbols_take_the_narrowest_type_that_holds_them(num_dims: int, dtype: t
     urn = Categorical(num_dims, context_length=3)
     last = np.zeros((2, num_dims))
     last[:, -1] = 1
-    inputs = urn.draw_inputs(np.random.default_rng(9), last)
+    inputs = draw_inputs(np.random.default_rng(9), last, urn)
     assert inputs.dtype == dtype
     assert (inputs == num_dims - 1).all()
     assert urn.problem_with_inputs(inputs) is None
@@ -115,13 +118,13 @@ def test_symbols_take_the_narrowest_type_that_holds_them(num_dims: int, dtype: t
     [
         ((2, 1), None),
         ((50, 300), None),
-        ((1, 6), "num_dims is 1; an urn needs at least 2 symbols"),
+        ((1, 6), "num_dims is 1; expected at least 2 symbols"),
         ((-4, 6), "num_dims is -4"),
         ((4, 0), "context_length is 0; expected at least 1"),
     ],
 )
-def test_problem_with_sizes(sizes: tuple[int, int], message: str | None):
-    assert_says(Categorical(*sizes).problem_with_sizes(), message)
+def test_problem_with_the_fields(sizes: tuple[int, int], message: str | None):
+    assert_says(Categorical(*sizes).problem(), message)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_problem_with_sizes(sizes: tuple[int, int], message: str | None):
         (TASKS.astype(complex), "not all finite floating-point numbers"),
         (TASKS.astype(str), "not all finite floating-point numbers"),
         (TASKS.astype(object), "not all finite floating-point numbers"),
-        (TASKS * [[1], [1.01], [1]], "row 1 is not a probability distribution over the 4 symbols"),
+        (TASKS * [[1], [1.01], [1]], "row 1 is not a probability distribution over the symbols"),
         (TASKS - [0.05, 0, -0.05, 0], "row 2 is not a probability distribution"),
         (np.full((2, 4), 1e300), "row 0 is not"),
     ],
@@ -204,7 +207,7 @@ def test_normalised_tasks_are_float64_and_sum_to_one(dtype: type):
 def test_the_loss_is_the_divergence_from_the_task():
     rng = np.random.default_rng(10)
     predicted = rng.dirichlet(np.ones(4), size=(2, 3, 6))  # (strategy, sequence, position, ...)
-    inputs = URN.draw_inputs(rng, TASKS)
+    inputs = draw_inputs(rng, TASKS)
     loss = URN.loss(TASKS, inputs, predicted)
     assert loss.shape == (2, 3, 6)
     for strategy, sequence, position in np.ndindex(loss.shape):
@@ -242,7 +245,10 @@ def test_every_strategy_declares_its_program():
 
 def test_its_name_and_parameters_rebuild_a_setting():
     assert settings.make(URN.name, **URN.parameters()) == URN
-    assert set(settings.parameter_names("categorical")) == set(URN.parameters())
+    assert set(settings.required_parameters("categorical")) == set(URN.parameters())
+    every = Categorical(4, 6, first_position=2, task_exponent=1.5)
+    assert settings.make(every.name, **every.parameters()) == every
+    assert set(settings.parameter_names("categorical")) == set(every.parameters())
 
 
 @pytest.mark.parametrize(
