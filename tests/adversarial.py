@@ -6,10 +6,18 @@ strategies (strategy, sequence, position, outcome).
 
 import numpy as np
 
-from rational_icl.predictors import predictions
+from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import draw_from
-from rational_icl.statistics import BIN_WIDTH
+from rational_icl.statistics.binned import bin_width
+
+
+def coarseness(num_strategies: int) -> float:
+    """By how much wider bins than those of two strategies raise the error that they leave.
+
+    What binning leaves out is of third order in the width of a bin.
+    """
+    return (bin_width(num_strategies) / bin_width(2)) ** 3
 
 
 def noisy_mixture(strategies: np.ndarray, seed: int, noise: float = 0.5) -> np.ndarray:
@@ -24,7 +32,7 @@ def urns(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
     setting, rng = Categorical(4, 12), np.random.default_rng(21)
     tasks = setting.draw_tasks(rng, 6)
     inputs, _ = draw_from(setting, rng, tasks, 24)
-    found = predictions(setting, tasks, inputs, setting.strategies[:num_strategies])
+    found = strategy_predictions(setting, tasks, inputs, setting.strategies[:num_strategies])
     return noisy_mixture(found, 22), found
 
 
@@ -80,7 +88,7 @@ def skewed_within_a_bin(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
     Two-point masses of this skewness maximise the third moment that the correction leaves out.
     """
     corners = np.array([[0.95, 0.05, 0.95], [0.05, 0.95, 0.05]])[:, :num_strategies]
-    log_ratio = -BIN_WIDTH * (10 + corners)
+    log_ratio = -bin_width(num_strategies) * (10 + corners)
     log_ratio[:, 0] = 0
     probable = 0.9 * np.exp(np.repeat(log_ratio, (21, 79), axis=0)).T[..., None, None]
     transformer = np.broadcast_to([1 - 1e-9, 1e-9], (1, 100, 1, 2))

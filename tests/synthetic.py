@@ -11,17 +11,12 @@ from rational_icl.accounts import Account, Rational
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.fits import Fit
 from rational_icl.mixtures import best_mixtures, relative_distance
-from rational_icl.predictors import predictions
+from rational_icl.predictors import strategy_predictions
 from rational_icl.regions import Regions
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import draw_from
-from rational_icl.statistics import (
-    NUM_BLOCKS,
-    MixtureDivergence,
-    RunStatistics,
-    mixture_divergence,
-    run_statistics,
-)
+from rational_icl.statistics import NUM_BLOCKS, Divergence, joined, run_statistics
+from rational_icl.statistics.binned import BinnedStatistics, MixtureDivergence
 
 SETTING = Categorical(num_dims=4, context_length=16)
 STRATEGIES = ("memorizing", "generalizing", "constant")
@@ -30,18 +25,20 @@ STEPS = np.round(np.geomspace(10, 30_000, 10))
 DIVERSITIES = np.array([2.0, 4.0, 8.0, 16.0, 32.0])
 
 
-def statistics(transformer: np.ndarray, strategies: np.ndarray) -> RunStatistics:
+def statistics(transformer: np.ndarray, strategies: np.ndarray) -> BinnedStatistics:
     """Statistics of predictions (step, sequence, ...) and strategies (the same)."""
     with np.errstate(divide="ignore"):
         logs = np.log(transformer)
-    return run_statistics(logs, strategies, np.arange(strategies.shape[1]) % NUM_BLOCKS)
+    block = np.arange(strategies.shape[1]) % NUM_BLOCKS
+    found = run_statistics(SETTING.outcome, logs, strategies, block)
+    assert isinstance(found, BinnedStatistics)
+    return found
 
 
-def evaluate(divergence: MixtureDivergence, weights: Sequence[float] | np.ndarray) -> np.ndarray:
+def evaluate(divergence: Divergence, weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """The divergence of every cell at weights (strategy,) or (cell, strategy)."""
-    cells, strategies = divergence.offset.shape[0], divergence.log_ratio.shape[-1]
     with jax.enable_x64(True), np.errstate(divide="ignore"):
-        log_weight = np.log(np.broadcast_to(weights, (cells, strategies)))
+        log_weight = np.log(np.broadcast_to(weights, divergence.shape))
         return np.asarray(divergence(log_weight))
 
 
@@ -77,10 +74,10 @@ def make_behaviour(cells: Cells, **columns: Any) -> Behaviour:
     """A behaviour with given `relative_distance` or `best_divergence` (cell,), no statistics."""
     size, strategies = cells.loss.shape
     nothing = MixtureDivergence(
-        np.zeros((size, 1)),
-        np.zeros((size, 1, strategies)),
-        np.zeros((size, 1, strategies, strategies)),
-        np.zeros(size),
+        mass=np.zeros((size, 1)),
+        ratio=np.ones((size, strategies, 1)),
+        spread=np.zeros((size, strategies, strategies, 1)),
+        offset=np.zeros(size),
     )
     fields = {
         "relative_distance": np.full(size, 0.5),
@@ -103,11 +100,11 @@ def mixed_behaviour(cells: Cells, log_weight: np.ndarray, num_sequences: int = 4
         rng = np.random.default_rng([71, start])
         tasks = SETTING.draw_tasks(rng, int(cells.num_tasks[start]))
         inputs, _ = draw_from(SETTING, rng, tasks, num_sequences)
-        predicted = predictions(SETTING, tasks, inputs, cells.strategies)
+        predicted = strategy_predictions(SETTING, tasks, inputs, cells.strategies)
         mixed = np.tensordot(np.exp(log_weight[start : start + each]), predicted, axes=1)
         reduced.append(statistics(mixed, predicted))
     nearness = [relative_distance(run) for run in reduced]
-    divergence = mixture_divergence(reduced)
+    divergence = joined([run.divergence for run in reduced])
     weight, least = best_mixtures(divergence)
     near, error = (np.concatenate(part) for part in zip(*nearness, strict=True))
     split = SplitBehaviour(near, error, weight, least, divergence)

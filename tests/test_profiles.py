@@ -41,7 +41,7 @@ def test_losses_equal_a_monte_carlo_of_oracles_on_the_same_sequences(
     losses = []
     for _ in range(3):
         for symbols, task in zip(*draw_from(setting, rng, tasks, 10), strict=True):
-            truth = np.tile(tasks[task], (6, 1))
+            truth = np.tile(task, (6, 1))
             predicted = [
                 urns.memorizing(tasks, np.full(4, 0.25), symbols),
                 urns.generalizing(3, symbols),

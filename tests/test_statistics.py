@@ -3,17 +3,20 @@
 import jax
 import numpy as np
 import pytest
-from adversarial import CASES, urns
+from adversarial import CASES, coarseness, urns
 from oracles import measures
 from synthetic import evaluate, statistics
 
-from rational_icl.predictors import predictions
-from rational_icl.settings import Categorical
+from rational_icl.predictors import strategy_predictions
+from rational_icl.settings import Categorical, Probabilities
 from rational_icl.settings.draws import draw_from
-from rational_icl.statistics import NUM_BLOCKS, mixture_divergence, run_statistics
+from rational_icl.statistics import NUM_BLOCKS, joined, run_statistics
 
+OUTCOME = Probabilities()
 REQUIRED = 1e-6  # nats: what the statistics promise, for any weights
-TYPICAL = 1e-8  # nats: what bins of .05 give on urns, where third moments have either sign
+# Wider bins of more than two strategies leave more out, in proportion to `coarseness`:
+WORST = 1e-6  # nats: what is proved of two strategies, even for the worst mass within a bin
+TYPICAL = 1e-8  # nats: what bins of two give on urns, where third moments have either sign
 SUMS = 1e-12  # relative: the same float64 sums in another order
 GROWTH = 0.05  # twice the sequences may reach a few bins in the tails that were empty before
 
@@ -31,7 +34,7 @@ INSIDE = {
 
 def assert_equals_oracle(name: str, weights: list[list[float]], tolerance: float) -> None:
     transformer, strategies = CASES[name](len(weights[0]))
-    divergence = mixture_divergence([statistics(transformer, strategies)])
+    divergence = statistics(transformer, strategies).divergence
     for w in weights:
         expected = measures.mixture_divergence(transformer[0], strategies, w)
         found = evaluate(divergence, w)[0]
@@ -46,12 +49,15 @@ def test_divergence_equals_the_plain_mean(name: str, num_strategies: int):
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
 def test_divergence_holds_its_bound_for_the_worst_mass_within_a_bin(num_strategies: int):
-    assert_equals_oracle("skewed_within_a_bin", INSIDE[num_strategies], REQUIRED)
+    allowed = WORST * coarseness(num_strategies)
+    assert_equals_oracle("skewed_within_a_bin", INSIDE[num_strategies], allowed)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
 def test_divergence_on_urns_is_far_more_exact_than_promised(num_strategies: int):
-    assert_equals_oracle("urns", INSIDE[num_strategies], TYPICAL)
+    allowed = TYPICAL * coarseness(num_strategies)
+    assert allowed < REQUIRED
+    assert_equals_oracle("urns", INSIDE[num_strategies], allowed)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
@@ -69,7 +75,7 @@ def test_what_every_strategy_forbids_is_infinitely_far():
     allowed[..., 3] = 0
     allowed /= allowed.sum(axis=-1, keepdims=True)
     both = np.concatenate([transformer, allowed])
-    found = evaluate(mixture_divergence([statistics(both, strategies)]), [0.4, 0.6])
+    found = evaluate(statistics(both, strategies).divergence, [0.4, 0.6])
     assert found[0] == np.inf
     expected = measures.mixture_divergence(allowed[0], strategies, [0.4, 0.6])
     np.testing.assert_allclose(found[1], expected, rtol=0, atol=TYPICAL)
@@ -82,25 +88,23 @@ def test_statistics_of_disjoint_parts_add_up(name: str):
     transformer /= transformer.sum(axis=-1, keepdims=True)
     block = np.arange(strategies.shape[1]) % NUM_BLOCKS
     parts = [
-        run_statistics(np.log(transformer[:, part]), strategies[:, part], block[part])
+        run_statistics(OUTCOME, np.log(transformer[:, part]), strategies[:, part], block[part])
         for part in (slice(0, 5), slice(5, None))
     ]
-    whole = run_statistics(np.log(transformer), strategies, block)
+    whole = run_statistics(OUTCOME, np.log(transformer), strategies, block)
     assert len(parts[0].bins) < len(whole.bins)
     for total in (parts[0] + parts[1], parts[1] + parts[0]):
         for field, expected in vars(whole).items():
             np.testing.assert_allclose(getattr(total, field), expected, rtol=SUMS, atol=SUMS)
-        found, expected = (
-            evaluate(mixture_divergence([one]), [0.2, 0.5, 0.3]) for one in (total, whole)
-        )
+        found, expected = (evaluate(one.divergence, [0.2, 0.5, 0.3]) for one in (total, whole))
         np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
 
 
 def test_runs_of_different_bins_stand_beside_each_other():
     runs = [statistics(*CASES[name](2)) for name in ("urns", "extreme_ratios", "nearly_identical")]
     assert len({len(run.bins) for run in runs}) == 3
-    together = evaluate(mixture_divergence(runs), [0.3, 0.7])
-    alone = [evaluate(mixture_divergence([run]), [0.3, 0.7])[0] for run in runs]
+    together = evaluate(joined([run.divergence for run in runs]), [0.3, 0.7])
+    alone = [evaluate(run.divergence, [0.3, 0.7])[0] for run in runs]
     np.testing.assert_allclose(together, alone, rtol=SUMS)
 
 
@@ -124,7 +128,7 @@ def test_bins_do_not_grow_with_the_number_of_sequences():
     setting, rng = Categorical(4, 12), np.random.default_rng(27)
     tasks = setting.draw_tasks(rng, 4)
     inputs, _ = draw_from(setting, rng, tasks, 4000)
-    strategies = predictions(setting, tasks, inputs, ("memorizing", "generalizing"))
+    strategies = strategy_predictions(setting, tasks, inputs, ("memorizing", "generalizing"))
     transformer = strategies.mean(axis=0)[None]
     once, twice = (statistics(transformer[:, :n], strategies[:, :n]) for n in (2000, 4000))
     assert len(twice.bins) <= (1 + GROWTH) * len(once.bins)
@@ -137,8 +141,8 @@ def test_bins_do_not_grow_with_the_number_of_sequences():
 @pytest.mark.parametrize("name", ["zeros_in_a_strategy", "zeros_in_the_transformer"])
 def test_gradients_are_finite_where_a_log_ratio_is_minus_infinity(name: str):
     transformer, strategies = CASES[name](2)
-    divergence = mixture_divergence([statistics(transformer, strategies)])
-    assert np.isneginf(divergence.log_ratio).any()
+    divergence = statistics(transformer, strategies).divergence
+    assert (divergence.ratio == 0).any()
 
     def value(logit):
         return divergence(jax.nn.log_softmax(jax.numpy.stack([logit, 0 * logit]))[None])[0]
