@@ -27,9 +27,11 @@ def closed_form(fit: Fit) -> list[float]:
     return [measures.crossover(*params, *row) for row in fit.seen[names].to_numpy().tolist()]
 
 
+@pytest.mark.parametrize("num_strategies", [2, 3])
 @pytest.mark.parametrize("params", CROSSING)
-def test_crossovers_equal_the_closed_form(params: tuple[float, float, float]):
-    fit = make_fit(make_cells(), **dict(zip(TRUTH, params, strict=True)))
+def test_crossovers_equal_the_closed_form(params: tuple[float, float, float], num_strategies: int):
+    cells = make_cells(num_strategies=num_strategies)
+    fit = make_fit(cells, **dict(zip(TRUTH, params, strict=True)))
     found = crossovers(fit, DIVERSITIES)
     expected = np.array(closed_form(fit))
     assert found["num_tasks"].tolist() == DIVERSITIES.tolist()
@@ -39,12 +41,15 @@ def test_crossovers_equal_the_closed_form(params: tuple[float, float, float]):
     assert (found["status"][inside] == "crossed").all()
 
 
-def test_the_weight_at_a_crossover_is_one_half():
-    fit = make_fit(make_cells(num_strategies=3))
+@pytest.mark.parametrize("num_strategies", [2, 3])
+def test_the_first_weight_at_a_crossover_is_the_second(num_strategies: int):
+    fit = make_fit(make_cells(num_strategies=num_strategies))
     found = crossovers(fit, [16, 32])
     for row in found.itertuples():
-        weight = phase_diagram(fit, [row.num_tasks], [row.predicted])["weight"]
-        np.testing.assert_allclose(weight[0, 0, 0], 0.5, rtol=CLOSED_FORM)
+        weight = phase_diagram(fit, [row.num_tasks], [row.predicted])["weight"][0, 0]
+        np.testing.assert_allclose(weight[0], weight[1], rtol=CLOSED_FORM)
+        if num_strategies == 2:
+            np.testing.assert_allclose(weight[0], 0.5, rtol=CLOSED_FORM)
 
 
 def test_crossovers_outside_the_steps_say_which_side():
