@@ -16,7 +16,7 @@ VMAP_ROUNDING = 1e-2  # of a log-probability: float32 sums in another order, the
 
 def predictions(out: Path) -> dict[str, np.ndarray]:
     return {
-        name: np.stack([run.log_prob("id", i) for i in range(len(run.steps))])
+        name: np.stack([run.logged("id", i) for i in range(len(run.steps))])
         for name, run in open_log(out).items()
     }
 
@@ -46,7 +46,7 @@ def test_loss_falls_below_the_uniform_guess(trained):
     run = open_log(trained)["D2-s0"]
     inputs = run.inputs("id").astype(int)[..., None]
     loss = [
-        -np.take_along_axis(run.log_prob("id", i), inputs, axis=-1).mean()
+        -np.take_along_axis(run.logged("id", i), inputs, axis=-1).mean()
         for i in (0, len(run.steps) - 1)
     ]
     assert loss[1] < min(loss[0], np.log(4))
