@@ -11,18 +11,22 @@ from synthetic import make_cells, make_fit
 
 from rational_icl.accounts import ConstantWeights
 from rational_icl.agreement import (
-    MEASURES,
     cell_agreement,
+    measure_names,
+    prediction_measures,
     region_agreement,
     spearman,
     total_variation,
 )
 from rational_icl.logs import open_log
 from rational_icl.regions import Regions
+from rational_icl.settings import Probabilities
 from rational_icl.summaries import summarize
 
 IDENTITY = 1e-10
 BINNED = 1e-6  # nats: what the sufficient statistics promise
+OUTCOME = Probabilities()
+MEASURES = measure_names(OUTCOME)
 REGIONS = ("fitted", "held_out", "excluded_early")
 
 
@@ -51,6 +55,30 @@ def test_spearman_equals_the_oracle():
     assert np.isnan(spearman(p[2], q[2]))
 
 
+def test_top_agreement_equals_the_oracle():
+    p, q = pairs(84)
+    found = prediction_measures(OUTCOME, p, q)["top_agreement"]
+    np.testing.assert_allclose(found, measures.top_agreement(p, q), rtol=IDENTITY)
+    assert 0 < found < 1
+
+
+def test_every_measure_is_named_once_and_in_order():
+    assert MEASURES == (
+        "relative_distance_r",
+        "relative_distance_rmse",
+        "relative_distance_bias",
+        "weight_r",
+        "divergence",
+        "total_variation",
+        "spearman",
+        "top_agreement",
+    )
+
+
+def agreement(rows: pd.DataFrame, split: str, region: str) -> dict[str, float | None]:
+    return region_agreement(rows, OUTCOME, split, region, "weight_memorizing")
+
+
 def frame() -> pd.DataFrame:
     rng = np.random.default_rng(83)
     rows = pd.DataFrame({"region": np.repeat(REGIONS, 6), "extrapolation": ""})
@@ -58,7 +86,7 @@ def frame() -> pd.DataFrame:
     rows["weight_generalizing"] = 1 - rows["weight_memorizing"]
     for split in SPLITS:
         rows[f"best_weight_{split}_memorizing"] = rng.random(18)
-        for column in ("relative_distance", *MEASURES[2:]):
+        for column in ("relative_distance", "predicted_relative_distance", *MEASURES[4:]):
             rows[f"{column}_{split}"] = rng.random(18)
     return rows
 
@@ -67,21 +95,21 @@ def frame() -> pd.DataFrame:
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_region_never_mixes_with_the_others(split: str, region: str):
     rows = frame()
-    found = region_agreement(rows, split, region)
+    found = agreement(rows, split, region)
     spoiled = rows.copy()
     numbers = [name for name in rows if name not in ("region", "extrapolation")]
     spoiled.loc[rows["region"] != region, numbers] = 1e6
     other = "ood" if split == "id" else "id"
     spoiled.loc[:, [name for name in numbers if name.endswith(f"_{other}")]] = 1e6
-    assert region_agreement(spoiled, split, region) == found
-    assert list(found) == list(MEASURES)
+    assert agreement(spoiled, split, region) == found
     here = rows[rows["region"] == region]
-    near, weight = here[f"relative_distance_{split}"], here["weight_memorizing"]
+    near, predicted = (here[f"{name}relative_distance_{split}"] for name in ("", "predicted_"))
     expected = [
-        np.corrcoef(near, weight)[0, 1],
-        np.sqrt(np.mean((near - weight) ** 2)),
-        np.mean(weight - near),
-        *(here[f"{name}_{split}"].mean() for name in MEASURES[3:]),
+        np.corrcoef(near, predicted)[0, 1],
+        np.sqrt(np.mean((near - predicted) ** 2)),
+        np.mean(predicted - near),
+        np.corrcoef(near, here["weight_memorizing"])[0, 1],
+        *(here[f"{name}_{split}"].mean() for name in MEASURES[4:]),
     ]
     assert tuple(found) == MEASURES
     np.testing.assert_allclose(list(found.values()), expected, rtol=IDENTITY)
@@ -90,13 +118,16 @@ def test_a_region_never_mixes_with_the_others(split: str, region: str):
 def test_undefined_agreement_is_none():
     rows = frame()
     rows["region"] = "fitted"
-    assert set(region_agreement(rows, "id", "held_out").values()) == {None}
-    rows["weight_memorizing"] = 0.25
-    found = region_agreement(rows, "id", "fitted")
-    assert found.pop("relative_distance_r") is None
-    assert None not in found.values()
+    assert set(agreement(rows, "id", "held_out").values()) == {None}
+    for column, measure in (
+        ("weight_memorizing", "weight_r"),
+        ("predicted_relative_distance_id", "relative_distance_r"),
+    ):
+        found = agreement(rows.assign(**{column: 0.25}), "id", "fitted")
+        assert found.pop(measure) is None
+        assert None not in found.values()
     rows["relative_distance_id"] = np.nan
-    assert region_agreement(rows, "id", "fitted")["relative_distance_rmse"] is None
+    assert agreement(rows, "id", "fitted")["relative_distance_rmse"] is None
 
 
 def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):
@@ -121,14 +152,19 @@ def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):
         )
         mixed = weight * strategies[0] + (1 - weight) * strategies[1]
         for checkpoint in range(3):
-            row, observed = found.loc[checkpoint], np.exp(run.log_prob(split, checkpoint))
+            row, observed = found.loc[checkpoint], np.exp(run.logged(split, checkpoint))
             expected = measures.total_variation(observed, mixed)
             np.testing.assert_allclose(row[f"total_variation_{split}"], expected, rtol=IDENTITY)
             near = measures.relative_distance(observed, *strategies)
             np.testing.assert_allclose(row[f"relative_distance_{split}"], near, atol=IDENTITY)
+            near = measures.relative_distance(mixed, *strategies)
+            predicted = row[f"predicted_relative_distance_{split}"]
+            np.testing.assert_allclose(predicted, near, rtol=0, atol=IDENTITY)
             expected = measures.kl(observed, mixed)
             np.testing.assert_allclose(row[f"divergence_{split}"], expected, atol=BINNED)
             _, least = measures.best_mixture_two(observed, strategies)
             np.testing.assert_allclose(row[f"best_divergence_{split}"], least, atol=BINNED)
             ranks = measures.spearman(observed, mixed)
             np.testing.assert_allclose(row[f"spearman_{split}"], ranks, rtol=IDENTITY)
+            same = measures.top_agreement(observed, mixed)
+            np.testing.assert_allclose(row[f"top_agreement_{split}"], same, rtol=IDENTITY)

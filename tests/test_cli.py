@@ -91,9 +91,11 @@ def test_report_json_has_the_promised_shape(report):
                 "relative_distance_r",
                 "relative_distance_rmse",
                 "relative_distance_bias",
+                "weight_r",
                 "divergence",
                 "total_variation",
                 "spearman",
+                "top_agreement",
             }
     assert [row["num_tasks"] for row in rational["crossover"]] == list(DIVERSITIES)
     assert all({"observed", "predicted"} <= set(row) for row in rational["crossover"])
@@ -107,9 +109,11 @@ def test_report_numbers_follow_from_its_own_table(report):
     found = json.loads((report / "report.json").read_text())
     frame = pd.read_csv(report / "tables" / "cells.csv")
     rows = frame[frame["region"] == "held_out"]
-    apart = rows["relative_distance_ood"] - rows["weight_memorizing"]
+    apart = rows["relative_distance_ood"] - rows["predicted_relative_distance_ood"]
+    weight_r = rows["relative_distance_ood"].corr(rows["weight_memorizing"])
     measures = found["accounts"]["rational"]["agreement"]["ood"]["held_out"]
     assert measures["relative_distance_rmse"] == pytest.approx(np.sqrt((apart**2).mean()))
+    assert measures["weight_r"] == pytest.approx(weight_r)
     assert measures["total_variation"] == pytest.approx(rows["total_variation_ood"].mean())
 
 
@@ -119,7 +123,7 @@ def test_report_is_self_contained(report):
         assert outside not in page
     names = {path.stem for path in (report / "figures").glob("*.png")}
     assert names == {path.stem for path in (report / "figures").glob("*.svg")}
-    assert page.count("<svg") == len(names) == 7
+    assert page.count("<svg") == len(names) == 9
     assert "held out" in page
     assert not list(report.glob(".*"))
 

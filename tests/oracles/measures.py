@@ -48,6 +48,14 @@ def total_variation(p: np.ndarray, q: np.ndarray) -> float:
     return _mean(distances)
 
 
+def top_agreement(p: np.ndarray, q: np.ndarray) -> float:
+    """Share of predictions whose most probable outcome, the first of tied ones, is the same."""
+    same = []
+    for p_row, q_row in zip(_predictions(p), _predictions(q), strict=True):
+        same.append(float(p_row.index(max(p_row)) == q_row.index(max(q_row))))
+    return _mean(same)
+
+
 def average_ranks(values: list[float]) -> list[float]:
     """Rank 1 for the smallest; tied values share the mean of the ranks they occupy."""
     ranks = []
