@@ -22,7 +22,7 @@ LAYERS = [
     {"accounts"},
     {"regions"},
     {"fits"},
-    {"phases", "agreement"},
+    {"phases", "agreement", "in_context"},
     {"plotting"},
     {"report"},
     {"train"},
