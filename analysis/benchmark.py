@@ -18,6 +18,7 @@ import numpy as np
 
 import rational_icl as ri
 from rational_icl import settings
+from rational_icl.settings import draws
 from rational_icl.statistics import mixture_divergence, run_statistics
 
 SEQUENCES, POSITIONS, OUTCOMES, TASKS = 500, 128, 8, 4096
@@ -52,6 +53,86 @@ def memorizing_textbook() -> dict[str, float]:
             (weight[..., None] * tasks).sum(axis=2)
 
     return timed(broadcast)
+
+
+def regression(
+    num_tasks: int = TASKS, num_sequences: int = SEQUENCES, positions: int = 64
+) -> tuple[settings.Setting, np.ndarray, np.ndarray]:
+    return world("regression", 8, num_tasks, num_sequences, positions, noise_variance=8 / 256)
+
+
+def world(
+    name: str, dims: int, num_tasks: int, num_sequences: int, positions: int, **further: float
+) -> tuple[settings.Setting, np.ndarray, np.ndarray]:
+    setting = settings.make(name, num_dims=dims, context_length=positions, **further)
+    rng = np.random.default_rng(0)
+    tasks = setting.draw_tasks(rng, num_tasks)
+    return setting, tasks, draws.draw_from(setting, rng, tasks, num_sequences).inputs
+
+
+def exact(data: tuple[settings.Setting, np.ndarray, np.ndarray], strategy: str) -> dict[str, float]:
+    setting, tasks, inputs = data
+    ri.predictions(setting, tasks, inputs, (strategy,))
+    return timed(lambda: ri.predictions(setting, tasks, inputs, (strategy,)))
+
+
+def discrete_mmse() -> dict[str, float]:
+    return exact(regression(), "memorizing")
+
+
+def discrete_mmse_from_scratch() -> dict[str, float]:
+    """Residuals of the whole context at every position; timed on 1 of 25 parts of the sequences."""
+    setting, tasks, inputs = regression(num_sequences=SEQUENCES // 25)
+    x, y = inputs[..., :-1], inputs[..., -1]
+
+    def recompute() -> None:
+        for sequence in range(len(inputs)):
+            for position in range(x.shape[1]):
+                error = y[sequence, :position, None] - x[sequence, :position] @ tasks.T
+                score = -(error**2).sum(axis=0) / (2 * setting.parameters()["noise_variance"])
+                weight = np.exp(score - score.max())
+                (weight / weight.sum()) @ tasks @ x[sequence, position]
+
+    return {"seconds": 25 * timed(recompute)["seconds"]}
+
+
+def ridge() -> dict[str, float]:
+    return exact(regression(), "generalizing")
+
+
+def ridge_by_inverses() -> dict[str, float]:
+    """One matrix inverse a position."""
+    setting, _, inputs = regression()
+    x, y = inputs[..., :-1], inputs[..., -1]
+    penalty = setting.parameters()["noise_variance"] * np.eye(x.shape[2])
+
+    def invert() -> None:
+        for sequence in range(len(inputs)):
+            for position in range(x.shape[1]):
+                seen = x[sequence, :position]
+                inverse = np.linalg.inv(seen.T @ seen + penalty)
+                x[sequence, position] @ inverse @ seen.T @ y[sequence, :position]
+
+    return timed(invert)
+
+
+def two_point_memorizing() -> dict[str, float]:
+    """1,024 chains of 10 states; every position × chain × state at once would take 2.6 GB."""
+    return exact(world("markov", 10, 1024, SEQUENCES, 64), "two_point_memorizing")
+
+
+def cost_curves() -> dict[str, float]:
+    """Seconds of discrete MMSE, one size doubled at a time."""
+    found = {}
+    for axis, sizes in (
+        ("num_tasks", (1024, 2048, 4096, 8192)),
+        ("num_sequences", (125, 250, 500, 1000)),
+        ("positions", (16, 32, 64, 128)),
+    ):
+        for size in sizes:
+            data = regression(**{axis: size})
+            found[f"{axis}={size}"] = exact(data, "memorizing")["seconds"]
+    return found
 
 
 def fit_from(num_sequences: int) -> dict[str, float]:
@@ -155,7 +236,19 @@ def _send(row, pipe) -> None:
 
 
 def benchmark() -> dict[str, dict[str, float]]:
-    rows = (memorizing, memorizing_textbook, fit_few, fit_many, report)
+    rows = (
+        memorizing,
+        memorizing_textbook,
+        discrete_mmse,
+        discrete_mmse_from_scratch,
+        ridge,
+        ridge_by_inverses,
+        two_point_memorizing,
+        cost_curves,
+        fit_few,
+        fit_many,
+        report,
+    )
     found = {}
     for row in rows:
         print(f"running {row.__name__} …", file=sys.stderr)
@@ -163,6 +256,12 @@ def benchmark() -> dict[str, dict[str, float]]:
     found["ratios"] = {
         "memorizing_times_faster_than_textbook": found["memorizing_textbook"]["seconds"]
         / found["memorizing"]["seconds"],
+        "discrete_mmse_times_faster_than_from_scratch": found["discrete_mmse_from_scratch"][
+            "seconds"
+        ]
+        / found["discrete_mmse"]["seconds"],
+        "ridge_times_faster_than_inverses": found["ridge_by_inverses"]["seconds"]
+        / found["ridge"]["seconds"],
         "fit_time_16_times_the_sequences": found["fit_many"]["seconds"]
         / found["fit_few"]["seconds"],
         "report_time_over_textbook_memorizing": found["report"]["seconds"]

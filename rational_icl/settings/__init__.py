@@ -1,7 +1,7 @@
 """Settings by name: the one place where a word in a file becomes a class."""
 
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -17,21 +17,31 @@ from rational_icl.settings.symbols import Symbols
 from rational_icl.settings.vectors import Vectors
 
 _PROB_TOLERANCE = 1e-3
-_BY_NAME: dict[str, type[Setting]] = {
-    setting.name: setting for setting in (Categorical, Regression, Classification, Markov)
-}
+_OWN = (Categorical, Regression, Classification, Markov)
+_BY_NAME: dict[str, type[Setting]] = {setting.name: setting for setting in _OWN}
+
+SettingT = TypeVar("SettingT", bound=Setting)
 
 
-def register(setting: type[Setting]) -> type[Setting]:
+def register(setting: type[SettingT]) -> type[SettingT]:
     """Make a setting known under its `name`, so that log files may use it. Usable as a decorator.
+
+    A class of the same name as the one it was registered for takes its place, as when a notebook
+    cell is run again.
 
     Raises:
         ValueError: another class already has that name.
     """
-    known = _BY_NAME.setdefault(setting.name, setting)
-    if known is not setting:
+    known = _BY_NAME.get(setting.name)
+    again = known is setting or (known not in _OWN and _named_alike(known, setting))
+    if known is not None and not again:
         raise ValueError(f"a setting named {setting.name!r} is already registered: {known}")
+    _BY_NAME[setting.name] = setting
     return setting
+
+
+def _named_alike(known: type[Setting] | None, setting: type[Setting]) -> bool:
+    return known is not None and known.__qualname__ == setting.__qualname__
 
 
 def make(name: str, /, **parameters: Any) -> Setting:
