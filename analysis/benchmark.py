@@ -19,7 +19,7 @@ import numpy as np
 import rational_icl as ri
 from rational_icl import settings
 from rational_icl.settings import draws
-from rational_icl.statistics import mixture_divergence, run_statistics
+from rational_icl.statistics import joined, run_statistics
 
 SEQUENCES, POSITIONS, OUTCOMES, TASKS = 500, 128, 8, 4096
 
@@ -28,8 +28,7 @@ def urns(num_sequences: int = SEQUENCES) -> tuple[settings.Setting, np.ndarray, 
     setting = settings.make("categorical", num_dims=OUTCOMES, context_length=POSITIONS)
     rng = np.random.default_rng(0)
     tasks = setting.draw_tasks(rng, TASKS)
-    picked = tasks[rng.integers(TASKS, size=num_sequences)]
-    return setting, tasks, setting.draw_inputs(rng, picked)
+    return setting, tasks, draws.draw_from(setting, rng, tasks, num_sequences).inputs
 
 
 def memorizing() -> dict[str, float]:
@@ -152,6 +151,7 @@ def fit_from(num_sequences: int) -> dict[str, float]:
 def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
     """12 task diversities × 30 steps whose transformers are noisy mixtures of two strategies."""
     from rational_icl.cells import SplitBehaviour
+    from rational_icl.predictors import strategy_predictions
     from rational_icl.profiles import profile
 
     setting = settings.make("categorical", num_dims=OUTCOMES, context_length=32)
@@ -161,13 +161,14 @@ def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
     for diversity in diversities.tolist():
         rng = np.random.default_rng(diversity)
         tasks = setting.draw_tasks(rng, diversity)
-        inputs = setting.draw_inputs(rng, tasks[rng.integers(diversity, size=num_sequences)])
-        predicted = ri.predictions(setting, tasks, inputs, names)
+        inputs = draws.draw_from(setting, rng, tasks, num_sequences).inputs
+        predicted = strategy_predictions(setting, tasks, inputs, names)
         worth.append(profile(setting, tasks, names, 0))
         weight = 1 / (1 + diversity**2 / steps)
         mixed = (w * predicted[0] + (1 - w) * predicted[1] for w in weight)
         logged = (np.log(one) for one in mixed)
-        runs.append(run_statistics(logged, predicted, np.arange(num_sequences) % 8))
+        block = np.arange(num_sequences) % 8
+        runs.append(run_statistics(setting.outcome, logged, predicted, block))
     per_cell = np.repeat(np.arange(len(diversities)), len(steps))
     size = len(per_cell)
     cells = ri.Cells(
@@ -188,7 +189,7 @@ def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
         relative_distance_error=nothing,
         best_weight=np.zeros((size, 2)),
         best_divergence=nothing,
-        divergence=mixture_divergence(runs),
+        divergence=joined([one.divergence for one in runs]),
     )
     return cells, ri.Behaviour(tuple(map(str, diversities)), per_cell, {"id": split})
 
