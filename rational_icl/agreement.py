@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rational_icl._jit import in_float64
 from rational_icl.cells import Behaviour, Cells, table
 from rational_icl.fits import Fit
-from rational_icl.logs.reader import Log, Run
+from rational_icl.logs import Log, Run
 from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Means, Outcome, Probabilities
 from rational_icl.statistics import Divergence

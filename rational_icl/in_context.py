@@ -33,7 +33,7 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.fits import Fit
-from rational_icl.logs.reader import Log, Run
+from rational_icl.logs import Log, Run
 from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Means, Outcome, Probabilities
 
@@ -176,7 +176,7 @@ def _read(
         observed += [run.predictions(split, index)[some] for index in range(len(run.steps))]
         run.close()
     outcome = cells.setting.outcome
-    return _Pass(outcome, *(np.stack(one) for one in (observed, predicted, loss)), behaviour.run)
+    return _Pass(outcome, np.stack(observed), np.stack(predicted), np.stack(loss), behaviour.run)
 
 
 def _refit(

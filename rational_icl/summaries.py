@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from rational_icl._errors import LogError
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
-from rational_icl.logs.reader import Log, Run
+from rational_icl.logs import Log, Run
 from rational_icl.mixtures import best_mixtures, relative_distance
 from rational_icl.predictors import strategy_predictions
 from rational_icl.profiles import Profile, profile

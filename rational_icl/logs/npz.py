@@ -22,7 +22,8 @@ import numpy as np
 from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.logs import schema, store
-from rational_icl.logs.reader import Run, refuse_duplicates
+from rational_icl.logs.folder import refuse_duplicates
+from rational_icl.logs.reader import Run
 from rational_icl.logs.writer import RunWriter
 
 _TABLES = ("steps", "tasks", "ood_tasks")

@@ -1,7 +1,6 @@
-"""Reading a log: runs are opened at once, their predictions only when asked for."""
+"""Reading a run: it is opened at once, its predictions only when asked for."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ import zarr
 from jaxtyping import Bool, Float, Integer
 
 from rational_icl._errors import LogError
-from rational_icl.logs import manifest, schema, store
+from rational_icl.logs import schema, store
 from rational_icl.settings import Setting
 
 if TYPE_CHECKING:
@@ -224,109 +223,3 @@ def _reading(where: str) -> Iterator[None]:
         yield
     except store.READ_ERRORS as error:
         raise LogError(f"{where}: cannot be read ({error}); copy or log it again") from None
-
-
-class Log(Mapping[str, Run]):
-    """The runs of a folder by name, in order of task diversity and seed."""
-
-    def __init__(self, path: Path, runs: list[Run], description: dict[str, Any]):
-        ordered = sorted(runs, key=_order)
-        self._runs = {run.name: run for run in ordered}
-        self.path = path
-        self.provenance = description["provenance"]
-        self._described = description["runs"]
-
-    def __getitem__(self, name: str) -> Run:
-        if name not in self._runs:
-            raise LogError(f"{self.path}: no run {name!r}; it holds {', '.join(self._runs)}")
-        return self._runs[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._runs
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The run of that name, or `default`."""
-        return self._runs.get(key, default)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._runs)
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __repr__(self) -> str:
-        lines = [f"<Log {str(self.path)!r}: {len(self)} runs>", *map(repr, self.values())]
-        return "\n  ".join(lines)
-
-    def verify_checksums(self) -> None:
-        """Raises LogError if a packed run is not the file that the log's description names."""
-        for name, entry in self._described.items():
-            path = self[name].path
-            if path.is_file() and manifest.checksum(path) != entry.get("sha256"):
-                raise LogError(
-                    f"run {name!r} ({path}): its checksum is not the one in {manifest.NAME}; "
-                    f"copy it again, or take it out of {manifest.NAME} if it was changed on purpose"
-                )
-
-
-def open_log(path: str | Path) -> Log:
-    """Open every run of a folder (`*.zarr`, `*.zarr.zip`), or a single run.
-
-    Args:
-        path: the folder of a log, or one run.
-
-    Returns:
-        Runs by name. Predictions stay on disk until they are asked for.
-
-    Raises:
-        LogError: no such folder, no run in it, a run that the folder's `log.json` names is missing,
-            a run is damaged, or two runs log the same (task diversity, seed, step).
-    """
-    path = Path(path)
-    if not path.exists():
-        raise LogError(f"{path}: no such file or folder; check the path")
-    if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
-        return Log(path, [Run(path)], manifest.empty())
-    if not path.is_dir():
-        raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
-    files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
-    if not files:
-        raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
-    described = manifest.read(path)
-    found = Counter(store.run_name(file) for file in files)
-    for name, count in found.items():
-        if count > 1:
-            raise LogError(f"{path}: run {name!r} is there as a folder and packed; delete one")
-    for name in described["runs"]:
-        if name not in found:
-            raise LogError(
-                f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
-                f"copy it again, or take it out of {manifest.NAME}"
-            )
-    runs = [Run(file) for file in files]
-    refuse_duplicates(runs, str(path))
-    return Log(path, runs, described)
-
-
-def refuse_duplicates(runs: list[Run], where: str) -> None:
-    """Raises LogError if two runs log the same (task diversity, seed, step) of one condition.
-
-    Closes each run: a log of many runs must not hold as many files open.
-    """
-    seen: dict[tuple[Any, ...], str] = {}
-    for run in sorted(runs, key=_order):
-        meta = run.metadata
-        for step in run.steps.tolist():
-            key = (*meta.condition, meta.num_tasks, meta.seed, step)
-            if key in seen:
-                raise LogError(
-                    f"{where}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
-                    f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, or tell "
-                    "them apart by `seed` or `factors`"
-                )
-            seen[key] = run.name
-        run.close()
-
-
-def _order(run: Run) -> tuple[int, int, str]:
-    return run.metadata.num_tasks, run.metadata.seed, run.name

@@ -11,7 +11,7 @@ from rational_icl.accounts import Account, ConstantWeights
 from rational_icl.agreement import cell_agreement, divergence_at, measure_names, region_agreement
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.fits import Fit, fit
-from rational_icl.logs.reader import Log
+from rational_icl.logs import Log
 from rational_icl.phases import crossovers
 from rational_icl.regions import partition_cells
 from rational_icl.summaries import summarize

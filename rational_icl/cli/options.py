@@ -1,0 +1,95 @@
+"""What commands share: kinds of options, the options themselves, and how errors are shown."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rational_icl._errors import RationalICLError
+
+
+class Numbers(click.ParamType):
+    """A comma-separated list of numbers, such as 4,8,16."""
+
+    name = "N,N,…"
+
+    def __init__(self, kind: type[int] | type[float]):
+        self._kind = kind
+        self._words = "whole numbers" if kind is int else "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self._kind(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of {self._words} such as 4,8,16", param, ctx)
+
+
+class Assignment(click.ParamType):
+    """NAME=NUMBER."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        try:
+            return name.strip(), int(number) if number.strip().isdigit() else float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
+
+
+class Words(click.ParamType):
+    """A comma-separated list of words."""
+
+    name = "NAME,NAME,…"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word.strip() for word in str(value).split(","))
+
+
+LOGS = click.argument("logs", type=click.Path(path_type=Path))
+ACCOUNT = click.option(
+    "--account", default="rational", show_default=True, help="Which theory to fit."
+)
+SEED = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of optimizer starts and of task tables drawn for unseen D.",
+)
+STRATEGIES = click.option(
+    "--strategies",
+    type=Words(),
+    help="Two or more, such as memorizing,generalizing,constant.  [default: the setting's own]",
+)
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """A user's mistake is one sentence and exit status 2, never a traceback."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except RationalICLError as error:
+            click.echo(f"rational-icl: {error}", err=True)
+            raise SystemExit(2) from None
+        except ModuleNotFoundError as error:
+            if error.name != "optax":
+                raise
+            click.echo(
+                "rational-icl: training needs Optax; install it with "
+                "pip install 'rational_icl[train]'",
+                err=True,
+            )
+            raise SystemExit(2) from None
+
+    return guarded

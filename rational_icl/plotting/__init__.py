@@ -1,0 +1,25 @@
+"""One function per figure. Each draws on the `Axes` it is given, or a new one, and returns it.
+
+All take tidy frames with the column words of the rest of the package: num_tasks, step, run, region.
+"""
+
+from rational_icl.plotting.curves import (
+    plot_crossovers,
+    plot_curves,
+    plot_losses,
+    plot_measure,
+    plot_weights,
+)
+from rational_icl.plotting.maps import plot_map, plot_strategies
+from rational_icl.plotting.shared import STRATEGY_COLOURS
+
+__all__ = [
+    "STRATEGY_COLOURS",
+    "plot_crossovers",
+    "plot_curves",
+    "plot_losses",
+    "plot_map",
+    "plot_measure",
+    "plot_strategies",
+    "plot_weights",
+]

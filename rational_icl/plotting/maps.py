@@ -1,0 +1,120 @@
+"""Figures over task diversity and training step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, to_rgb
+from matplotlib.patches import Patch
+
+from rational_icl.plotting.shared import (
+    DIVERSITY_LABEL,
+    STEP_LABEL,
+    STRATEGY_COLOURS,
+    edges,
+    outline_fitted,
+    words,
+)
+
+
+def plot_map(
+    frame: pd.DataFrame,
+    column: str,
+    *,
+    ax: Axes | None = None,
+    difference: bool = False,
+    label: str | None = None,
+) -> Axes:
+    """A quantity over (D, N), averaged over runs, on logarithmic axes; grey where undefined.
+
+    Args:
+        frame: one row per cell; with a `region` column, the fitted rectangle is outlined and early
+            cells are hatched.
+        column: what to colour by.
+        difference: diverging colours about zero instead of sequential ones from 0 to 1.
+        label: of the colour bar; the column's name if None.
+    """
+    ax = ax or plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
+    grid = frame.groupby(["num_tasks", "step"])[column].mean().unstack()
+    steps, diversities = edges(grid.columns), edges(grid.index)
+    if difference:
+        most = max(float(np.nanmax(np.abs(grid.to_numpy()))), 1e-9)
+        colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    else:
+        colours = {"cmap": _memorizing_map(), "vmin": 0.0, "vmax": 1.0}
+    ax.set_facecolor("0.75")  # where undefined
+    mesh = ax.pcolormesh(steps, diversities, grid.to_numpy(), rasterized=True, **colours)
+    ax.set(xscale="log", yscale="log", xlabel=STEP_LABEL, ylabel=DIVERSITY_LABEL)
+    ax.set_yticks(grid.index.to_numpy(), [f"{value:g}" for value in grid.index])
+    ax.set_yticks([], minor=True)
+    ax.figure.colorbar(mesh, ax=ax, label=label or column)
+    if "region" in frame:
+        _mark_regions(ax, frame, grid)
+    return ax
+
+
+def plot_strategies(
+    frame: pd.DataFrame, prefix: str, strategies: Sequence[str], *, ax: Axes | None = None
+) -> Axes:
+    """Which strategies show over (D, N): each has a colour, mixtures mix them; grey if undefined.
+
+    Args:
+        frame: one row per cell; averaged over runs.
+        prefix: of the weights' columns, `weight_` or such as `best_weight_id_`.
+        strategies: names.
+    """
+    ax = ax or plt.subplots(figsize=(6.2, 3.6), layout="constrained")[1]
+    weights = [
+        frame.groupby(["num_tasks", "step"])[prefix + name].mean().unstack() for name in strategies
+    ]
+    pure = np.array([to_rgb(colour) for colour in STRATEGY_COLOURS[: len(strategies)]])
+    # light adds up, not the numbers that encode it (gamma 2.2)
+    light = np.einsum("kds,kc->dsc", np.stack([one.to_numpy() for one in weights]), pure**2.2)
+    ax.set_facecolor("0.75")
+    steps, diversities = edges(weights[0].columns), edges(weights[0].index)
+    shown = np.ma.masked_invalid(np.clip(light, 0, 1) ** (1 / 2.2))
+    ax.pcolormesh(steps, diversities, shown, rasterized=True)
+    ax.set(xscale="log", yscale="log", xlabel=STEP_LABEL, ylabel=DIVERSITY_LABEL)
+    ax.set_yticks(weights[0].index.to_numpy(), [f"{value:g}" for value in weights[0].index])
+    ax.set_yticks([], minor=True)
+    if "region" in frame:
+        outline_fitted(ax, frame, num_tasks_on_x=False)
+    ax.legend(
+        handles=[Patch(color=c, label=n) for c, n in zip(pure, words(strategies), strict=True)],
+        title="pure strategy\n(mixtures: mixed colour)",
+        fontsize="small",
+        title_fontsize="small",
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
+    return ax
+
+
+def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
+    steps = edges(grid.columns)
+    regions = frame.groupby(["num_tasks", "step"])["region"].first().unstack().to_numpy()
+    outline_fitted(ax, frame, num_tasks_on_x=False)
+    early = np.nonzero((regions == "excluded_early").all(axis=0))[0]
+    if len(early):
+        ax.axvspan(
+            steps[0], steps[early.max() + 1], fill=False, hatch="////", edgecolor="0.35", lw=0
+        )
+    ax.legend(
+        handles=[
+            Patch(fill=False, edgecolor="k", label="fitted (outside: held out)"),
+            Patch(fill=False, hatch="////", edgecolor="0.35", label="early, excluded"),
+        ],
+        fontsize="x-small",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=2,
+        frameon=False,
+    )
+
+
+def _memorizing_map() -> Colormap:
+    return sns.blend_palette([STRATEGY_COLOURS[1], "#f4f1ea", STRATEGY_COLOURS[0]], as_cmap=True)

@@ -1,0 +1,51 @@
+"""What figures share: words, colours, and how fitted and held-out cells are told apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#4d9a63", "#7d5ba6", "#333333")
+"""Chosen so that no mixture of two looks like a third of the first four."""
+DIVERSITY_LABEL = "task diversity D"
+STEP_LABEL = "training step N"
+
+
+def outline_fitted(ax: Axes, frame: pd.DataFrame, *, num_tasks_on_x: bool) -> None:
+    """A box around the fitted cells, halfway to their neighbours."""
+    fitted = frame[frame["region"] == "fitted"]
+    if fitted.empty:
+        return
+    spans = []
+    for column in ("num_tasks", "step"):
+        values = np.unique(frame[column].to_numpy())
+        sides = edges(pd.Index(values))
+        first, last = np.searchsorted(values, [fitted[column].min(), fitted[column].max()])
+        spans.append((sides[first], sides[last + 1]))
+    (left, right), (low, high) = spans if num_tasks_on_x else spans[::-1]
+    box = Rectangle((left, low), right - left, high - low, fill=False, edgecolor="k", lw=1.4)
+    if num_tasks_on_x:
+        box.set(edgecolor="0.5", linewidth=0.9, linestyle="--", label="fitted cells")
+    ax.add_patch(box)
+
+
+def edges(centres: pd.Index) -> list[float]:
+    """Cell edges halfway, in the logarithm, between neighbouring centres."""
+    log = np.log(centres.to_numpy(dtype=float))
+    if len(log) == 1:
+        return np.exp(log[0] + np.array([-0.35, 0.35])).tolist()
+    middle = (log[1:] + log[:-1]) / 2
+    ends = [log[0] - (middle[0] - log[0]), *middle, log[-1] + (log[-1] - middle[-1])]
+    return np.exp(ends).tolist()
+
+
+def words(strategies: Sequence[str]) -> list[str]:
+    return [name.replace("_", " ") for name in strategies]
+
+
+def ordered(count: int) -> list[Any]:
+    return list(sns.color_palette("viridis", count))
