@@ -11,12 +11,12 @@ from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Categorical, Probabilities
 from rational_icl.settings.draws import draw_from
 from rational_icl.statistics import NUM_BLOCKS, joined, run_statistics
+from rational_icl.statistics.binned import bin_width
 
 OUTCOME = Probabilities()
 REQUIRED = 1e-6  # nats: what the statistics promise, for any weights
-# Wider bins of more than two strategies leave more out, in proportion to `coarseness`:
-WORST = 1e-6  # nats: what is proved of two strategies, even for the worst mass within a bin
 TYPICAL = 1e-8  # nats: what bins of two give on urns, where third moments have either sign
+THIRD = 0.0963  # the largest third derivative of log(w + (1 - w) e^l), 1 / 6√3
 SUMS = 1e-12  # relative: the same float64 sums in another order
 GROWTH = 0.05  # twice the sequences may reach a few bins in the tails that were empty before
 
@@ -49,13 +49,16 @@ def test_divergence_equals_the_plain_mean(name: str, num_strategies: int):
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
 def test_divergence_holds_its_bound_for_the_worst_mass_within_a_bin(num_strategies: int):
-    allowed = WORST * coarseness(num_strategies)
+    """Log-ratios of a bin differ by its width, and of three strategies in opposite directions."""
+    span = bin_width(num_strategies) * (1 if num_strategies == 2 else 2)
+    allowed = span**3 * THIRD / 48
+    assert num_strategies > 2 or allowed < REQUIRED
     assert_equals_oracle("skewed_within_a_bin", INSIDE[num_strategies], allowed)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
 def test_divergence_on_urns_is_far_more_exact_than_promised(num_strategies: int):
-    allowed = TYPICAL * coarseness(num_strategies)
+    allowed = TYPICAL * coarseness(num_strategies)  # bins of more strategies are wider
     assert allowed < REQUIRED
     assert_equals_oracle("urns", INSIDE[num_strategies], allowed)
 
