@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from rational_icl import plotting
@@ -57,3 +58,62 @@ def test_functions_draw_on_the_axes_they_are_given(frame):
     assert plotting.plot_map(frame, "value", ax=ax, difference=True) is ax
     assert ax.get_xlabel() == "training step N"
     plt.close(figure)
+
+
+def colours(ax: plt.Axes) -> np.ndarray:
+    """RGB of the map, (num_tasks, step, 3)."""
+    return np.asarray(ax.collections[0].get_array()).reshape(3, 4, -1)[..., :3]
+
+
+def weighted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Pure a, b, c and d at the first four steps; at D = 16 the even mixture."""
+    for k, name in enumerate("abcd"):
+        frame[f"weight_{name}"] = (frame["step"] == 10.0 ** (k + 1)).astype(float)
+        frame.loc[frame["num_tasks"] == 16, f"weight_{name}"] = 0.25
+    return frame
+
+
+def test_pure_strategies_have_their_colours_and_mixtures_colours_between(frame):
+    ax = plotting.plot_strategies(weighted(frame), "weight_", list("abcd"))
+    found, pure = colours(ax), np.array([to_rgb(c) for c in plotting.STRATEGY_COLOURS[:4]])
+    np.testing.assert_allclose(found[0], pure, atol=1e-6)
+    assert (found[2] > pure.min(axis=0)).all()
+    assert (found[2] < pure.max(axis=0)).all()
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list("abcd")
+    shown = [to_rgb(patch.get_facecolor()) for patch in legend.get_patches()]
+    np.testing.assert_allclose(shown, pure, atol=1e-12)
+    plt.close(ax.figure)
+
+
+def test_no_two_strategies_look_alike_nor_like_an_even_mixture_of_two_others():
+    pure = np.array([to_rgb(c) for c in plotting.STRATEGY_COLOURS[:4]])
+    for one in range(4):
+        for other in set(range(4)) - {one}:
+            assert np.abs(pure[one] - pure[other]).max() > 0.25
+            for third in set(range(4)) - {one, other}:
+                mixed = ((pure[other] ** 2.2 + pure[third] ** 2.2) / 2) ** (1 / 2.2)
+                assert np.abs(pure[one] - mixed).max() > 0.15
+
+
+def test_a_phase_diagram_is_drawn_from_its_dataset(frame):
+    rows = weighted(frame).set_index(["num_tasks", "step"])
+    rows = rows[[f"weight_{name}" for name in "abcd"]]
+    phase = rows.rename(columns=lambda name: name[-1]).to_xarray().to_dataarray("strategy")
+    dataset = phase.transpose("num_tasks", "step", "strategy").to_dataset(name="weight")
+    ax = plotting.plot_phase_diagram(dataset)
+    expected = plotting.plot_strategies(weighted(frame), "weight_", list("abcd"))
+    np.testing.assert_allclose(colours(ax), colours(expected), atol=1e-12)
+    plt.close("all")
+
+
+def test_weights_are_lines_and_best_mixtures_points(frame):
+    frame = weighted(frame)
+    for name in "ab":
+        frame[f"best_weight_id_{name}"] = 0.5
+    ax = plotting.plot_weights(frame[frame["num_tasks"] == 4], ["a", "b"])
+    lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_array_equal(lines["a"], [1, 0, 0, 0])
+    np.testing.assert_array_equal(lines["b"], [0, 1, 0, 0])
+    assert all((points.get_offsets()[:, 1] == 0.5).all() for points in ax.collections)
+    plt.close(ax.figure)

@@ -10,7 +10,7 @@ from rational_icl.plotting.curves import (
     plot_measure,
     plot_weights,
 )
-from rational_icl.plotting.maps import plot_map, plot_strategies
+from rational_icl.plotting.maps import plot_map, plot_phase_diagram, plot_strategies
 from rational_icl.plotting.shared import STRATEGY_COLOURS
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "plot_losses",
     "plot_map",
     "plot_measure",
+    "plot_phase_diagram",
     "plot_strategies",
     "plot_weights",
 ]

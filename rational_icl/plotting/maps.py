@@ -1,7 +1,7 @@
 """Figures over task diversity and training step."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +19,9 @@ from rational_icl.plotting.shared import (
     outline_fitted,
     words,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def plot_map(
@@ -55,6 +58,17 @@ def plot_map(
     if "region" in frame:
         _mark_regions(ax, frame, grid)
     return ax
+
+
+def plot_phase_diagram(phase: "xr.Dataset", *, ax: Axes | None = None) -> Axes:
+    """Predicted weights of all strategies over (D, N), as `plot_strategies` shows them.
+
+    Args:
+        phase: from `phase_diagram`.
+    """
+    names = phase["strategy"].to_numpy().tolist()
+    frame = phase["weight"].to_dataset("strategy").to_dataframe().reset_index()
+    return plot_strategies(frame, "", names, ax=ax)
 
 
 def plot_strategies(

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#4d9a63", "#7d5ba6", "#333333")
+STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#6abf4b", "#7d5ba6", "#333333")
 """Chosen so that no mixture of two looks like a third of the first four."""
 DIVERSITY_LABEL = "task diversity D"
 STEP_LABEL = "training step N"
