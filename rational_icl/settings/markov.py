@@ -187,4 +187,4 @@ def _returned_to(
     reached = (tasks > 0) | np.eye(tasks.shape[-1], dtype=bool)
     for _ in range(tasks.shape[-1].bit_length()):  # walks of 1, 2, 4, ... steps
         reached = reached @ reached
-    return reached.all(axis=1)
+    return np.asarray(reached.all(axis=1))
