@@ -5,13 +5,16 @@ them from the tasks, half from fresh ones, so that memorizing is right about som
 others. Everything is drawn from the literal seed in the row.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from oracles import classification, markov, regression, urns
 
 from rational_icl.settings import Categorical, Classification, Markov, Regression, Setting
+from rational_icl.settings.draws import Drawn, evaluation_data
 
 
 @dataclass(frozen=True)
@@ -135,3 +138,44 @@ def expected(
         case _:
             raise AssertionError(f"no oracle for {setting}")
     return np.array(found)[:, :, setting.first_position :]
+
+
+def saved_run(
+    setting: Setting,
+    num_tasks: int,
+    seed: int,
+    steps: Sequence[int],
+    transformer: Callable[[np.ndarray, Drawn], np.ndarray],
+    *,
+    num_sequences: int = 8,
+    **further: Any,
+) -> dict[str, np.ndarray]:
+    """One run of any setting, as `np.savez` wants it and `import_npz` reads it.
+
+    Args:
+        setting: how sequences are drawn.
+        num_tasks: D.
+        seed: of the tasks and the sequences.
+        steps: of the checkpoints.
+        transformer: from the tasks and the sequences of a split to what was predicted
+            (step, sequence, prediction, outcome).
+        num_sequences: of every split.
+        further: any other arrays of the file, which replace those made here.
+    """
+    data = evaluation_data(setting, num_tasks, seed, num_sequences, num_sequences)
+    arrays: dict[str, Any] = {
+        "setting": setting.name,
+        **setting.parameters(),
+        "num_tasks": num_tasks,
+        "batch_size": 16,
+        "seed": seed,
+        "steps": np.asarray(steps, dtype=np.int64),
+        "tasks": data.tasks,
+        "ood_tasks": data.ood_tasks,
+    }
+    for split, drawn in data.splits.items():
+        arrays[f"{split}_inputs"] = drawn.inputs
+        arrays[f"{split}_predictions"] = transformer(data.tasks, drawn)
+        if setting.logs_targets:
+            arrays[f"{split}_targets"] = setting.targets(drawn.tasks, drawn.inputs)[:, 0]
+    return {name: np.asarray(value) for name, value in {**arrays, **further}.items()}
