@@ -44,14 +44,26 @@ def import_(paths: tuple[Path, ...], out: Path) -> None:
 
     \b
     Each file holds the arrays
-      setting, num_tasks, num_dims, context_length, batch_size, seed
+      setting            categorical, regression, classification or markov
+      num_tasks, num_dims, context_length, batch_size, seed
       steps              (step,)  increasing optimizer steps
-      tasks, ood_tasks   (task, outcome)
-      id_inputs, ood_inputs            (sequence, position) symbols 0…m−1
+      tasks, ood_tasks   (task, …)
+      id_inputs, ood_inputs            (sequence, position, …)
       id_predictions, ood_predictions  (step, sequence, position, outcome)
-    Predictions are probabilities: position t is for symbol t, given the symbols
-    before it. Optional: strategies, loss (nats), complexity (bits), which win over
-    computed values. Pickled arrays are refused.
+    \b
+    categorical, markov  inputs are symbols 0…m−1, predictions probabilities of
+                         symbol t given the symbols before it
+                         tasks (task, m), or (task, m, m)
+    regression           inputs x then y, (sequence, position, m + 1); predictions
+                         means of y at x (…, 1); tasks (task, m); noise_variance
+    classification       inputs item then label, the query last with label −1;
+                         predictions (step, sequence, 1, 2); tasks exemplar then
+                         label (task, m + 1); within_class_variance; id_targets,
+                         ood_targets (sequence,); optional iwl_inputs, …
+
+    Optional: first_position, the position of the first prediction; task_prob (task,) or
+    task_exponent; strategies, loss (nats), complexity (bits), which win over computed values;
+    factors.NAME. Pickled arrays are refused.
 
     Everything is checked before any run appears in the log.
     """
