@@ -178,7 +178,7 @@ class Run:
                 self.logged(split, checkpoint)
 
     def to_xarray(self, split: str) -> "xr.Dataset":
-        """The split as stored, lazily: predictions and `inputs`, with `step` as a coordinate."""
+        """The split: predictions as stored, lazily, and `inputs`, with `step` as a coordinate."""
         import xarray as xr
 
         if split not in self.splits:
@@ -186,13 +186,19 @@ class Run:
         # a store of its own, which closing this run leaves open
         group = store.open_group(self.path)
         with _reading(f"run {self.name!r}, {split}"):
+            tables = [name for name in ("inputs", "targets", "tasks") if name in group[split]]
             dataset = xr.open_dataset(
                 group.store,  # pyright: ignore[reportArgumentType]
                 engine="zarr",
                 group=split,
                 chunks=None,
                 consolidated=False,
+                drop_variables=tables,
             )
+        for name in tables:
+            data = self._read(f"{split}/{name}")
+            axes = schema.axes(f"{split}/{name}", data.ndim, self.setting)
+            dataset[name] = (axes, data)
         dataset = dataset.assign_coords(step=self._read("step"))
         return dataset.isel(step=np.flatnonzero(self._written)).assign_attrs(
             self.metadata.to_attributes()

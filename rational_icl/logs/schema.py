@@ -102,12 +102,14 @@ class Metadata:
 def axes(name: str, ndim: int, setting: settings.Setting) -> tuple[str, ...]:
     """Axis names of one of a run's arrays, as xarray shows them."""
     predictions = ("step", "sequence", "position", "outcome")
+    # an axis word stands for one length in a split
+    one_each = setting.num_predictions == setting.context_length
     words = {
         "tasks": setting.task_axes,
         "ood/tasks": ("ood_task", *setting.task_axes[1:]),
         "task_prob": ("task",),
         "step": ("step",),
-        "inputs": ("sequence", "position", "feature"),
+        "inputs": ("sequence", "position" if one_each else "observation", "feature"),
         "targets": ("sequence",),
         setting.outcome.array: predictions,
     }

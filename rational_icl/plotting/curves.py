@@ -51,7 +51,7 @@ def plot_curves(
                 rows["step"], rows[observed], s=11, marker=marker, linewidths=0.7, alpha=0.8, **face
             )
     ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=STEP_LABEL)
-    ax.set_ylabel("relative distance (1 = memorizing)")
+    ax.set_ylabel(observed.replace("_", " "))
     ax.axhline(0.5, color="0.6", linewidth=0.6, zorder=0)
     lines = ax.legend(title="D", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.62))
     ax.add_artist(lines)

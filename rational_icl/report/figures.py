@@ -13,9 +13,7 @@ from rational_icl.report.analysis import Analysis
 def phase_observed(analysis: Analysis) -> Figure:
     """Observed ID relative distance."""
     figure, ax = _figure(5.4, 3.9)
-    plotting.plot_map(
-        analysis.frame, "relative_distance_id", ax=ax, label="relative distance (1 = memorizing)"
-    )
+    plotting.plot_map(analysis.frame, "relative_distance_id", ax=ax, label=_label(analysis))
     ax.set_title("observed")
     return figure
 
@@ -24,7 +22,7 @@ def phase_predicted(analysis: Analysis) -> Figure:
     """ID relative distance of the account's mixtures."""
     figure, ax = _figure(5.4, 3.9)
     column = "predicted_relative_distance_id"
-    plotting.plot_map(analysis.frame, column, ax=ax, label="relative distance (1 = memorizing)")
+    plotting.plot_map(analysis.frame, column, ax=ax, label=_label(analysis))
     ax.set_title(f"predicted, {analysis.fit.account.name} account")
     return figure
 
@@ -79,6 +77,7 @@ def relative_distance(analysis: Analysis) -> Figure:
     """Relative distance against step, with the prediction."""
     figure, ax = _figure(7.2, 4.4)
     plotting.plot_curves(analysis.frame, predicted="predicted_relative_distance_id", ax=ax)
+    ax.set_ylabel(_label(analysis))
     return figure
 
 
@@ -108,6 +107,10 @@ def prediction_error(analysis: Analysis) -> Figure:
     lines = analysis.frame.groupby(["num_tasks", "step"])[columns].mean()
     axes[0].set_ylim(0, 1.05 * float(lines.to_numpy().max()))
     return figure
+
+
+def _label(analysis: Analysis) -> str:
+    return f"relative distance (1 = {analysis.fit.strategies[0].replace('_', ' ')})"
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -40,7 +40,7 @@ class Regression(Vectors):
     name: ClassVar[str] = "regression"
     strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing", "constant")
     default_strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing")
-    task_axes: ClassVar[tuple[str, ...]] = ("task", "feature")
+    task_axes: ClassVar[tuple[str, ...]] = ("task", "weight")
     program_bits: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"memorizing": 4500.0, "generalizing": 4500.0, "constant": 2800.0}
     )
