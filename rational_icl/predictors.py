@@ -101,6 +101,8 @@ def _described(
         raise LogError(f"{', '.join(parameters)}: given beside a setting, which has its own")
     settings.check(setting, tasks, inputs)
     names = tuple(setting.strategies if strategies is None else strategies)
+    if not names:
+        raise LogError(f"strategies: none; expected some of {', '.join(setting.strategies)}")
     if unknown := [name for name in names if name not in setting.strategies]:
         known = ", ".join(setting.strategies)
         raise LogError(f"strategies: {', '.join(unknown)} not known; expected some of {known}")
@@ -167,7 +169,8 @@ def predictive_parameters(
     if unknown:
         raise ValueError(f"{setting.name} has no strategy {sorted(unknown)}; {setting.strategies}")
     prior = setting.task_prob(len(tasks)) if task_prob is None else task_prob
-    inputs = np.asarray(inputs) if inputs.dtype.kind in "iu" else np.asarray(inputs, np.float64)
+    whole = inputs.dtype.kind in "iu"  # in the byte order of this machine, as JAX asks
+    inputs = inputs.astype(inputs.dtype.newbyteorder("=") if whole else np.float64, copy=False)
     found = np.stack(
         [
             np.asarray(_memorizing(setting, setting.prepared(strategy, tasks), prior, inputs))

@@ -50,6 +50,8 @@ def make(name: str, /, **parameters: Any) -> Setting:
     Raises:
         LogError: unknown name, or parameters that do not fit it.
     """
+    if missing := [key for key in required_parameters(name) if key not in parameters]:
+        raise LogError(f"setting {name!r}: parameters do not fit: {', '.join(missing)} missing")
     kinds = {one.name: one.type for one in fields(named(name))}
     checked = {
         key: _checked(name, key, value, kinds[key]) if key in kinds else value
@@ -83,9 +85,13 @@ def make_for(name: str, /, tasks: np.ndarray, inputs: np.ndarray, **parameters: 
 
 
 def check(setting: Setting, tasks: np.ndarray, inputs: np.ndarray) -> None:
-    """Raises LogError unless tasks and inputs are those of the setting."""
+    """Raises LogError unless tasks, at least one, and inputs are those of a sound setting."""
+    if problem := setting.problem():
+        raise LogError(f"setting {setting.name!r}: {problem}")
     if problem := setting.problem_with_tasks(tasks):
         raise LogError(f"tasks: {problem}")
+    if not len(tasks):
+        raise LogError("tasks: none; give at least one")
     if problem := setting.problem_with_inputs(inputs):
         raise LogError(f"inputs: {problem}")
 
@@ -144,6 +150,8 @@ def named(name: str) -> type[Setting]:
 
 
 def _checked(name: str, key: str, value: Any, kind: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     allowed = (int, float) if kind is float else kind
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise LogError(f"setting {name!r}: {key} is {value!r}; expected {kind.__name__}")
