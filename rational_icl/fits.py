@@ -27,6 +27,7 @@ from rational_icl.statistics import Divergence
 
 _MOST_NUMBERS = 2**21
 """Of statistics that every step of every optimizer start goes through."""
+_DRAWS_PER_START = 32
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,10 @@ def fit(
         mean over fitted ID cells of the divergence of T from Σ_k π_k Q_k
 
     by L-BFGS with exact gradients in unconstrained coordinates (log or logit, as the support of the
-    prior asks), from draws of the prior; with many cells and bins, first on some of the cells, so
-    that each start goes over all of them only near its end. The criterion is that of Wurgaft et al.
-    (2025), arXiv:2506.17859. Cost does not depend on how many sequences were logged.
+    prior asks), from the best of 32 draws of the prior for every start; with many cells and bins,
+    first on some of the cells, so that each start goes over all of them only near its end. The
+    criterion is that of Wurgaft et al. (2025), arXiv:2506.17859. Cost does not depend on how many
+    sequences were logged.
 
     Args:
         account: a theory, such as `accounts.Rational()`.
@@ -192,7 +194,7 @@ def _run_starts(
     rows = []
     rough = _thinned(cells, divergence)
     with threadpool_limits(1, user_api="blas"):
-        for free in _starting_points(account, num_starts, seed):
+        for free in _starting_points(account, *(rough or (cells, divergence)), num_starts, seed):
             if rough is not None:
                 free = _descend(free, account, *rough).x
             end = _descend(free, account, cells, divergence)
@@ -223,14 +225,27 @@ def _thinned(cells: Cells, divergence: Divergence) -> tuple[Cells, Divergence] |
 
 
 def _starting_points(
-    account: Account, num_starts: int, seed: int
+    account: Account, cells: Cells, divergence: Divergence, num_starts: int, seed: int
 ) -> Float[np.ndarray, "start parameter"]:
+    """The best of many draws from the prior, because losses of settings differ in scale."""
     keys = jax.random.split(jax.random.key(seed), len(account.priors))
     columns = [
-        biject_to(prior.support).inv(prior.sample(key, (num_starts,)))
+        biject_to(prior.support).inv(prior.sample(key, (_DRAWS_PER_START * num_starts,)))
         for key, prior in zip(keys, account.priors.values(), strict=True)
     ]
-    return np.stack([np.asarray(column) for column in columns], axis=1)
+    drawn = np.stack([np.asarray(column) for column in columns], axis=1)
+    found = np.asarray(_objectives(jnp.asarray(drawn), account, cells, divergence))
+    return drawn[np.argsort(np.nan_to_num(found, nan=np.inf), kind="stable")[:num_starts]]
+
+
+@eqx.filter_jit
+def _objectives(
+    drawn: Float[Array, "draw parameter"], account: Account, cells: Cells, divergence: Divergence
+) -> Float[Array, " draw"]:
+    def objective(free):
+        return divergence(account.log_weights(_natural(account, free), cells)).mean()
+
+    return jax.lax.map(objective, drawn)
 
 
 def _natural(account: Account, free: Float[Array, " parameter"]) -> dict[str, Array]:

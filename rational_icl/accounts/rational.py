@@ -30,7 +30,10 @@ class Rational(Account):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Weak: flat on α, γ within a factor of e⁴ of 5 (95 %), β around ¼.
+        """Weak: flat on α, γ within a factor of e⁶ of 1 (95 %), β around ¼.
+
+        γ is wide because losses of settings differ in scale: hundredths of a nat in urns, tens in
+        regression with little noise.
 
         At β above ½ a task table outweighs any evidence that 10⁶ steps can bring, weights saturate
         and their gradient vanishes, so few starts should fall there.
@@ -38,7 +41,7 @@ class Rational(Account):
         return {
             "alpha": dist.Uniform(0.0, 1.0),
             "beta": dist.Beta(2.0, 6.0),
-            "gamma": dist.LogNormal(jnp.log(5.0), 2.0),
+            "gamma": dist.LogNormal(0.0, 3.0),
         }
 
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
