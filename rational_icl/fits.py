@@ -28,6 +28,7 @@ from rational_icl.statistics import Divergence
 _MOST_NUMBERS = 2**21
 """Of statistics that every step of every optimizer start goes through."""
 _DRAWS_PER_START = 32
+_FAR_OUT = np.log(1e6)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Fit:
         """Log weights of the strategies in the given cells, at the fitted parameters."""
         params = {name: jnp.asarray(value) for name, value in self.params.items()}
         return np.asarray(self.account.log_weights(params, cells))
+
+    @property
+    @in_float64
+    def at_boundary(self) -> tuple[str, ...]:
+        """Parameters that ended within about 10⁻⁶ of an end of their range, or past 10⁶."""
+        free = {
+            name: float(biject_to(prior.support).inv(jnp.asarray(self.params[name])))
+            for name, prior in self.account.priors.items()
+        }
+        return tuple(name for name, value in free.items() if not abs(value) < _FAR_OUT)
 
     def save(self, path: str | Path) -> None:
         """Write the fit as JSON, for `load_fit`."""

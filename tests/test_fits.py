@@ -137,3 +137,10 @@ def test_cells_can_be_selected():
     first = make_cells(num_tasks=(4.0,)).loss[0]
     np.testing.assert_allclose(found.seen.loc[1, "loss_memorizing"], first[0] + 0.25)
     assert len(select(cells, cells.num_tasks == 4)) == 2 * len(STEPS)
+
+
+def test_a_parameter_at_the_edge_of_its_range_is_told():
+    cells = make_cells()
+    assert make_fit(cells).at_boundary == ()
+    assert make_fit(cells, alpha=1e-10, gamma=1e-4).at_boundary == ("alpha",)
+    assert make_fit(cells, beta=1.0).at_boundary == ("beta",)

@@ -10,7 +10,7 @@ def sentences(analysis: Analysis) -> list[str]:
     """What a reader should know first, including where the account fails."""
     found = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
     found += [_out_of_distribution(analysis), _strategies(analysis)]
-    found += [_crossovers(analysis), _plateau(analysis), _starts(analysis)]
+    found += [_crossovers(analysis), _plateau(analysis), _boundary(analysis), _starts(analysis)]
     return [sentence for sentence in found if sentence]
 
 
@@ -153,6 +153,16 @@ def _plateau(analysis: Analysis) -> str:
     return (
         f"At the last step ({last['step'].max():,}{held_out}) it fails most at D = {worst}, with a "
         f"relative distance of {predicted:.2f} where the transformers' is {seen:.2f}."
+    )
+
+
+def _boundary(analysis: Analysis) -> str:
+    ended = analysis.fit.at_boundary
+    if not ended:
+        return ""
+    return (
+        f"The fit ended at the edge of the range of {' and '.join(ended)}: the account wants a "
+        "value beyond it, so its parameters should not be read as measurements."
     )
 
 
