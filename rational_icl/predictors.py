@@ -94,22 +94,27 @@ def _described(
 ) -> "tuple[Setting, xr.DataArray]":
     import xarray as xr
 
-    tasks, inputs = np.asarray(tasks), np.asarray(inputs)
+    try:
+        tasks, inputs = np.asarray(tasks), np.asarray(inputs)
+    except ValueError as error:
+        raise LogError(f"tasks or inputs: not arrays of numbers ({error})") from None
     if isinstance(setting, str):
         setting = settings.make_for(setting, tasks, inputs, **parameters)
+    elif not isinstance(setting, Setting):
+        raise LogError(f"setting: {setting!r}; expected a name, or a setting such as `make` gives")
     elif parameters:
         raise LogError(f"{', '.join(parameters)}: given beside a setting, which has its own")
     settings.check(setting, tasks, inputs)
-    names = tuple(setting.strategies if strategies is None else strategies)
-    if not names:
-        raise LogError(f"strategies: none; expected some of {', '.join(setting.strategies)}")
-    if unknown := [name for name in names if name not in setting.strategies]:
-        known = ", ".join(setting.strategies)
-        raise LogError(f"strategies: {', '.join(unknown)} not known; expected some of {known}")
+    names = _checked_names(strategies, setting)
     if task_prob is not None:
         task_prob = settings.checked_task_prob(task_prob, len(tasks))
     wide = setting.normalised_tasks(tasks)
     values = predictive_parameters(setting, wide, inputs, names, task_prob)
+    if not np.isfinite(values).all():
+        raise LogError(
+            "some predictions are not finite: the numbers in tasks, inputs or parameters are too "
+            "large or too small for float64"
+        )
     positions = np.arange(setting.first_position, setting.num_positions)
     return setting, xr.DataArray(
         values,
@@ -117,6 +122,18 @@ def _described(
         coords={"strategy": list(names), "position": positions},
         attrs={"setting": setting.name, **setting.parameters()},
     )
+
+
+def _checked_names(strategies: Sequence[str] | None, setting: Setting) -> tuple[str, ...]:
+    if strategies is None:
+        return setting.strategies
+    names = (strategies,) if isinstance(strategies, str) else tuple(strategies)
+    known = ", ".join(setting.strategies)
+    if not names or len(set(map(str, names))) < len(names):
+        raise LogError(f"strategies: {list(names)}; expected different ones of {known}")
+    if unknown := [str(name) for name in names if name not in setting.strategies]:
+        raise LogError(f"strategies: {', '.join(unknown)} not known; expected some of {known}")
+    return names
 
 
 def strategy_predictions(

@@ -10,10 +10,19 @@ CROSSED, ALREADY, NOT_YET = "crossed", "before_first_step", "not_by_last_step"
 UNDEFINED = "undefined"
 
 
-def run_crossovers(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
+def run_crossovers(
+    cells: Cells,
+    behaviour: Behaviour,
+    relative_distance: Float[np.ndarray, " cell"] | None = None,
+) -> pd.DataFrame:
     """The step at which each run's ID relative distance rises through one half for good.
 
     Interpolated linearly in ln N between the last checkpoint below one half and the next.
+
+    Args:
+        cells, behaviour: from `summarize`.
+        relative_distance: another one of the same cells, such as that of an account's mixtures;
+            the transformers' own if None.
 
     Returns:
         One row per run: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
@@ -21,7 +30,9 @@ def run_crossovers(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
         relative distance), step (NaN unless crossed), first
         and last logged step.
     """
-    distance = behaviour.splits["id"].relative_distance
+    distance = relative_distance
+    if distance is None:
+        distance = behaviour.splits["id"].relative_distance
     rows = []
     for index, name in enumerate(behaviour.runs):
         here = (behaviour.run == index) & np.isfinite(distance)

@@ -110,3 +110,20 @@ def test_a_setting_that_is_not_loaded_says_how(logs, monkeypatch):
     result = CliRunner().invoke(main, ["check", str(logs)])
     assert result.exit_code == 2
     assert "--load" in result.output
+
+
+@pytest.mark.parametrize(
+    "text", ["import nosuchmodule_", "def (", "x = 1 / 0", "raise SystemExit(3)"]
+)
+def test_an_error_in_a_loaded_file_is_one_sentence(tmp_path, text):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    result = CliRunner().invoke(main, ["--load", str(file), "check", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--load ran it" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_setting_without_a_name_is_not_registered():
+    with pytest.raises(ValueError, match="not a subclass of Setting"):
+        settings.register(type("Nameless", (settings.Symbols,), {}))

@@ -170,7 +170,12 @@ def one_sentence(*given: Any, **named: Any) -> str:
         ("urns", URN, {}, "'urns' is not known; expected one of categorical, classification"),
         ("categorical", URN, {"strategies": ["ridge"]}, "strategies: ridge not known; expected so"),
         ("markov", URN, {"strategies": ["ridge"]}, "tasks: shape (2, 3); expected (task, state, s"),
-        ("categorical", URN, {"strategies": []}, "strategies: none; expected some of memorizing"),
+        (
+            "categorical",
+            URN,
+            {"strategies": []},
+            "strategies: []; expected different ones of memorizing",
+        ),
         ("regression", LINE, {}, "parameters do not fit: noise_variance missing"),
         ("regression", LINE, {"noise_variance": 0.0}, "noise_variance is 0.0; expected a number"),
         ("regression", LINE, {"noise_variance": "1"}, "noise_variance is '1'; expected float"),
@@ -201,7 +206,7 @@ def one_sentence(*given: Any, **named: Any) -> str:
             "regression",
             (LINE[0], np.nan * LINE[1]),
             {"noise_variance": 0.1},
-            "inputs: not all finite floating-point numbers",
+            "inputs: some are infinite or NaN",
         ),
     ],
 )

@@ -30,9 +30,16 @@ def main(load: tuple[Path, ...]) -> None:
         rational-icl report logs --out report         fit, figures, tables, one page
     """
     for path in load:
-        if not path.is_file():
-            raise LogError(f"{path}: no such file; --load takes a Python file")
+        _run(path)
+
+
+def _run(path: Path) -> None:
+    if not path.is_file():
+        raise LogError(f"{path}: no such file; --load takes a Python file")
+    try:
         runpy.run_path(str(path), run_name="rational_icl_loaded")
+    except (Exception, SystemExit) as error:  # whatever a person's own file may do
+        raise LogError(f"{path}: {type(error).__name__}: {error}; --load ran it") from None
 
 
 @main.command("import")

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from rational_icl._errors import LogError
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import Assignment, Numbers, plain_errors
 
@@ -88,6 +89,12 @@ def train(
     from rational_icl.train import Grid, Recipe, train_grid
 
     sizes = {"num_dims": num_dims, "context_length": context_length}
+    names = [*sizes, *(name for name, _ in further)]
+    if len(set(names)) < len(names):
+        raise LogError(
+            f"--set: {', '.join(names[2:])}; name each parameter once, and those that "
+            "have an option of their own by it"
+        )
     world = settings.make(setting, **sizes, **dict(further))
     train_grid(Grid(world, num_tasks, seeds, Recipe(**recipe)), out)
     click.echo(f"Log written in {out}")

@@ -166,15 +166,15 @@ def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
         arrays = _arrays(found, settings.named(name))
     except LogError as error:
         raise LogError(f"{where}: {error}") from None
-    missing = [key for key in (*settings.required_parameters(name), *arrays) if key not in found]
-    if missing:
-        raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
     known = (*_SCALARS, *parameters, *arrays, *_TABLES, *_OPTIONAL, *_OVERRIDES)
     for key in found:
         if key not in known and not key.startswith(_FACTOR):
             meant = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {meant[0]!r}?" if meant else f"name it {_FACTOR}{key!s}?"
             raise LogError(f"{where}: key {key!r} is not known; {hint}")
+    missing = [key for key in (*settings.required_parameters(name), *arrays) if key not in found]
+    if missing:
+        raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
     attributes = {
         key: _scalar(value, f"{where}: {key}")
         for key, value in found.items()

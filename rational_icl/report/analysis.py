@@ -34,8 +34,9 @@ class Analysis:
         fit: the fitted account.
         frame: one row per cell, from `cell_agreement`.
         runs: one row per run, from `run_crossovers`.
-        crossover: one row per task diversity: observed and predicted N*, and whether the observed
-            one is early, among excluded steps.
+        crossover: one row per task diversity: observed N*; predicted, where the account's weights
+            cross; mixture, where the relative distance of its mixtures rises through one half
+            within the logged steps; and whether the observed one is early, among excluded steps.
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
     """
 
@@ -167,6 +168,9 @@ def analyse(
     observed = observed_crossovers(runs)
     diversities = observed["num_tasks"].to_numpy()
     predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
+    own = frame["predicted_relative_distance_id"].to_numpy()
+    mixture = observed_crossovers(run_crossovers(cells, behaviour, own))
+    observed["mixture"] = mixture["observed"]
     observed["early"] = observed["highest"] < frame.loc[~regions.excluded_early, "step"].min()
     return Analysis(
         name=log.path.name,

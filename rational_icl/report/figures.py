@@ -12,7 +12,7 @@ from rational_icl.report.analysis import Analysis
 
 def phase_observed(analysis: Analysis) -> Figure:
     """Observed ID relative distance."""
-    figure, ax = _figure(5.4, 3.9)
+    figure, ax = _figure(4.3, 3.5)
     plotting.plot_map(analysis.frame, "relative_distance_id", ax=ax, label=_label(analysis))
     ax.set_title("observed")
     return figure
@@ -20,7 +20,7 @@ def phase_observed(analysis: Analysis) -> Figure:
 
 def phase_predicted(analysis: Analysis) -> Figure:
     """ID relative distance of the account's mixtures."""
-    figure, ax = _figure(5.4, 3.9)
+    figure, ax = _figure(4.3, 3.5)
     column = "predicted_relative_distance_id"
     plotting.plot_map(analysis.frame, column, ax=ax, label=_label(analysis))
     ax.set_title(f"predicted, {analysis.fit.account.name} account")
@@ -29,7 +29,7 @@ def phase_predicted(analysis: Analysis) -> Figure:
 
 def phase_difference(analysis: Analysis) -> Figure:
     """Predicted less observed."""
-    figure, ax = _figure(5.4, 3.9)
+    figure, ax = _figure(4.3, 3.5)
     observed, predicted = "relative_distance_id", "predicted_relative_distance_id"
     frame = analysis.frame.assign(difference=analysis.frame[predicted] - analysis.frame[observed])
     plotting.plot_map(frame, "difference", ax=ax, difference=True, label="predicted − observed")

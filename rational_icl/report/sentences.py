@@ -10,7 +10,13 @@ def sentences(analysis: Analysis) -> list[str]:
     """What a reader should know first, including where the account fails."""
     found = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
     found += [_out_of_distribution(analysis), _strategies(analysis)]
-    found += [_crossovers(analysis), _plateau(analysis), _boundary(analysis), _starts(analysis)]
+    found += [
+        _crossovers(analysis),
+        _plateau(analysis),
+        _few(analysis),
+        _boundary(analysis),
+        _starts(analysis),
+    ]
     return [sentence for sentence in found if sentence]
 
 
@@ -105,17 +111,16 @@ def _crossovers(analysis: Analysis) -> str:
             "At no task diversity do all runs cross relative distance ½ where the account also "
             "predicts a crossover, so transition times cannot be compared."
         )
-    ratio = both["predicted"] / both["observed"]
-    listed = ", ".join(
-        f"D = {row.num_tasks}: {row.predicted:,.0f} against {row.observed:,.0f}"
-        + (" (early, where cells are excluded)" if row.early else "")
-        for row in both.itertuples()
-    )
-    worst = float(np.exp(np.abs(np.log(ratio)).max()))
     text = (
-        f"Predicted against observed crossover steps, where every run crosses: {listed}; the worst "
-        f"of these is off by a factor of {worst:.2g}."
+        "Predicted crossover steps, where its weights cross, against observed ones, where every "
+        f"run crosses: {_listed(both, 'predicted')}."
     )
+    alike = analysis.crossover.dropna(subset=["observed", "mixture"])
+    if len(alike):
+        text += (
+            " Like for like, where the relative distance of its mixtures crosses one half within "
+            f"the logged steps: {_listed(alike, 'mixture')}."
+        )
     others = sorted(set(analysis.crossover["num_tasks"]) - set(both["num_tasks"]))
     if others:
         text += (
@@ -123,6 +128,18 @@ def _crossovers(analysis: Analysis) -> str:
             f"{', '.join(map(str, others))}."
         )
     return text + _slope(both)
+
+
+def _listed(both: pd.DataFrame, column: str) -> str:
+    listed = ", ".join(
+        f"D = {tasks}: {step:,.0f} against {seen:,.0f}"
+        + (" (early, where cells are excluded)" if early else "")
+        for tasks, step, seen, early in zip(
+            both["num_tasks"], both[column], both["observed"], both["early"], strict=True
+        )
+    )
+    worst = float(np.exp(np.abs(np.log(both[column] / both["observed"])).max()))
+    return f"{listed}; the worst of these is off by a factor of {worst:.2g}"
 
 
 def _slope(both: pd.DataFrame) -> str:
@@ -153,6 +170,17 @@ def _plateau(analysis: Analysis) -> str:
     return (
         f"At the last step ({last['step'].max():,}{held_out}) it fails most at D = {worst}, with a "
         f"relative distance of {predicted:.2f} where the transformers' is {seen:.2f}."
+    )
+
+
+def _few(analysis: Analysis) -> str:
+    fitted = analysis.frame[analysis.frame["region"] == "fitted"]
+    params, diversities = len(analysis.fit.params), fitted["num_tasks"].nunique()
+    if len(fitted) >= 10 * params and diversities >= 3:
+        return ""
+    return (
+        f"Only {len(fitted)} cells at {diversities} task diversities were fitted, by {params} "
+        "parameters: too few to determine them, so read nothing into how well they fit."
     )
 
 

@@ -30,8 +30,12 @@ def register(setting: type[SettingT]) -> type[SettingT]:
     cell is run again.
 
     Raises:
-        ValueError: another class already has that name.
+        ValueError: another class already has that name, or this is no setting with a name.
     """
+    if not (
+        isinstance(setting, type) and issubclass(setting, Setting) and hasattr(setting, "name")
+    ):
+        raise ValueError(f"{setting!r} is not a subclass of Setting with a `name`")
     known = _BY_NAME.get(setting.name)
     again = known is setting or (known not in _OWN and _named_alike(known, setting))
     if known is not None and not again:
@@ -50,17 +54,17 @@ def make(name: str, /, **parameters: Any) -> Setting:
     Raises:
         LogError: unknown name, or parameters that do not fit it.
     """
+    known = parameter_names(name)
+    if unknown := [key for key in parameters if key not in known]:
+        raise LogError(
+            f"setting {name!r}: parameters do not fit: {', '.join(unknown)} not known; expected "
+            f"{', '.join(known)}"
+        )
     if missing := [key for key in required_parameters(name) if key not in parameters]:
         raise LogError(f"setting {name!r}: parameters do not fit: {', '.join(missing)} missing")
     kinds = {one.name: one.type for one in fields(named(name))}
-    checked = {
-        key: _checked(name, key, value, kinds[key]) if key in kinds else value
-        for key, value in parameters.items()
-    }
-    try:
-        setting = named(name)(**checked)
-    except TypeError as error:
-        raise LogError(f"setting {name!r}: parameters do not fit: {error}") from None
+    checked = {key: _checked(name, key, value, kinds[key]) for key, value in parameters.items()}
+    setting = named(name)(**checked)
     if problem := setting.problem():
         raise LogError(f"setting {name!r}: {problem}")
     return setting

@@ -20,8 +20,10 @@ class Vectors(Setting):
         if values.ndim != len(shape) + 1 or values.shape[1:] != shape:
             sizes = ", ".join(map(str, shape))
             return f"shape {values.shape}; expected ({axes}) = (any, {sizes})"
-        if values.dtype.kind != "f" or values.itemsize > 8 or not np.isfinite(values).all():
-            return "not all finite floating-point numbers"
+        if values.dtype.kind != "f" or values.itemsize > 8:
+            return f"dtype {values.dtype}; expected finite floating-point numbers"
+        if not np.isfinite(values).all():
+            return "some are infinite or NaN; expected finite floating-point numbers"
         return None
 
     def problem_with_items(self, inputs: np.ndarray) -> str | None:

@@ -8,6 +8,9 @@ import numpy as np
 from rational_icl import settings
 from rational_icl.logs.schema import Metadata
 
+_COUNTS = ("steps", "num_checkpoints", "first_checkpoint", "batch_size", "width", "num_layers")
+_COUNTS += ("num_heads", "id_sequences", "ood_sequences")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,6 +52,32 @@ class Recipe:
         roots = np.linspace(self.first_checkpoint**0.5, self.steps**0.5, self.num_checkpoints)
         return sorted(set(np.round(roots**2).astype(int).tolist()))
 
+    def problem(self) -> str | None:
+        """What is wrong with the recipe, in one sentence, or None."""
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                return f"{name} is {getattr(self, name)}; expected at least 1"
+        if self.first_checkpoint > self.steps:
+            return (
+                f"first_checkpoint is {self.first_checkpoint}; expected at most {self.steps} steps"
+            )
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            return f"learning_rate is {self.learning_rate}; expected a number above 0"
+        for name in ("warmup_steps", "clip_norm", "init_std"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                return f"{name} is {getattr(self, name)}; expected 0 or more"
+        if not self.mlp_factor * self.width >= 1:
+            return f"mlp_factor is {self.mlp_factor}; expected an MLP of at least one unit"
+        if self.width % self.num_heads or (self.rotary and self.width // self.num_heads % 2):
+            even = "an even " if self.rotary else "a whole "
+            return f"width {self.width} over {self.num_heads} heads is not {even}number"
+        if len(self.checkpoint_steps) < self.num_checkpoints:
+            return (
+                f"there are not {self.num_checkpoints} different steps from {self.first_checkpoint}"
+                f" to {self.steps} for num_checkpoints"
+            )
+        return None
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -65,6 +94,15 @@ class Grid:
     num_tasks: tuple[int, ...]
     seeds: tuple[int, ...]
     recipe: Recipe = Recipe()
+
+    def problem(self) -> str | None:
+        """What is wrong with the grid, in one sentence, or None."""
+        for name, least in (("num_tasks", 1), ("seeds", 0)):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values) or min(values) < least:
+                listed = ", ".join(map(str, values))
+                return f"{name}: {listed}; expected different numbers from {least} on"
+        return self.recipe.problem()
 
     @property
     def runs(self) -> list[tuple[int, int]]:

@@ -147,8 +147,10 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
     """Train a grid and write its log to `out`; call again to resume, or to find it finished.
 
     Raises:
-        LogError: `out` holds another grid.
+        LogError: the grid cannot be trained, or `out` holds another one.
     """
+    if problem := grid.problem():
+        raise LogError(problem)
     out.mkdir(parents=True, exist_ok=True)
     if _finished(grid, out):
         return

@@ -378,7 +378,7 @@ BAD: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
     (
         "regression",
         with_value("id_inputs", (0, 0, 0), np.nan),
-        "id_inputs: not all finite floating-point numbers",
+        "id_inputs: some are infinite or NaN",
     ),
     (
         "regression",

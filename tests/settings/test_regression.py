@@ -262,11 +262,11 @@ TASKS = np.array([[0.5, -1.0], [2.0, 0.25]])
         (TASKS[0], "shape (2,); expected (task, num_dims) = (any, 2)"),
         (TASKS[:, :1], "shape (2, 1); expected (task, num_dims) = (any, 2)"),
         (TASKS[None], "shape (1, 2, 2)"),
-        (TASKS.astype(int), "not all finite floating-point numbers"),
-        (TASKS * np.nan, "not all finite floating-point numbers"),
-        (TASKS + np.inf, "not all finite floating-point numbers"),
-        (TASKS.astype(str), "not all finite floating-point numbers"),
-        (TASKS.astype(complex), "not all finite floating-point numbers"),
+        (TASKS.astype(int), "finite floating-point numbers"),
+        (TASKS * np.nan, "finite floating-point numbers"),
+        (TASKS + np.inf, "finite floating-point numbers"),
+        (TASKS.astype(str), "finite floating-point numbers"),
+        (TASKS.astype(complex), "finite floating-point numbers"),
     ],
 )
 def test_tasks_are_checked(tasks: np.ndarray, message: str | None):
@@ -285,9 +285,9 @@ INPUTS = np.ones((3, 5, 3))
         (INPUTS[0], "shape (5, 3); expected (sequence, position, num_dims + 1) = (any, 5, 3)"),
         (INPUTS[:, :4], "shape (3, 4, 3)"),
         (INPUTS[:, :, :2], "shape (3, 5, 2)"),
-        (INPUTS.astype(int), "not all finite floating-point numbers"),
-        (INPUTS * np.nan, "not all finite floating-point numbers"),
-        (INPUTS - np.inf, "not all finite floating-point numbers"),
+        (INPUTS.astype(int), "finite floating-point numbers"),
+        (INPUTS * np.nan, "finite floating-point numbers"),
+        (INPUTS - np.inf, "finite floating-point numbers"),
     ],
 )
 def test_inputs_are_checked(inputs: np.ndarray, message: str | None):
