@@ -2,7 +2,8 @@
 
     python analysis/coin_flips.py OUT
 
-Nothing in the package is edited. To use the command line on such logs, name this file:
+Takes a minute or two, and the extra: pip install 'rational_icl[train]'. Nothing in the package is
+edited. To use the command line on such logs, name this file:
 `rational-icl --load analysis/coin_flips.py check OUT/logs`.
 """
 
@@ -89,7 +90,7 @@ def main(out: Path) -> None:
     from rational_icl.train import Grid, Recipe, train_grid
 
     recipe = Recipe(
-        steps=300, num_checkpoints=12, batch_size=32, learning_rate=2e-3, init_std=0.0, width=32
+        steps=1500, num_checkpoints=20, batch_size=32, learning_rate=2e-3, init_std=0.0, width=32
     )
     setting = CoinFlips(2, 16, 0.5)
     train_grid(Grid(setting, (2, 4, 8, 16, 32), (0,), recipe), out / "logs")
