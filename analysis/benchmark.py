@@ -188,6 +188,7 @@ def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
         relative_distance=nothing,
         relative_distance_error=nothing,
         best_weight=np.zeros((size, 2)),
+        best_weight_covariance=np.zeros((size, 2, 2)),
         best_divergence=nothing,
         divergence=joined([one.divergence for one in runs]),
     )

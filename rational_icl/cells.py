@@ -61,6 +61,7 @@ class SplitBehaviour(eqx.Module):
             (generalizing); NaN where a distance is infinite.
         relative_distance_error: its standard error, from disjoint blocks of sequences.
         best_weight: simplex weights of the mixture closest to T.
+        best_weight_covariance: its sampling covariance, from the same blocks.
         best_divergence: of T from that mixture, nats: the least any account can reach.
         divergence: of T from a mixture, as a function of the weights.
     """
@@ -68,6 +69,7 @@ class SplitBehaviour(eqx.Module):
     relative_distance: Float[np.ndarray, " cell"]
     relative_distance_error: Float[np.ndarray, " cell"]
     best_weight: Float[np.ndarray, "cell strategy"]
+    best_weight_covariance: Float[np.ndarray, "cell strategy strategy"]
     best_divergence: Float[np.ndarray, " cell"]
     divergence: Divergence
 
@@ -89,8 +91,8 @@ def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
     """One row per cell: what an account sees, and what the transformer did on each split.
 
     Columns: run, num_tasks, step, loss_K and complexity_K for every strategy K, and for each split
-    S: relative_distance_S with its standard error relative_distance_error_S, best_weight_S_K,
-    best_divergence_S (nats).
+    S: relative_distance_S with its standard error relative_distance_error_S, best_weight_S_K with
+    best_weight_error_S_K, best_divergence_S (nats).
     """
     columns: dict[str, np.ndarray] = {
         "run": np.array(behaviour.runs)[behaviour.run],
@@ -105,5 +107,7 @@ def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
         columns[f"relative_distance_error_{name}"] = split.relative_distance_error
         for k, strategy in enumerate(cells.strategies):
             columns[f"best_weight_{name}_{strategy}"] = split.best_weight[:, k]
+            variance = split.best_weight_covariance[:, k, k]
+            columns[f"best_weight_error_{name}_{strategy}"] = np.sqrt(variance)
         columns[f"best_divergence_{name}"] = split.best_divergence
     return pd.DataFrame(columns)

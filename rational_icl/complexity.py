@@ -16,12 +16,12 @@ from rational_icl.settings import Setting
 FLOAT_BITS = 64
 
 
-def table_bits(tasks: np.ndarray) -> float:
-    """Bits of a task table as float64: the smallest of raw, zlib, bzip2 and LZMA, each lossless.
+def table_bits(tasks: np.ndarray, dtype: type[np.floating] = np.float64) -> float:
+    """Bits of a task table: the smallest of raw, zlib, bzip2 and LZMA, each lossless.
 
-    A table of random numbers stays near 59 to 64 bits a number.
+    In double precision, a table of random numbers stays near 59 to 64 bits a number.
     """
-    raw = np.ascontiguousarray(tasks, dtype=np.float64).tobytes()
+    raw = np.ascontiguousarray(tasks, dtype=dtype).tobytes()
     sizes = [len(raw), len(zlib.compress(raw, 9)), len(bz2.compress(raw, 9))]
     sizes.append(len(lzma.compress(raw, format=lzma.FORMAT_ALONE)))
     return 8.0 * min(sizes)

@@ -190,7 +190,7 @@ def fit(
         strategies=cells.strategies,
         setting=cells.setting,
         batch_size=float(cells.batch_size[0]),
-        seen=_seen(cells),
+        seen=seen_worth(cells),
         regions=regions,
         own_task_prob=cells.own_task_prob,
     )
@@ -286,7 +286,7 @@ def _value_and_gradient(
     return jax.value_and_grad(mean_divergence)(free)
 
 
-def _seen(cells: Cells) -> pd.DataFrame:
+def seen_worth(cells: Cells) -> pd.DataFrame:
     """Mean loss and complexity per task diversity, as columns loss_K and complexity_K."""
     columns = {"num_tasks": np.asarray(cells.num_tasks)}
     for k, strategy in enumerate(cells.strategies):

@@ -5,20 +5,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import helmert
 from scipy.optimize import LinearConstraint, minimize
 from threadpoolctl import threadpool_limits
-from tqdm import trange
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
 from rational_icl.statistics import Divergence, RunStatistics
 
 _LEAST_WEIGHT = 1e-12
+_INSIDE = 1e-6
+_LEAST_CURVATURE = 1e-12
+_MOST_VARIANCE = 1.0
 
 
 @in_float64
 def best_mixtures(
-    divergence: Divergence, progress: str | None = None
+    divergence: Divergence,
 ) -> tuple[Float[np.ndarray, "cell strategy"], Float[np.ndarray, " cell"]]:
     """The simplex weights that minimise the divergence from sum_k w_k Q_k in each cell, and it.
 
@@ -28,7 +31,6 @@ def best_mixtures(
 
     Args:
         divergence: of every cell, as a function of the weights.
-        progress: label of a progress bar; none is shown if None.
 
     Returns:
         Weights (cell, strategy) and divergences (cell,), nats.
@@ -37,7 +39,7 @@ def best_mixtures(
     even = np.full(strategies, 1 / strategies)
     found = np.empty((cells, strategies))
     with threadpool_limits(1, user_api="blas"):
-        for cell in trange(cells, desc=progress, unit="cell", disable=progress is None):
+        for cell in range(cells):
             one = divergence.select(slice(cell, cell + 1))
             value, gradient = _value_and_gradient(even, one, 1.0)
             if not np.isfinite(value):  # every mixture is infinitely far
@@ -71,6 +73,57 @@ def _value_and_gradient(
 @eqx.filter_jit
 def _jitted(weight: Array, cell: Divergence):
     return jax.value_and_grad(lambda weight: cell(jnp.log(weight)[None])[0])(weight)
+
+
+@in_float64
+def weight_covariance(
+    statistics: RunStatistics, weight: Float[np.ndarray, "step strategy"]
+) -> Float[np.ndarray, "step strategy strategy"]:
+    """Sampling covariance of the best weights, from disjoint blocks of sequences.
+
+        V = H⁻¹ S H⁻¹ within the plane Σ_k w_k = 1
+
+    with H the Hessian of the divergence at the best weights and S the covariance of its gradient's
+    mean over blocks ("sandwich", White 1982, doi:10.2307/1912526). Bounds are ignored: it says how
+    far the weights would scatter were none of them in the way. No standard error exceeds 1. NaN
+    where fewer than two blocks hold sequences, or every mixture is infinitely far.
+    """
+    plane = helmert(weight.shape[1]).T
+    inside = np.clip(weight, _INSIDE, 1.0)
+    inside = inside / inside.sum(axis=1, keepdims=True)
+    used = np.flatnonzero(statistics.count)
+    if len(used) < 2:
+        return np.full((*weight.shape, weight.shape[1]), np.nan)
+    share = statistics.count[used] / statistics.count.sum()
+    slopes = [_gradient(inside, statistics.of_block(block).divergence) for block in used]
+    slope = np.stack([np.asarray(one) @ plane for one in slopes])
+    apart = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
+    scatter = np.einsum("bsi,bsj->sij", apart, apart) * len(used) / (len(used) - 1)
+    curvature = plane.T @ np.asarray(_hessian(inside, statistics.divergence)) @ plane
+    known = np.isfinite(curvature).all(axis=(1, 2)) & np.isfinite(scatter).all(axis=(1, 2))
+    found = np.full_like(curvature, np.nan)
+    value, vector = np.linalg.eigh(curvature[known])
+    bread = (vector / np.maximum(value, _LEAST_CURVATURE)[:, None]) @ vector.swapaxes(1, 2)
+    value, vector = np.linalg.eigh(bread @ scatter[known] @ bread)
+    value = np.clip(value, 0.0, _MOST_VARIANCE)
+    found[known] = (vector * value[:, None]) @ vector.swapaxes(1, 2)
+    return plane @ found @ plane.T
+
+
+@eqx.filter_jit
+def _gradient(weight: Array, divergence: Divergence) -> Array:
+    return jax.grad(lambda weight: divergence(jnp.log(weight)).sum())(weight)
+
+
+@eqx.filter_jit
+def _hessian(weight: Array, divergence: Divergence) -> Array:
+    """Of every cell's divergence alone, because no cell depends on another's weights."""
+    slope = jax.grad(lambda weight: divergence(jnp.log(weight)).sum())
+    columns = [
+        jax.jvp(slope, (weight,), (jnp.zeros_like(weight).at[:, k].set(1.0),))[1]
+        for k in range(weight.shape[1])
+    ]
+    return jnp.stack(columns, axis=-1)
 
 
 def relative_distance(

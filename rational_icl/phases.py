@@ -6,17 +6,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 from scipy.optimize import brentq
-from tqdm import tqdm
 
-from rational_icl._errors import FitError
-from rational_icl.cells import Cells
 from rational_icl.fits import Fit
-from rational_icl.profiles import profile
-from rational_icl.settings.draws import Purpose, generator
+from rational_icl.worth import (
+    World,
+    checked_steps,
+    checked_tasks,
+    grid_cells,
+    strategy_worth,
+    worth_columns,
+)
 
-MOST_TASKS = 2**20
 _LOG_STEPS = np.linspace(0.0, np.log(1e9), 800)
 """Where a crossover is looked for: from the first step to the billionth."""
 
@@ -49,19 +51,12 @@ def phase_diagram(
         FitError: a task diversity below 1 or not whole, a step below 1, or an unseen task diversity
             where the log brings task probabilities of its own.
     """
-    diversities = np.unique(_checked_tasks(num_tasks))
-    grid = np.unique(_checked(steps, "steps"))
-    worth = strategy_worth(fit, diversities, seed=seed, progress=progress)
-    loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
-    bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
-    tasks_index, step_index = np.indices((len(diversities), len(grid))).reshape(2, -1)
-    cells = _cells(
-        fit,
-        diversities[tasks_index].astype(float),
-        grid[step_index],
-        loss[tasks_index],
-        bits[tasks_index],
-    )
+    diversities = np.unique(checked_tasks(num_tasks))
+    grid = np.unique(checked_steps(steps))
+    world = World.of(fit)
+    worth = strategy_worth(world, diversities, seed=seed, progress=progress)
+    loss, bits = (worth_columns(worth, kind, fit.strategies) for kind in ("loss", "complexity"))
+    cells = grid_cells(world, worth, grid)
     log_weight = fit.log_weights(cells).reshape(len(diversities), len(grid), -1)
     axes = ("num_tasks", "step", "strategy")
     return xr.Dataset(
@@ -79,26 +74,6 @@ def phase_diagram(
         },
         attrs={"account": fit.account.name, **{f"param_{k}": v for k, v in fit.params.items()}},
     )
-
-
-def strategy_worth(
-    fit: Fit, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0, progress: bool = False
-) -> pd.DataFrame:
-    """Loss and complexity of every strategy at each task diversity, from the log or drawn.
-
-    Returns:
-        Columns num_tasks, seen, loss_K (nats), complexity_K (bits) for every strategy K.
-    """
-    seen = fit.seen.set_index("num_tasks")
-    rows = []
-    for diversity in tqdm(num_tasks, desc="task tables", unit="table", disable=not progress):
-        row = {"num_tasks": int(diversity), "seen": diversity in seen.index}
-        if diversity in seen.index:
-            row |= seen.loc[diversity].to_dict()
-        else:
-            row |= _drawn_worth(fit, int(diversity), seed)
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def worth_of(phase: xr.Dataset) -> pd.DataFrame:
@@ -136,15 +111,11 @@ def crossovers(
         FitError: a task diversity below 1 or not whole.
     """
     if worth is None:
-        worth = strategy_worth(fit, _checked_tasks(num_tasks), seed=seed)
-    loss = worth[[f"loss_{name}" for name in fit.strategies]].to_numpy()
-    bits = worth[[f"complexity_{name}" for name in fit.strategies]].to_numpy()
+        worth = strategy_worth(World.of(fit), checked_tasks(num_tasks), seed=seed)
 
     def advantage(row: int, log_step: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
-        size = len(log_step)
-        diversity = np.full(size, float(worth["num_tasks"][row]))
-        repeated = (np.tile(loss[row], (size, 1)), np.tile(bits[row], (size, 1)))
-        weight = fit.log_weights(_cells(fit, diversity, np.exp(log_step), *repeated))
+        cells = grid_cells(World.of(fit), worth.iloc[[row]], np.exp(log_step))
+        weight = fit.log_weights(cells)
         return weight[:, 0] - weight[:, 1]
 
     found = [_first_rise(lambda x, row=row: advantage(row, x)) for row in range(len(worth))]
@@ -160,60 +131,3 @@ def _first_rise(advantage: Callable[[np.ndarray], np.ndarray]) -> tuple[str, flo
     low, high = _LOG_STEPS[rises[0]], _LOG_STEPS[rises[0] + 1]
     root: Any = brentq(lambda x: advantage(np.array([x]))[0], low, high)
     return "crossed", float(np.exp(root))
-
-
-def _drawn_worth(fit: Fit, num_tasks: int, seed: int) -> dict[str, float]:
-    if fit.own_task_prob:
-        raise FitError(
-            f"num_tasks: {num_tasks} is not in the log, whose runs bring task probabilities of "
-            "their own; ask for task diversities of the log, or log them by task_exponent"
-        )
-    tasks = fit.setting.draw_tasks(generator(num_tasks, seed, Purpose.TASKS), num_tasks)
-    found = profile(fit.setting, tasks, fit.strategies, seed)
-    row = {f"loss_{name}": found.loss[k] for k, name in enumerate(fit.strategies)}
-    return row | {
-        f"complexity_{name}": found.complexity[k] for k, name in enumerate(fit.strategies)
-    }
-
-
-def _cells(
-    fit: Fit,
-    num_tasks: Float[np.ndarray, " cell"],
-    step: Float[np.ndarray, " cell"],
-    loss: Float[np.ndarray, "cell strategy"],
-    complexity: Float[np.ndarray, "cell strategy"],
-) -> Cells:
-    def same(value: float) -> np.ndarray:
-        return np.full(len(step), float(value))
-
-    return Cells(
-        strategies=fit.strategies,
-        setting=fit.setting,
-        num_tasks=num_tasks,
-        step=step,
-        batch_size=same(fit.batch_size),
-        num_dims=same(fit.setting.num_dims),
-        context_length=same(fit.setting.context_length),
-        loss=loss,
-        loss_error=np.zeros_like(loss),
-        complexity=complexity,
-    )
-
-
-def _checked_tasks(values: Sequence[int] | np.ndarray) -> Integer[np.ndarray, " value"]:
-    found = _checked(values, "num_tasks")
-    if (found != np.round(found)).any():
-        raise FitError(f"num_tasks: {found.tolist()}; expected whole numbers")
-    if found.max() > MOST_TASKS:
-        raise FitError(f"num_tasks: {found.max():.0f}; at most {MOST_TASKS:,} can be drawn")
-    return found.astype(int)
-
-
-def _checked(values: Sequence[float] | np.ndarray, name: str) -> Float[np.ndarray, " value"]:
-    try:
-        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise FitError(f"{name}: {values!r}; expected numbers") from None
-    if found.ndim != 1 or not len(found) or not np.isfinite(found).all() or found.min() < 1:
-        raise FitError(f"{name}: {found.tolist()}; expected at least one number, each 1 or more")
-    return found

@@ -1,5 +1,6 @@
 """One pass over a log: all that a fit or a report needs, in memory of fixed size."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,11 +10,11 @@ from tqdm import tqdm
 from rational_icl._errors import LogError
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.logs import Log, Run
-from rational_icl.mixtures import best_mixtures, relative_distance
+from rational_icl.mixtures import best_mixtures, relative_distance, weight_covariance
 from rational_icl.predictors import strategy_predictions
 from rational_icl.profiles import Profile, profile
 from rational_icl.settings import Setting
-from rational_icl.statistics import NUM_BLOCKS, Divergence, RunStatistics, joined, run_statistics
+from rational_icl.statistics import NUM_BLOCKS, RunStatistics, joined, run_statistics
 
 
 class RunSummary(NamedTuple):
@@ -54,10 +55,7 @@ def summarize(
     bar = tqdm(runs, desc="reading runs", unit="run", disable=not progress)
     reduced = [_reduced(run, names) for run in bar]
     every = [split for split in runs[0].splits if all(split in run.splits for run in runs)]
-    splits = {
-        split: _split_behaviour([one.splits[split] for one in reduced], split, progress)
-        for split in every
-    }
+    splits = {split: joined_behaviour([one.splits[split] for one in reduced]) for split in every}
     lengths = [len(run.steps) for run in runs]
     behaviour = Behaviour(tuple(log), np.repeat(np.arange(len(runs)), lengths), splits)
     return _cells(runs, reduced, names), behaviour
@@ -95,21 +93,32 @@ class _Reduced(NamedTuple):
     """What is kept of a run: blocks added up, because bins times blocks would fill the memory."""
 
     profile: Profile
-    splits: dict[str, "_ReducedSplit"]
-
-
-class _ReducedSplit(NamedTuple):
-    nearness: tuple[np.ndarray, np.ndarray]
-    divergence: Divergence
+    splits: dict[str, SplitBehaviour]
 
 
 def _reduced(run: Run, strategies: Sequence[str]) -> _Reduced:
     summary = summarize_run(run, strategies)
-    splits = {
-        split: _ReducedSplit(relative_distance(one), one.divergence)
-        for split, one in summary.splits.items()
-    }
+    splits = {name: split_behaviour(one) for name, one in summary.splits.items()}
     return _Reduced(summary.profile, splits)
+
+
+def split_behaviour(statistics: RunStatistics) -> SplitBehaviour:
+    """What one run did on one split, from its statistics."""
+    near, error = relative_distance(statistics)
+    divergence = statistics.divergence
+    weight, least = best_mixtures(divergence)
+    covariance = weight_covariance(statistics, weight)
+    return SplitBehaviour(near, error, weight, covariance, least, divergence)
+
+
+def joined_behaviour(runs: list[SplitBehaviour]) -> SplitBehaviour:
+    """The cells of several runs, one after the other."""
+    fields = [field.name for field in dataclasses.fields(SplitBehaviour)]
+    parts = {name: [getattr(run, name) for run in runs] for name in fields}
+    divergence = joined(parts.pop("divergence"))
+    return SplitBehaviour(
+        **{name: np.concatenate(part) for name, part in parts.items()}, divergence=divergence
+    )
 
 
 def _worth(run: Run, strategies: Sequence[str]) -> Profile:
@@ -124,18 +133,6 @@ def _worth(run: Run, strategies: Sequence[str]) -> Profile:
     for whole, part in zip(found, computed, strict=True):
         whole[place] = part
     return found
-
-
-def _split_behaviour(runs: list[_ReducedSplit], split: str, progress: bool) -> SplitBehaviour:
-    divergence = joined([run.divergence for run in runs])
-    weight, least = best_mixtures(divergence, f"best mixtures, {split}" if progress else None)
-    return SplitBehaviour(
-        relative_distance=np.concatenate([run.nearness[0] for run in runs]),
-        relative_distance_error=np.concatenate([run.nearness[1] for run in runs]),
-        best_weight=weight,
-        best_divergence=least,
-        divergence=divergence,
-    )
 
 
 def _cells(runs: list[Run], reduced: list[_Reduced], strategies: tuple[str, ...]) -> Cells:

@@ -28,6 +28,17 @@ class Account(eqx.Module):
         """The account for a family of strategies."""
         return cls()
 
+    def pivoted(self, cells: Cells) -> "Account":
+        """The same theory in parameters that are less entangled on these cells, for sampling.
+
+        Only what an account may see decides them. Itself, unless a theory has something better.
+        """
+        return self
+
+    def natural(self, params: Params) -> dict[str, Array]:
+        """The parameters of the theory as first stated, from those of `priors`."""
+        return dict(params)
+
     @property
     @abstractmethod
     def priors(self) -> dict[str, dist.Distribution]:

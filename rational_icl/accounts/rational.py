@@ -4,12 +4,16 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Account, Params
 from rational_icl.cells import Cells
+
+_LEAST_GAP = 1e-6
+"""Nats: below it two strategies are the same to a fit."""
 
 
 class Rational(Account):
@@ -62,6 +66,49 @@ class Rational(Account):
         excess = cells.loss - cells.loss.min(axis=1, keepdims=True)
         score = -evidence[:, None] * excess - prior_nats(cells.complexity, params["beta"])
         return jax.nn.log_softmax(score, axis=1)
+
+    def pivoted(self, cells: Cells) -> "PivotedRational":
+        """With the evidence of a typical cell, in nats, instead of γ."""
+        apart = np.asarray(cells.loss).max(axis=1) - np.asarray(cells.loss).min(axis=1)
+        typical = np.log(np.maximum(apart, _LEAST_GAP)).mean()
+        return PivotedRational(
+            float(np.exp(np.log(np.asarray(cells.step)).mean())), float(np.exp(typical))
+        )
+
+
+class PivotedRational(Account):
+    """The rational account with its evidence stated at a typical cell.
+
+        γ = evidence / (L₀ N₀^(1−α))
+
+    where N₀ is the geometric mean of N and L₀ that of the largest difference of losses. α and γ are
+    strongly correlated given any data; α and the evidence hardly are. The evidence has no unit to
+    choose a prior for, whatever the scale of the losses.
+
+    | parameter | range | meaning | unit |
+    |---|---|---|---|
+    | alpha, beta | (0, 1) | those of `Rational` | 1 |
+    | evidence | > 0 | by which N₀ steps tell strategies L₀ apart | nats |
+    """
+
+    name: ClassVar[str] = "rational_pivoted"
+    step: float
+    loss: float
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        """α flat, β around ¼, evidence between 0.1 and 50 nats (95 %)."""
+        alpha, beta = (Rational().priors[name] for name in ("alpha", "beta"))
+        return {"alpha": alpha, "beta": beta, "evidence": dist.LogNormal(1.0, 1.5)}
+
+    def natural(self, params: Params) -> dict[str, Array]:
+        """alpha, beta and gamma."""
+        gamma = params["evidence"] / (self.loss * self.step ** (1 - params["alpha"]))
+        return {"alpha": params["alpha"], "beta": params["beta"], "gamma": gamma}
+
+    def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        """Those of `Rational` at the natural parameters."""
+        return Rational().log_weights(self.natural(params), cells)
 
 
 def prior_nats(

@@ -58,28 +58,56 @@ def predict(
 ) -> None:
     """Predict strategy weights at any task diversities and steps; no transformer is needed.
 
+    FIT_FILE is a fit, or a posterior, whose predictions are of a run not yet trained and have 90 %
+    intervals.
+
     \b
         rational-icl fit logs --out fit.json
         rational-icl predict fit.json --num-tasks 4,64,1024 --steps 100,10000
     """
+    if out:
+        _refuse_missing_folder(out)
+    of = _of_posterior if _is_netcdf(fit_file) else _of_fit
+    frame = of(fit_file, num_tasks, steps, seed)
+    if out:
+        frame.to_csv(out, index=False)
+        click.echo(f"saved in {out}")
+    else:
+        click.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+
+
+def _is_netcdf(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x89HDF"
+
+
+def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
     import rational_icl as ri
     from rational_icl.phases import worth_of
 
-    if out:
-        _refuse_missing_folder(out)
-    fitted = ri.load_fit(fit_file)
+    fitted = ri.load_fit(path)
     phase = ri.phase_diagram(fitted, num_tasks, steps, seed=seed, progress=True)
     frame = phase["weight"].to_dataset("strategy").to_dataframe().add_prefix("weight_")
     worth = worth_of(phase)
     crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), worth=worth)
     crossing["logged"] = worth["seen"]
     crossing = crossing.rename(columns={"predicted": "crossover", "status": "crossover_status"})
-    frame = frame.reset_index().merge(crossing, on="num_tasks")
-    if out:
-        frame.to_csv(out, index=False)
-        click.echo(f"saved in {out}")
-    else:
-        click.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    return frame.reset_index().merge(crossing, on="num_tasks")
+
+
+def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
+    import rational_icl as ri
+
+    idata = ri.load_posterior(path)
+    found = ri.predict(idata, num_tasks, steps, seed=seed, progress=True)
+    crossing = ri.predict_crossovers(idata, found["num_tasks"].to_numpy(), seed=seed)
+    columns = crossing[["median", "lower", "upper", "never", "seen"]].to_dataframe()
+    columns = columns.rename(columns={"seen": "logged"}).add_prefix("crossover_")
+    frame = found[["weight", "lower", "upper"]].to_dataframe().reset_index()
+    columns = columns.rename(columns={"crossover_logged": "logged"}).reset_index()
+    return frame.merge(columns, on="num_tasks")
 
 
 @main.command()
@@ -88,14 +116,26 @@ def predict(
 @ACCOUNT
 @STRATEGIES
 @SEED
+@click.option(
+    "--posterior/--no-posterior",
+    default=True,
+    show_default=True,
+    help="Whether to sample it, for error bars.",
+)
 @plain_errors
 def report(
-    logs: tuple[Path, ...], out: Path, account: str, strategies: tuple[str, ...] | None, seed: int
+    logs: tuple[Path, ...],
+    out: Path,
+    account: str,
+    strategies: tuple[str, ...] | None,
+    seed: int,
+    posterior: bool,
 ) -> None:
     """Fit logs and write a report: index.html, report.json, figures and tables.
 
     Each of several logs gets a section of the page, and a folder of its own. The page opens without
-    a network. Fitted and held-out cells are never mixed in one number.
+    a network. Fitted and held-out cells are never mixed in one number. Exit status 3 says that the
+    chains of a posterior have not converged; so does the top of the page.
     """
     import rational_icl as ri
 
@@ -106,9 +146,69 @@ def report(
         log = ri.open_log(path)
         names = strategies or _strategies(log)
         theory = ri.accounts.make(account, names)
-        analyses.append(ri.analyse(log, theory, strategies=names, seed=seed))
+        analyses.append(ri.analyse(log, theory, strategies=names, posterior=posterior, seed=seed))
     page = ri.write_report(analyses, out)
     click.echo(f"Report written. Open {page}")
+    for analysis in analyses:
+        if analysis.bayesian:
+            _end_unless_converged(analysis.name, analysis.bayesian.diagnosis)
+
+
+@main.command()
+@LOGS
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="File for the draws (NetCDF)."
+)
+@ACCOUNT
+@STRATEGIES
+@SEED
+@click.option("--chains", default=4, show_default=True, type=click.IntRange(1), help="Chains.")
+@click.option("--warmup", default=1000, show_default=True, help="Iterations before draws count.")
+@click.option("--draws", default=1000, show_default=True, help="Draws of each chain.")
+@plain_errors
+def sample(
+    logs: Path,
+    out: Path,
+    account: str,
+    strategies: tuple[str, ...] | None,
+    seed: int,
+    chains: int,
+    warmup: int,
+    draws: int,
+) -> None:
+    """Draw from the posterior of an account, and save it for ArviZ.
+
+    Uses the cells that `fit` uses. Exit status 3 says that the chains have not converged.
+
+    \b
+        rational-icl sample logs --out posterior.nc
+        rational-icl predict posterior.nc --num-tasks 4,64,1024 --steps 100,10000
+    """
+    import rational_icl as ri
+
+    _refuse_missing_folder(out)
+    log = ri.open_log(logs)
+    strategies = strategies or _strategies(log)
+    theory = ri.accounts.make(account, strategies)
+    cells, behaviour = ri.summarize(log, strategies)
+    idata = ri.sample(
+        theory, cells, behaviour, num_chains=chains, num_warmup=warmup, num_draws=draws, seed=seed
+    )
+    ri.save_posterior(idata, out)
+    diagnosis = ri.diagnose(idata)
+    columns = ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk", "ess_tail"]
+    click.echo(diagnosis.table[columns].to_string(float_format=lambda value: f"{value:.4g}"))
+    for caution in diagnosis.cautions:
+        click.echo(f"note: {caution}")
+    click.echo(f"saved in {out}")
+    _end_unless_converged(logs.name, diagnosis)
+
+
+def _end_unless_converged(name: str, diagnosis: Any) -> None:
+    if not diagnosis.converged:
+        for problem in diagnosis.problems:
+            click.echo(f"rational-icl: {name}: not converged: {problem}", err=True)
+        raise SystemExit(3)
 
 
 def _strategies(log: Any) -> tuple[str, ...]:

@@ -10,17 +10,29 @@ from rational_icl.plotting.curves import (
     plot_measure,
     plot_weights,
 )
+from rational_icl.plotting.intervals import (
+    plot_coverage,
+    plot_crossover_interval,
+    plot_interval,
+    plot_ranks,
+    plot_ridge,
+)
 from rational_icl.plotting.maps import plot_map, plot_phase_diagram, plot_strategies
 from rational_icl.plotting.shared import STRATEGY_COLOURS
 
 __all__ = [
     "STRATEGY_COLOURS",
+    "plot_coverage",
+    "plot_crossover_interval",
     "plot_crossovers",
     "plot_curves",
+    "plot_interval",
     "plot_losses",
     "plot_map",
     "plot_measure",
     "plot_phase_diagram",
+    "plot_ranks",
+    "plot_ridge",
     "plot_strategies",
     "plot_weights",
 ]

@@ -13,7 +13,9 @@ from rational_icl.cells import Behaviour, Cells
 from rational_icl.fits import Fit, fit
 from rational_icl.logs import Log
 from rational_icl.phases import crossovers
+from rational_icl.posterior import sample
 from rational_icl.regions import partition_cells
+from rational_icl.report.bayesian import Bayesian, interpret
 from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
 
@@ -38,6 +40,7 @@ class Analysis:
             cross; mixture, where the relative distance of its mixtures rises through one half
             within the logged steps; and whether the observed one is early, among excluded steps.
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
+        bayesian: the posterior and what it says of the log, where one was sampled.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Analysis:
     runs: pd.DataFrame
     crossover: pd.DataFrame
     bounds: dict[str, dict[str, float | None]]
+    bayesian: Bayesian | None = None
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
@@ -114,6 +118,7 @@ class Analysis:
             "floor": _bound_json(self.bounds["floor"]),
             "ceiling": _bound_json(self.bounds["ceiling"]),
             "provenance": self.provenance,
+            "posterior": self.bayesian.to_json() if self.bayesian else None,
         }
         return _plain(document)
 
@@ -145,6 +150,7 @@ def analyse(
     account: Account,
     *,
     strategies: Sequence[str] | None = None,
+    posterior: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> Analysis:
@@ -154,7 +160,8 @@ def analyse(
         log: from `open_log`.
         account: a theory of these strategies.
         strategies: see `summarize`.
-        seed: of optimizer starts.
+        posterior: whether to sample it too, on the fitted cells.
+        seed: of optimizer starts and chains.
         progress: show bars.
 
     Raises:
@@ -172,7 +179,12 @@ def analyse(
     mixture = observed_crossovers(run_crossovers(cells, behaviour, own))
     observed["mixture"] = mixture["observed"]
     observed["early"] = observed["highest"] < frame.loc[~regions.excluded_early, "step"].min()
+    bayesian = None
+    if posterior:
+        options = {"regions": regions, "seed": seed, "progress": progress}
+        bayesian = interpret(sample(account, cells, behaviour, **options), frame, cells.strategies)
     return Analysis(
+        bayesian=bayesian,
         name=log.path.name,
         splits=tuple(behaviour.splits),
         provenance=log.provenance,

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from rational_icl.report import bayesian
 from rational_icl.report.analysis import Analysis
 
 
@@ -17,6 +18,8 @@ def sentences(analysis: Analysis) -> list[str]:
         _boundary(analysis),
         _starts(analysis),
     ]
+    if analysis.bayesian:
+        found[1:1] = bayesian.sentences(analysis.bayesian, analysis.crossover)
     return [sentence for sentence in found if sentence]
 
 

@@ -8,7 +8,8 @@ import inspect
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from rational_icl._errors import LogError
+from rational_icl.report import bayesian
 from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.figures import FIGURES
 from rational_icl.report.sentences import sentences
@@ -109,8 +112,8 @@ def _draw(analysis: Analysis, folder: Path) -> dict[str, Markup]:
     drawn = {}
     # a fixed salt makes equal figures equal files
     with mpl.rc_context({"svg.hashsalt": "rational_icl", "font.size": 9, "svg.fonttype": "path"}):
-        for name, make in FIGURES.items():
-            figure = make(analysis)
+        for name, make in _figures(analysis):
+            figure = make()
             figure.savefig(folder / f"{name}.png", dpi=150)
             text = io.StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None}, dpi=150)
@@ -119,6 +122,15 @@ def _draw(analysis: Analysis, folder: Path) -> dict[str, Markup]:
             # matplotlib wrote this markup; names from the log are escaped in it
             drawn[name] = Markup(text.getvalue()[text.getvalue().index("<svg") :])
     return drawn
+
+
+def _figures(analysis: Analysis) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Names and makers, so that no more than one figure is open."""
+    for name, make in FIGURES.items():
+        yield name, partial(make, analysis)
+    if analysis.bayesian:
+        for name, make in bayesian.FIGURES.items():
+            yield name, partial(make, analysis.bayesian, analysis)
 
 
 def _write_tables(analysis: Analysis, folder: Path) -> None:
@@ -131,6 +143,13 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         "strategy_weights": analysis.strategy_weights,
         "starts": analysis.fit.starts,
     }
+    if analysis.bayesian:
+        tables["posterior"] = analysis.bayesian.diagnosis.table.rename_axis(
+            "parameter"
+        ).reset_index()
+        tables["posterior_crossover"] = analysis.bayesian.crossover_table
+        coverage = analysis.bayesian.coverage.rename_axis("region").reset_index()
+        tables["posterior_coverage"] = coverage
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
 

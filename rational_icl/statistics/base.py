@@ -59,6 +59,10 @@ class RunStatistics(eqx.Module):
     def __add__(self, other: Any) -> "RunStatistics":
         """Statistics of two disjoint sets of sequences of the same run, taken together."""
 
+    @abstractmethod
+    def of_block(self, block: int) -> "RunStatistics":
+        """Statistics of the sequences of one block."""
+
     @property
     @abstractmethod
     def divergence(self) -> Divergence:

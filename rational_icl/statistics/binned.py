@@ -90,6 +90,19 @@ class BinnedStatistics(RunStatistics):
             self.count + other.count,
         )
 
+    def of_block(self, block: int) -> "BinnedStatistics":
+        one = slice(block, block + 1)
+        return BinnedStatistics(
+            self.bins,
+            self.mass[:, one],
+            self.first[:, one],
+            self.second[:, one],
+            self.offset[:, one],
+            self.distance[:, one],
+            self.strategy_distance[one],
+            self.count[one],
+        )
+
     @property
     def divergence(self) -> "MixtureDivergence":
         mass = self.mass.sum(axis=1)
@@ -98,12 +111,19 @@ class BinnedStatistics(RunStatistics):
         spread = self.second.sum(axis=1) / held[..., None] - mean[..., :, None] * mean[..., None, :]
         ratio = np.where(self.bins == _ZERO, 0.0, np.exp(_centre(self.bins) + mean))
         total = self.count.sum()
-        return MixtureDivergence(
+        found = MixtureDivergence(
             mass=mass / total,
             ratio=np.moveaxis(ratio, 1, -1),
             spread=np.moveaxis(spread, 1, -1),
             offset=self.offset.sum(axis=1) / total,
         )
+        return found.padded(_round_size(mass.shape[1]))
+
+
+def _round_size(bins: int) -> int:
+    """One of few sizes, at most a quarter more, so that few shapes have to be compiled."""
+    step = 2 ** max(0, bins.bit_length() - 3)
+    return -(-bins // step) * step
 
 
 class _Layout(NamedTuple):
@@ -247,14 +267,15 @@ class MixtureDivergence(Divergence):
     @classmethod
     def joined(cls, parts: Sequence["MixtureDivergence"]) -> "MixtureDivergence":
         width = max(part.mass.shape[1] for part in parts)
+        every = [part.padded(width) for part in parts]
+        leaves = {name: [getattr(part, name) for part in every] for name in cls.__annotations__}
+        return cls(**{name: np.concatenate(part) for name, part in leaves.items()})
 
-        def pad(leaf: np.ndarray) -> np.ndarray:
-            return np.pad(leaf, [(0, 0)] * (leaf.ndim - 1) + [(0, width - leaf.shape[-1])])
+    def padded(self, bins: int) -> "MixtureDivergence":
+        """The same with more bins, all of them empty."""
 
-        return cls(
-            *(
-                np.concatenate([pad(getattr(part, name)) for part in parts])
-                for name in ("mass", "ratio", "spread")
-            ),
-            offset=np.concatenate([part.offset for part in parts]),
-        )
+        def pad(leaf: Float[Array, "*rest bin"]) -> Float[np.ndarray, "*rest more"]:
+            wide = [(0, 0)] * (leaf.ndim - 1) + [(0, bins - leaf.shape[-1])]
+            return np.pad(np.asarray(leaf), wide)
+
+        return MixtureDivergence(pad(self.mass), pad(self.ratio), pad(self.spread), self.offset)

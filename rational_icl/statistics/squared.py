@@ -63,6 +63,12 @@ class SquaredStatistics(RunStatistics):
             self.count + other.count,
         )
 
+    def of_block(self, block: int) -> "SquaredStatistics":
+        one = slice(block, block + 1)
+        return SquaredStatistics(
+            self.error[:, one], self.distance[:, one], self.strategy_distance[one], self.count[one]
+        )
+
     @property
     def divergence(self) -> SquaredDivergence:
         return SquaredDivergence(self.error.sum(axis=1) / self.count.sum())

@@ -1,0 +1,35 @@
+"""Posteriors: parameters, phase diagrams and transition times with honest error bars."""
+
+from rational_icl.posterior.calibration import (
+    coverage,
+    leave_one_run_out,
+    simulation_based_calibration,
+)
+from rational_icl.posterior.diagnostics import Diagnosis, diagnose
+from rational_icl.posterior.groups import load_posterior, save_posterior
+from rational_icl.posterior.predictions import (
+    predict,
+    predict_crossovers,
+    predict_next_tokens,
+    predict_thresholds,
+)
+from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
+from rational_icl.posterior.sensitivity import sensitivity
+
+__all__ = [
+    "Diagnosis",
+    "continue_sampling",
+    "coverage",
+    "diagnose",
+    "leave_one_run_out",
+    "load_posterior",
+    "predict",
+    "predict_crossovers",
+    "predict_next_tokens",
+    "predict_thresholds",
+    "sample",
+    "sample_conditions",
+    "save_posterior",
+    "sensitivity",
+    "simulation_based_calibration",
+]

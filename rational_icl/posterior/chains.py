@@ -1,0 +1,171 @@
+"""Markov chains over a model, several at once, by NumPyro's NUTS.
+
+NumPyro's `MCMC` compiles anew for every data set and gives all chains the same one. Here one
+compiled program serves any data of the same shape, and each chain may have its own, so that a
+posterior can be refitted with every run left out, or to hundreds of simulated logs.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.infer.hmc import hmc
+from numpyro.infer.util import constrain_fn, potential_energy
+from tqdm import tqdm
+
+from rational_icl._arrays import Array
+from rational_icl._errors import FitError
+from rational_icl.posterior.model import Data, Model, series_level
+
+_AT_ONCE = 25
+"""Iterations between two updates of the progress bar."""
+_PRIOR_DRAWS = 64
+_MOST_TREE_DEPTH = 10
+STATISTICS = ("diverging", "num_steps", "mean_accept_prob", "energy", "potential_energy")
+
+
+class Draws(NamedTuple):
+    """What chains visited.
+
+    Args:
+        position: unconstrained parameters, each (chain, draw, ...).
+        statistics: by name, each (chain, draw).
+        state: where every chain stands, to go on from.
+    """
+
+    position: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+    state: Any
+
+
+class Chains:
+    """NUTS over a model: dense mass matrix for all but the effects, adapted while warming up."""
+
+    def __init__(self, model: Model, num_warmup: int, target_accept: float, shared_data: bool):
+        self._model = model
+        self._num_warmup = num_warmup
+        axis = None if shared_data else 0
+        init_kernel, sample_kernel = hmc(
+            potential_fn_gen=lambda data: partial(potential_energy, model, (data,), {}), algo="NUTS"
+        )
+
+        def start(key: Array, data: Data) -> Any:
+            start_key, chain_key = jax.random.split(key)
+            position = _starting_point(model, start_key, data)
+            return init_kernel(
+                position,
+                num_warmup,
+                dense_mass=[tuple(sorted(name for name in position if name != "level"))],
+                target_accept_prob=target_accept,
+                max_tree_depth=_MOST_TREE_DEPTH,
+                model_args=(data,),
+                model_kwargs={},
+                rng_key=chain_key,
+            )
+
+        def advance(state: Any, data: Data) -> tuple[Any, Any]:
+            def once(state, _):
+                state = sample_kernel(state, (data,), {})
+                return state, (state.z, {name: getattr(state, name) for name in STATISTICS})
+
+            return jax.lax.scan(once, state, length=_AT_ONCE)
+
+        # the kernel keeps what starting it decides, so `start` has to be traced before `advance`
+        self._start = jax.jit(jax.vmap(start, in_axes=(0, axis)))
+        self._advance = jax.jit(jax.vmap(advance, in_axes=(0, axis)))
+
+    def start(self, keys: Array, data: Data) -> Any:
+        """States before warming up, one per key."""
+        state = self._start(keys, data)
+        if not np.isfinite(np.asarray(state.potential_energy)).all():
+            raise FitError(
+                "no starting point of finite density among draws from the prior; the prior does "
+                "not fit these cells"
+            )
+        return state
+
+    def warm_up(self, state: Any, data: Data, progress: str | None = None) -> Any:
+        """States after adaptation."""
+        return self._go(state, data, self._num_warmup, progress)[0]
+
+    def draw(self, state: Any, data: Data, num_draws: int, progress: str | None = None) -> Draws:
+        """Draws from adapted states."""
+        state, collected = self._go(state, data, num_draws, progress)
+        joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *collected)
+        position, statistics = joined
+        return Draws(position, statistics, state)
+
+    def _go(self, state: Any, data: Data, number: int, progress: str | None) -> tuple[Any, list]:
+        collected = []
+        with tqdm(total=number, desc=progress, unit="draw", disable=progress is None) as bar:
+            for _ in range(number // _AT_ONCE):
+                state, new = self._advance(state, data)
+                collected.append(jax.tree.map(np.asarray, new))
+                bar.update(_AT_ONCE)
+        return state, collected
+
+
+@lru_cache(maxsize=4)
+def chains(model: Model, num_warmup: int, target_accept: float, shared_data: bool) -> Chains:
+    """The compiled chains of a model; kept, so that further data sets compile nothing."""
+    return Chains(model, num_warmup, target_accept, shared_data)
+
+
+def check_number(name: str, value: int) -> None:
+    """Refuse a number of iterations that chains cannot be advanced by.
+
+    Raises:
+        FitError: it is not a positive multiple of 25.
+    """
+    if not isinstance(value, int) or value < _AT_ONCE or value % _AT_ONCE:
+        raise FitError(f"{name}: {value!r}; expected a positive multiple of {_AT_ONCE}")
+
+
+def constrained(model: Model, data: Data, shared_data: bool) -> Callable[[Any], dict[str, Array]]:
+    """A function from unconstrained parameters (chain, draw, ...) to all that the model names."""
+
+    def one(position: dict[str, Array], data: Data) -> dict[str, Array]:
+        return constrain_fn(model, (data,), {}, position, return_deterministic=True)
+
+    def chain(positions: dict[str, Array], data: Data) -> dict[str, Array]:
+        return jax.lax.map(lambda position: one(position, data), positions, batch_size=64)
+
+    mapped = jax.jit(jax.vmap(chain, in_axes=(0, None if shared_data else 0)))
+    return lambda positions: jax.tree.map(np.asarray, mapped(positions, data))
+
+
+def prior_draw(model: Model, key: Array, data: Data) -> dict[str, Array]:
+    """One draw of every parameter but the levels of series, constrained."""
+    sites = _sites(model, key, data)
+    return {name: site["value"] for name, site in sites.items() if name != "level"}
+
+
+def _sites(model: Model, key: Array, data: Data) -> dict[str, Any]:
+    level = series_level(data.response.coordinate, data.response)
+    seeded = handlers.seed(handlers.substitute(model, data={"level": level}), key)
+    trace = handlers.trace(seeded).get_trace(data)
+    return {
+        name: site
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+
+
+def _starting_point(model: Model, key: Array, data: Data) -> dict[str, Array]:
+    """The likeliest of many draws from the prior, with series at their observed levels."""
+
+    def candidate(key: Array) -> tuple[dict[str, Array], Array]:
+        free = {
+            name: biject_to(site["fn"].support).inv(site["value"])
+            for name, site in _sites(model, key, data).items()
+        }
+        energy = potential_energy(model, (data,), {}, free)
+        return free, jnp.where(jnp.isfinite(energy), energy, jnp.inf)
+
+    free, energy = jax.lax.map(candidate, jax.random.split(key, _PRIOR_DRAWS))
+    return jax.tree.map(lambda leaf: leaf[jnp.argmin(energy)], free)

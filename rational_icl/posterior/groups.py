@@ -1,0 +1,321 @@
+"""Draws as ArviZ groups, and chains' states in and out of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from rational_icl import _arviz
+from rational_icl._arrays import Array
+from rational_icl._arviz import InferenceData
+from rational_icl._errors import FitError
+from rational_icl.posterior.chains import STATISTICS, Draws, constrained, prior_draw
+from rational_icl.posterior.model import Data, Latent, Model, moved
+from rational_icl.posterior.problem import Problem, to_dataset
+from rational_icl.responses import weights_of
+
+_NUM_PRIOR_DRAWS = 500
+_MOST_REPLICATED = 2**24
+"""Numbers kept of replicated data: draws are thinned where there are many cells."""
+_ARVIZ_NAMES = {
+    "num_steps": "n_steps",
+    "mean_accept_prob": "acceptance_rate",
+    "potential_energy": "lp",
+}
+_PREDICTIVE_SEED, _EFFECT_SEED = 1, 2
+
+
+def to_groups(problem: Problem, draws: Draws, seed: int) -> dict[str, xr.Dataset]:
+    """Every group of a posterior."""
+    key = jax.random.key(seed)
+    groups = _drawn_groups(problem, draws, key, 0)
+    observed = {"weight": (("cell", "strategy"), problem.weight)}
+    return groups | {
+        "prior": _prior(problem, key),
+        "observed_data": xr.Dataset(observed, {"strategy": list(problem.strategies)}),
+        "constant_data": to_dataset(problem),
+        "sampler_state": _state(draws.state),
+    }
+
+
+def appended(idata: InferenceData, problem: Problem, draws: Draws) -> InferenceData:
+    """A posterior with further draws."""
+    old = {name: _arviz.group(idata, name) for name in _arviz.group_names(idata)}
+    done = old["posterior"].sizes["draw"]
+    seed = int(_options(idata)["seed"])
+    new = _drawn_groups(problem, draws, jax.random.key(seed), done)
+    joined = {name: xr.concat([old[name], group], "draw") for name, group in new.items()}
+    return _arviz.inference_data(
+        old | joined | {"sampler_state": _state(draws.state)}, dict(idata.attrs)
+    )
+
+
+def last_state(idata: InferenceData, like: Any) -> Any:
+    """Where the chains of a posterior stand, in the form of `like`.
+
+    Raises:
+        FitError: the posterior does not say, or its chains are of another shape.
+    """
+    if "sampler_state" not in _arviz.group_names(idata):
+        raise FitError("sampler_state: not in this posterior, so its chains cannot go on")
+    stored = _arviz.group(idata, "sampler_state")
+    leaves, structure = jax.tree.flatten(jax.tree.map(_plain, like, is_leaf=_is_key))
+    found = [stored[f"leaf_{i}"].to_numpy() for i in range(len(leaves)) if f"leaf_{i}" in stored]
+    if [leaf.shape for leaf in found] != [np.shape(leaf) for leaf in leaves]:
+        raise FitError("sampler_state: of chains of another model; sample anew")
+    plain = jax.tree.unflatten(
+        structure, [jnp.asarray(x, y.dtype) for x, y in zip(found, leaves, strict=True)]
+    )
+    return jax.tree.map(
+        lambda was, now: jax.random.wrap_key_data(now) if _is_key(was) else now,
+        like,
+        plain,
+        is_leaf=_is_key,
+    )
+
+
+def save_posterior(idata: InferenceData, path: str | Path) -> None:
+    """Write a posterior as NetCDF, readable by both majors of ArviZ.
+
+    Raises:
+        FitError: the folder does not exist.
+    """
+    path = Path(path)
+    if not path.resolve().parent.is_dir() or path.is_dir():
+        raise FitError(f"{path}: its folder does not exist, or it is one; name a file")
+    partial = path.with_name(f".{path.name}.partial")
+    _arviz.save(idata, partial)
+    partial.replace(path)
+
+
+def load_posterior(path: str | Path) -> InferenceData:
+    """Read a posterior that `save_posterior` wrote.
+
+    Raises:
+        FitError: there is none, or it is not one.
+    """
+    try:
+        idata = _arviz.load(Path(path))
+        missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FitError(f"{path}: not a saved posterior ({type(error).__name__}: {error})") from None
+    if missing:
+        raise FitError(f"{path}: not a posterior of this package; no group {min(missing)}")
+    return idata
+
+
+def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict[str, xr.Dataset]:
+    model, data = problem.model, problem.data
+    found = constrained(model, data, shared_data=True)(draws.position)
+    chains, number = draws.statistics["diverging"].shape
+    axis = np.arange(done, done + number)
+    coords = _coords(problem) | {"chain": np.arange(chains), "draw": axis}
+    names = problem_names(problem)
+    posterior = {
+        name: (("chain", "draw", *axes), _squeezed(found[key], axes))
+        for name, (key, axes) in names.items()
+    }
+    if "effect" in found:
+        posterior["effect_run"] = (("chain", "draw", "series", "contrast"), found["effect"])
+        effect_key = jax.random.fold_in(key, _EFFECT_SEED)
+        spread = _by_draw(effect_key, chains, axis)
+        drawn = np.asarray(
+            jax.vmap(jax.vmap(_num_tasks_effect, (0, 0, None, None)), (0, 0, None, None))(
+                spread, found, model, data
+            )
+        )
+        posterior["effect_num_tasks"] = (("chain", "draw", "diversity", "contrast"), drawn)
+    log_density = found["log_density"]
+    starts = np.flatnonzero(np.asarray(data.response.first))
+    likelihood = {
+        "per_cell": (("chain", "draw", "cell"), log_density),
+        "per_run": (("chain", "draw", "series"), np.add.reduceat(log_density, starts, axis=2)),
+    }
+    priors = {
+        name.removeprefix("log_prior_"): (("chain", "draw"), value)
+        for name, value in found.items()
+        if name.startswith("log_prior_")
+    }
+    every = max(1, -(-chains * number * problem.weight.size // _MOST_REPLICATED))
+    replicated = _replicate(problem, found, jax.random.fold_in(key, _PREDICTIVE_SEED), axis, every)
+    thinned = coords | {"draw": axis[::every]}
+    return {
+        "posterior": _dataset(posterior, coords),
+        "sample_stats": _dataset(_statistics(draws), coords),
+        "log_likelihood": _dataset(likelihood, coords),
+        "log_prior": _dataset(priors, coords),
+        "posterior_predictive": _dataset(
+            {"weight": (("chain", "draw", "cell", "strategy"), replicated)}, thinned
+        ),
+    }
+
+
+def problem_names(problem: Problem) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Variable of the posterior: the model's name of it, and its axes after chain and draw."""
+    model = problem.model
+    axes = ("condition",) if problem.pooling != "complete" else ()
+    own = model.accounts[0].priors
+    natural = model.accounts[0].natural(dict.fromkeys(own, jnp.ones(())))
+    found = {
+        name: (f"natural_{name}", ("condition",) if len(problem.conditions) > 1 else ())
+        for name in natural
+    }
+    found |= {
+        name: (f"each_{name}", axes) for name in (*own, *model.noise_priors) if name not in found
+    }
+    if problem.pooling == "partial":
+        slopes = bool(problem.covariates.shape[1])
+        for name in (*own, *model.noise_priors):
+            found[f"{name}_mean"] = (f"{name}_mean", ())
+            found[f"{name}_sd"] = (f"{name}_sd", ())
+            if slopes:
+                found[f"{name}_slope"] = (f"{name}_slope", ("covariate",))
+    return found
+
+
+def _squeezed(value: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
+    return value if axes or value.ndim == 2 else value[..., 0]
+
+
+def _by_draw(key: Array, chains: int, axis: np.ndarray) -> Array:
+    """One key per chain and draw, so that draws made in pieces are those made at once."""
+    of_draw = jax.vmap(lambda draw: jax.random.fold_in(key, draw))(jnp.asarray(axis))
+    return jax.vmap(lambda chain: jax.vmap(lambda k: jax.random.fold_in(k, chain))(of_draw))(
+        jnp.arange(chains)
+    )
+
+
+def _num_tasks_effect(
+    key: Array, found: dict[str, Array], model: Model, data: Data
+) -> Float[Array, "diversity contrast"]:
+    """A draw of a given e: normal, because both a and e − a are."""
+    effect, diversity = found["effect"], data.response.diversity
+    noise = {name: found[f"each_{name}"] for name in model.noise_priors}
+    of_tasks, of_run = model.effect_scales(noise, data)
+    groups = int(np.asarray(diversity).max()) + 1
+    count = jnp.bincount(diversity, length=groups)
+    mean = jax.ops.segment_sum(effect, diversity, groups) / count[:, None]
+    first = np.unique(np.asarray(diversity), return_index=True)[1]
+    precision = count / of_run[first] ** 2 + 1 / of_tasks[first] ** 2
+    centre = (count / of_run[first] ** 2 / precision)[:, None] * mean
+    return centre + jax.random.normal(key, centre.shape) / jnp.sqrt(precision)[:, None]
+
+
+def latent(model: Model, found: dict[str, Array], data: Data) -> Latent:
+    """The model at one draw of what it names."""
+    params = {name: found[f"each_{name}"] for name in model.accounts[0].priors}
+    noise = {name: found[f"each_{name}"] for name in model.noise_priors}
+    none = jnp.zeros((len(data.condition), data.response.coordinate.shape[1]))
+    effect = found.get("effect", none)
+    return Latent(params, noise, effect, moved(model.plain_log_weight(params, data), effect, data))
+
+
+def replicate_draw(
+    model: Model, found: dict[str, Array], data: Data, key: Array
+) -> Float[Array, "cell contrast"]:
+    """Coordinates of all cells, drawn anew at one draw of the posterior."""
+    at = latent(model, found, data)
+    condition = data.condition[data.response.series]
+    noise = {name: value[condition] for name, value in at.noise.items()}
+    return model.observation.simulate(key, noise, at.log_weight, data.response)
+
+
+def _replicate(
+    problem: Problem, found: dict[str, np.ndarray], key: Array, axis: np.ndarray, every: int
+) -> Float[np.ndarray, "chain draw cell strategy"]:
+    model, data = problem.model, problem.data
+    names = [name for name in found if name.startswith("each_") or name == "effect"]
+    some = {name: found[name][:, ::every] for name in names}
+    chains = len(next(iter(some.values())))
+
+    @jax.jit
+    def simulate(key: Array, some: dict[str, Array]) -> Array:
+        one = lambda item: replicate_draw(model, item[1], data, item[0])  # noqa: E731
+        return jax.lax.map(one, (key, some), batch_size=64)
+
+    keys = _by_draw(key, chains, axis[::every])
+    drawn = [
+        np.asarray(simulate(keys[chain], {name: value[chain] for name, value in some.items()}))
+        for chain in range(chains)
+    ]
+    softening = np.asarray(data.response.softening)
+    return weights_of(np.stack(drawn), softening).astype(np.float32)
+
+
+def _prior(problem: Problem, key: Array) -> xr.Dataset:
+    model = problem.model
+    keys = jax.random.split(key, _NUM_PRIOR_DRAWS)
+    drawn = jax.vmap(lambda one: prior_draw(model, one, problem.data))(keys)
+    variables = {
+        name: (
+            ("chain", "draw", *(f"{name}_axis" for _ in range(value.ndim - 1))),
+            np.asarray(value)[None],
+        )
+        for name, value in drawn.items()
+    }
+    return xr.Dataset(variables, {"chain": [0], "draw": np.arange(_NUM_PRIOR_DRAWS)})
+
+
+def _statistics(draws: Draws) -> dict[str, Any]:
+    found = {}
+    for name in STATISTICS:
+        value = draws.statistics[name]
+        if name == "potential_energy":
+            value = -value
+        found[_ARVIZ_NAMES.get(name, name)] = (("chain", "draw"), value)
+    return found
+
+
+def _coords(problem: Problem) -> dict[str, Any]:
+    diversities = problem.diversities
+    return {
+        "condition": list(problem.conditions),
+        "covariate": [str(name) for name in problem.covariates.columns],
+        "strategy": list(problem.strategies),
+        "series": np.arange(len(problem.series)),
+        "run": ("series", problem.series["run"].to_numpy(dtype=str)),
+        "split": ("series", problem.series["split"].to_numpy(dtype=str)),
+        "diversity": np.arange(len(diversities)),
+        "num_tasks": ("diversity", diversities["num_tasks"].to_numpy()),
+    }
+
+
+def _dataset(variables: dict[str, Any], coords: dict[str, Any]) -> xr.Dataset:
+    """Only the coordinates of the axes that are there."""
+    axes = {axis for dims, _ in variables.values() for axis in dims}
+    used = {
+        name: value
+        for name, value in coords.items()
+        if (value[0] if isinstance(value, tuple) else name) in axes
+    }
+    return xr.Dataset(variables, used)
+
+
+def _state(state: Any) -> xr.Dataset:
+    leaves = jax.tree.leaves(jax.tree.map(_plain, state, is_leaf=_is_key))
+    return xr.Dataset(
+        {
+            f"leaf_{i}": (
+                tuple(f"leaf_{i}_axis_{j}" for j in range(np.ndim(leaf))),
+                np.asarray(leaf),
+            )
+            for i, leaf in enumerate(leaves)
+        }
+    )
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
+
+
+def _options(idata: InferenceData) -> dict[str, Any]:
+    return json.loads(idata.attrs["options"])

@@ -1,0 +1,192 @@
+"""The joint model of cells: an account, what it gets wrong, and how cells scatter about both."""
+
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Float, Integer
+from numpyro.distributions import constraints
+
+from rational_icl._arrays import Array
+from rational_icl.accounts import Account
+from rational_icl.cells import Cells
+from rational_icl.observations import Observation
+from rational_icl.posterior.pooling import Pooling
+from rational_icl.responses import Response, contrasts, softened
+
+_EFFECT_PRIORS = {
+    "sd_num_tasks": dist.LogNormal(math.log(0.7), 0.7),
+    "sd_run": dist.LogNormal(math.log(0.3), 0.7),
+}
+_TYPICAL_VARIANCE = 0.05
+
+
+class Data(eqx.Module):
+    """What the model is conditioned on. Cells of a condition are neighbours.
+
+    Args:
+        cells: of every condition.
+        response: of all cells, conditions one after the other.
+        condition: of every series.
+    """
+
+    cells: tuple[Cells, ...]
+    response: Response
+    condition: Integer[Array, " series"]
+
+
+class Latent(NamedTuple):
+    """The model at one draw."""
+
+    params: dict[str, Float[Array, " condition"]]
+    noise: dict[str, Float[Array, " condition"]]
+    effect: Float[Array, "series contrast"]
+    log_weight: Float[Array, "cell strategy"]
+
+
+class Model(eqx.Module):
+    """Weights from an account, moved by effects of task diversity and run, seen with noise.
+
+        y_c ~ observation(softmax(log π_c + H'e_s / √2)),   e_s = a_D + b_s
+        a_D ~ N(0, sd_num_tasks²),   b_s ~ N(0, sd_run²)
+
+    for cell c of series s with task diversity D. a is what the account gets wrong alike in all runs
+    of a task diversity, b what differs between them. e is sampled, with a integrated out: its prior
+    is normal with variance sd_run² + sd_num_tasks² and covariance sd_num_tasks² within D.
+
+    Args:
+        accounts: in sampled (pivoted) parameters, one per condition.
+        observation: the noise.
+        pooling: of the parameters of accounts and noise over conditions.
+    """
+
+    accounts: tuple[Account, ...]
+    observation: Observation
+    pooling: Pooling
+
+    def __call__(self, data: Data) -> None:
+        """State it to NumPyro."""
+        latent = self._sampled(data)
+        log_density = self.log_density(latent, data)
+        numpyro.deterministic("log_density", log_density)
+        numpyro.factor("observed", jnp.where(data.response.used, log_density, 0.0).sum())
+
+    @property
+    def noise_priors(self) -> dict[str, dist.Distribution]:
+        """Those of the observation and of the effects that it has."""
+        has = (self.observation.num_tasks_effects, self.observation.run_effects)
+        effects = {
+            name: prior
+            for (name, prior), there in zip(_EFFECT_PRIORS.items(), has, strict=True)
+            if there
+        }
+        return {**effects, **self.observation.priors}
+
+    def log_density(self, latent: Latent, data: Data) -> Float[Array, " cell"]:
+        """Log density of every cell's observed weights given the cell before it."""
+        condition = data.condition[data.response.series]
+        noise = {name: value[condition] for name, value in latent.noise.items()}
+        return self.observation.log_density(noise, latent.log_weight, data.response)
+
+    def _sampled(self, data: Data) -> Latent:
+        number = len(self.accounts)
+        log_prior = {}
+        params: dict[str, Array] = {}
+        noise: dict[str, Array] = {}
+        for name, prior in self.accounts[0].priors.items():
+            params[name], log_prior[name] = self.pooling.sample(name, prior, number)
+        for name, prior in self.noise_priors.items():
+            noise[name], log_prior[name] = self.pooling.sample(name, prior, number)
+        plain = self.plain_log_weight(params, data)
+        effect = self._effect(noise, plain, data)
+        numpyro.deterministic("effect", effect)
+        latent = Latent(params, noise, effect, moved(plain, effect, data))
+        by_condition = [
+            account.natural({name: value[i] for name, value in params.items()})
+            for i, account in enumerate(self.accounts)
+        ]
+        for name in by_condition[0]:
+            numpyro.deterministic(f"natural_{name}", jnp.stack([one[name] for one in by_condition]))
+        for kind in (params, noise):
+            for name, value in kind.items():
+                numpyro.deterministic(f"each_{name}", value)
+        for name, value in log_prior.items():
+            numpyro.deterministic(f"log_prior_{name}", value)
+        return latent
+
+    def plain_log_weight(
+        self, params: dict[str, Array], data: Data
+    ) -> Float[Array, "cell strategy"]:
+        """The account's log weights in every cell."""
+        parts = [
+            account.log_weights({name: value[i] for name, value in params.items()}, cells)
+            for i, (account, cells) in enumerate(zip(self.accounts, data.cells, strict=True))
+        ]
+        return jnp.concatenate(parts)
+
+    def _effect(
+        self, noise: dict[str, Array], plain: Float[Array, "cell strategy"], data: Data
+    ) -> Float[Array, "series contrast"]:
+        shape = (len(data.condition), data.response.coordinate.shape[1])
+        if not any(name in noise for name in _EFFECT_PRIORS):
+            return jnp.zeros(shape)
+        # what data tell of a series is where it lies, not how far that is from the account: chains
+        # move in the former, which hardly depends on the parameters of the account
+        level = numpyro.sample("level", dist.ImproperUniform(constraints.real, (), shape))
+        effect = level - series_level(softened(plain, data.response.softening), data.response)
+        density = effect_log_density(
+            effect, *self.effect_scales(noise, data), data.response.diversity
+        )
+        numpyro.factor("effect_prior", density)
+        return effect
+
+    def effect_scales(
+        self, noise: dict[str, Array], data: Data
+    ) -> tuple[Float[Array, " series"], Float[Array, " series"]]:
+        """Standard deviations of a and b for every series; a negligible one where there is none."""
+        nothing = jnp.full(len(self.accounts), 1e-6)
+        return tuple(noise.get(name, nothing)[data.condition] for name in _EFFECT_PRIORS)
+
+
+def moved(
+    log_weight: Float[Array, "cell strategy"], effect: Float[Array, "series contrast"], data: Data
+) -> Float[Array, "cell strategy"]:
+    """Log weights with the effect of its series added to the coordinates of every cell."""
+    base = jnp.asarray(contrasts(log_weight.shape[1]))
+    return jax.nn.log_softmax(log_weight + (effect @ base / 2)[data.response.series], axis=1)
+
+
+def series_level(
+    coordinate: Float[Array, "cell contrast"], response: Response
+) -> Float[Array, "series contrast"]:
+    """The mean coordinates of every series, its better measured cells counting more."""
+    trust = 1 / (_TYPICAL_VARIANCE + response.variance)
+    series = len(response.diversity)
+    total = jax.ops.segment_sum(trust, response.series, series)
+    weighted = jax.ops.segment_sum(trust[:, None] * coordinate, response.series, series)
+    return weighted / total[:, None]
+
+
+def effect_log_density(
+    effect: Float[Array, "series contrast"],
+    sd_num_tasks: Float[Array, " series"],
+    sd_run: Float[Array, " series"],
+    diversity: Integer[Array, " series"],
+) -> Float[Array, ""]:
+    """Log density of e = a_D + b_s with a integrated out: normal, of one variance within each D."""
+    size = effect.shape[1]
+    groups = effect.shape[0]  # at least as many as there are; empty ones add nothing
+    count = jax.ops.segment_sum(jnp.ones(groups), diversity, groups)
+    mean = jax.ops.segment_sum(effect, diversity, groups) / jnp.maximum(count, 1.0)[:, None]
+    within = ((effect - mean[diversity]) ** 2).sum(axis=1)
+    # of the series of a group, one degree of freedom is the mean's
+    share = 1 / count[diversity]
+    variance = sd_run**2
+    of_mean = variance * share + sd_num_tasks**2
+    squared = within / variance + (mean[diversity] ** 2).sum(axis=1) * share / of_mean
+    log_volume = (1 - share) * jnp.log(variance) + share * jnp.log(of_mean / share)
+    return -0.5 * (squared + size * (log_volume + jnp.log(2 * jnp.pi))).sum()

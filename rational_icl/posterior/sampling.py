@@ -1,0 +1,219 @@
+"""Sampling the posterior of an account, by NumPyro's NUTS, into ArviZ groups."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from rational_icl import _arviz
+from rational_icl._arviz import InferenceData
+from rational_icl._errors import FitError
+from rational_icl._jit import in_float64
+from rational_icl.accounts import Account
+from rational_icl.cells import Behaviour, Cells
+from rational_icl.observations import Observation, StudentResiduals
+from rational_icl.posterior.chains import chains, check_number
+from rational_icl.posterior.groups import appended, last_state, to_groups
+from rational_icl.posterior.problem import Problem, from_dataset, state_problem
+from rational_icl.regions import Regions, partition_cells
+
+
+@in_float64
+def sample(
+    account: Account,
+    cells: Cells,
+    behaviour: Behaviour,
+    *,
+    regions: Regions | None = None,
+    splits: Sequence[str] = ("id",),
+    observation: Observation | None = None,
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    target_accept: float = 0.9,
+    seed: int = 0,
+    progress: bool = True,
+) -> InferenceData:
+    """Draw from the posterior of an account's parameters given the best mixture of every cell.
+
+    Each cell's best-mixture weights, in coordinates without bounds (`rational_icl.responses`),
+    scatter about the account's, moved by an effect of task diversity and one of the run, with
+    heavy-tailed, autocorrelated residuals and measurement error (`StudentResiduals`, and `Model`
+    for the effects). Time and memory grow with the number of cells, never with that of sequences.
+
+    Args:
+        account: a theory, such as `accounts.Rational()`.
+        cells, behaviour: from `summarize`.
+        regions: whose `fitted` cells are conditioned on; `partition_cells(cells, behaviour)` if
+            None.
+        splits: evaluations to condition on: `id`, or `id` and `ood`.
+        observation: the noise; `StudentResiduals()` if None.
+        num_chains, num_warmup, num_draws: chains, and iterations of each; multiples of 25.
+        target_accept: of NUTS; nearer to 1 takes smaller steps.
+        seed: equal seeds give equal draws on one machine.
+        progress: show bars.
+
+    Returns:
+        ArviZ groups: posterior (the account's parameters, those of the noise, effect_run and
+        effect_num_tasks in log-odds), prior, posterior_predictive and observed_data (weight: cell,
+        strategy), log_likelihood (per_cell, and per_run given the run's effect), log_prior,
+        sample_stats, constant_data and sampler_state (to go on from). Attributes state versions,
+        options, and a SHA-256 of the data.
+
+    Raises:
+        FitError: no cells, cells that are infinitely far from every mixture, unknown measurement
+            error, bad options, or a prior that fits no cell.
+    """
+    chosen = regions or partition_cells(cells, behaviour)
+    problem = state_problem(
+        account,
+        {"": (cells, behaviour, chosen)},
+        splits,
+        observation or StudentResiduals(),
+        "complete",
+        pd.DataFrame(index=[""]),
+    )
+    return _sampled(problem, num_chains, num_warmup, num_draws, target_accept, seed, progress)
+
+
+@in_float64
+def sample_conditions(
+    account: Account,
+    conditions: Mapping[str, tuple[Cells, Behaviour]],
+    *,
+    pooling: str = "partial",
+    covariates: pd.DataFrame | None = None,
+    regions: Mapping[str, Regions] | None = None,
+    splits: Sequence[str] = ("id",),
+    observation: Observation | None = None,
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    target_accept: float = 0.9,
+    seed: int = 0,
+    progress: bool = True,
+) -> InferenceData:
+    """As `sample`, for several conditions (width, context length, setting, …) at once.
+
+    Args:
+        account: one theory for all.
+        conditions: cells and behaviour of each, by name, all of the same strategies.
+        pooling: `partial`, where the parameters of conditions scatter around a common mean;
+            `none`, where each is by itself; or `complete`, where all are the same.
+        covariates: one row per condition and a column each, such as log width; standardized here.
+            They shift every parameter on its scale without bounds. Only with `partial`.
+        regions: by condition; `partition_cells` if None.
+        splits, observation, num_chains, num_warmup, num_draws, target_accept, seed, progress: see
+            `sample`.
+
+    Returns:
+        As `sample`, with an axis `condition`. With partial pooling also NAME_mean, NAME_sd and
+        NAME_slope of every sampled parameter; evidence stands for γ there (`Account.pivoted`).
+
+    Raises:
+        FitError: as `sample`; fewer than two conditions, differing strategies, or covariates that
+            do not fit the conditions.
+    """
+    if len(conditions) < 2:
+        raise FitError(f"conditions: {', '.join(conditions)}; expected two or more; see `sample`")
+    given = regions or {}
+    triples = {
+        name: (cells, behaviour, given.get(name) or partition_cells(cells, behaviour))
+        for name, (cells, behaviour) in conditions.items()
+    }
+    table = _standardized(covariates, list(conditions), pooling)
+    noise = observation or StudentResiduals()
+    problem = state_problem(account, triples, splits, noise, pooling, table)
+    return _sampled(problem, num_chains, num_warmup, num_draws, target_accept, seed, progress)
+
+
+@in_float64
+def continue_sampling(
+    idata: InferenceData,
+    num_draws: int,
+    *,
+    account: Account | None = None,
+    observation: Observation | None = None,
+    progress: bool = True,
+) -> InferenceData:
+    """More draws of a posterior, where its chains stand: the same as if drawn at once.
+
+    Args:
+        idata: from `sample` or `load_posterior`; left as it is.
+        num_draws: further draws per chain.
+        account, observation: those it was sampled with, where they are not the package's own.
+        progress: show a bar.
+
+    Raises:
+        FitError: it does not say where its chains stand.
+    """
+    check_number("num_draws", num_draws)
+    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    options = json.loads(idata.attrs["options"])
+    runner = chains(problem.model, options["num_warmup"], options["target_accept"], True)
+    keys = jax.random.split(jax.random.key(options["seed"]), options["num_chains"])
+    state = last_state(idata, runner.start(keys, problem.data))
+    drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
+    return appended(idata, problem, drawn)
+
+
+def _sampled(
+    problem: Problem,
+    num_chains: int,
+    num_warmup: int,
+    num_draws: int,
+    target_accept: float,
+    seed: int,
+    progress: bool,
+) -> InferenceData:
+    for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
+        check_number(name, value)
+    if num_chains < 1 or not 0 < target_accept < 1:
+        raise FitError(
+            f"num_chains {num_chains}, target_accept {target_accept}; expected at least 1, and a "
+            "number between 0 and 1"
+        )
+    runner = chains(problem.model, num_warmup, target_accept, True)
+    state = runner.start(jax.random.split(jax.random.key(seed), num_chains), problem.data)
+    state = runner.warm_up(state, problem.data, "warming up" if progress else None)
+    drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
+    options = {
+        "num_chains": num_chains,
+        "num_warmup": num_warmup,
+        "target_accept": target_accept,
+        "seed": seed,
+    }
+    return _arviz.inference_data(to_groups(problem, drawn, seed), _provenance(problem, options))
+
+
+def _provenance(problem: Problem, options: Mapping[str, Any]) -> dict[str, str]:
+    packages = ("rational_icl", "jax", "numpyro", "arviz", "numpy", "xarray")
+    return {
+        "inference_library": "numpyro",
+        "versions": json.dumps({name: version(name) for name in packages}),
+        "options": json.dumps(dict(options)),
+        "data_sha256": problem.checksum,
+    }
+
+
+def _standardized(
+    covariates: pd.DataFrame | None, conditions: list[str], pooling: str
+) -> pd.DataFrame:
+    if covariates is None:
+        return pd.DataFrame(index=conditions)
+    if pooling != "partial":
+        raise FitError(f"covariates: given with pooling {pooling!r}; they need 'partial'")
+    if set(covariates.index) != set(conditions):
+        raise FitError(
+            f"covariates: rows {', '.join(map(str, covariates.index))}; expected the conditions "
+            f"{', '.join(conditions)}"
+        )
+    table = covariates.loc[conditions].astype(np.float64)
+    spread = table.std(ddof=0)
+    if not np.isfinite(table.to_numpy()).all() or not (spread > 0).all():
+        raise FitError("covariates: expected finite numbers that differ between conditions")
+    return (table - table.mean()) / spread

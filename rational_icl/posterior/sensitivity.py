@@ -1,0 +1,139 @@
+"""How conclusions change with what was assumed: one call, one table."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+import pandas as pd
+
+from rational_icl import _arviz
+from rational_icl._errors import FitError
+from rational_icl.accounts import Account
+from rational_icl.cells import Behaviour, Cells
+from rational_icl.complexity import table_bits
+from rational_icl.logs import Log
+from rational_icl.posterior.predictions import predict_crossovers
+from rational_icl.posterior.sampling import sample
+from rational_icl.regions import Regions, partition_cells
+
+
+def sensitivity(
+    log: Log,
+    account: Account,
+    cells: Cells,
+    behaviour: Behaviour,
+    *,
+    num_chains: int = 4,
+    num_warmup: int = 500,
+    num_draws: int = 500,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Sample again under other assumptions, and compare.
+
+    Variants: as declared; program bits × ½ and × 2; task tables in single precision; N counted in
+    sequences instead of steps; early cells included; ID and OOD evaluation together.
+
+    Args:
+        log: that the cells are of; task tables are read from it.
+        account, cells, behaviour, num_chains, num_warmup, num_draws, seed, progress: see `sample`.
+
+    Returns:
+        One row per variant and quantity: each parameter of the account; crossover_D, the step N* of
+        the account at every task diversity of the log where it lies before step 10⁹; and slope, of
+        ln N* on ln D. Columns variant, quantity, mean (median for crossovers), lower, upper (90 %),
+        and converged, whether R-hat stays below 1.05.
+
+    Raises:
+        FitError, LogError: see `sample`; runs that bring complexities of their own have no program
+            bits to change.
+    """
+    regions = partition_cells(cells, behaviour)
+    everything = Regions(
+        regions.fitted | _early(cells, regions), regions.held_out, np.zeros_like(regions.fitted)
+    )
+    options = {
+        "num_chains": num_chains,
+        "num_warmup": num_warmup,
+        "num_draws": num_draws,
+        "seed": seed,
+        "progress": progress,
+    }
+    variants: dict[str, Callable[[], tuple[Cells, dict[str, Any]]]] = {
+        "as declared": lambda: (cells, {}),
+        "program bits × ½": lambda: (_with_program_bits(log, cells, 0.5), {}),
+        "program bits × 2": lambda: (_with_program_bits(log, cells, 2.0), {}),
+        "single-precision tables": lambda: (_single_precision(log, cells, behaviour), {}),
+        "N in sequences": lambda: (_in_sequences(cells), {}),
+        "early cells included": lambda: (cells, {"regions": everything}),
+        "ID and OOD": lambda: (cells, {"splits": ("id", "ood")}),
+    }
+    frames = []
+    for name, change in variants.items():
+        changed, further = change()
+        chosen = {"regions": regions, **options, **further}
+        frames.append(
+            _summary(sample(account, changed, behaviour, **chosen), cells).assign(variant=name)
+        )
+    columns = ["variant", "quantity", "mean", "lower", "upper", "converged"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def _early(cells: Cells, regions: Regions) -> np.ndarray:
+    """Early cells of fitted task diversities."""
+    num_tasks = np.asarray(cells.num_tasks)
+    return regions.excluded_early & (num_tasks <= num_tasks[regions.fitted].max())
+
+
+def _summary(idata: Any, cells: Cells) -> pd.DataFrame:
+    posterior = _arviz.group(idata, "posterior")
+    names = [name for name in posterior if not str(name).startswith("effect")]
+    converged = bool(max(float(_arviz.rhat(posterior[names])[name].max()) for name in names) < 1.05)
+    rows = []
+    account = [
+        name for name in names if not str(name).startswith(("sd_", "correlation", "evidence"))
+    ]
+    for name in account:
+        value = posterior[name].to_numpy()
+        rows.append((name, value.mean(), *np.quantile(value, [0.05, 0.95])))
+    found = predict_crossovers(idata, np.unique(np.asarray(cells.num_tasks)), of="account")
+    for one in found["num_tasks"].to_numpy():
+        at = found.sel(num_tasks=one)
+        values = [float(at[kind]) for kind in ("median", "lower", "upper")]
+        rows.append((f"crossover_{one}", *(x if np.isfinite(x) else np.nan for x in values)))
+    slope = found["slope"].to_numpy()
+    slope = slope[np.isfinite(slope)]
+    if len(slope):
+        rows.append(("slope", slope.mean(), *np.quantile(slope, [0.05, 0.95])))
+    frame = pd.DataFrame(rows, columns=["quantity", "mean", "lower", "upper"])
+    return frame.assign(converged=converged)
+
+
+def _with_program_bits(log: Log, cells: Cells, factor: float) -> Cells:
+    if any(run.overrides for run in log.values()):
+        raise FitError(
+            "complexities of this log are its own, so there are no program bits to change"
+        )
+    bits = np.array([cells.setting.program_bits[name] for name in cells.strategies])
+    return _with_complexity(cells, np.asarray(cells.complexity) + (factor - 1) * bits)
+
+
+def _single_precision(log: Log, cells: Cells, behaviour: Behaviour) -> Cells:
+    changed = np.array(cells.complexity)
+    for index, name in enumerate(behaviour.runs):
+        here = behaviour.run == index
+        for k, strategy in enumerate(cells.strategies):
+            if strategy in cells.setting.memorizing:
+                table = cells.setting.prior_table(strategy, log[name].tasks)
+                changed[here, k] -= table_bits(table) - table_bits(table, np.float32)
+    return _with_complexity(cells, changed)
+
+
+def _with_complexity(cells: Cells, complexity: np.ndarray) -> Cells:
+    return eqx.tree_at(lambda c: c.complexity, cells, complexity)
+
+
+def _in_sequences(cells: Cells) -> Cells:
+    seen = np.asarray(cells.step) * np.asarray(cells.batch_size)
+    return eqx.tree_at(lambda c: c.step, cells, seen)

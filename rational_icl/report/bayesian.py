@@ -1,0 +1,196 @@
+"""The part of a report that has error bars: a posterior, checked and compared with its log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from rational_icl import _arviz, plotting
+from rational_icl._arviz import InferenceData
+from rational_icl.posterior import Diagnosis, diagnose, predict, predict_crossovers
+
+_PARTS = ("fitted", "later_steps", "larger_num_tasks")
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Bayesian:
+    """A posterior and what it says of the log it is of.
+
+    Args:
+        idata: from `sample`.
+        diagnosis: from `diagnose`.
+        phase: from `predict`, for a run not yet trained, at the task diversities and steps logged.
+        crossovers: from `predict_crossovers`, by `of`.
+        coverage: one row per region: cells, and the share of observed best weights within the 50 %
+            and 90 % intervals of a run not yet trained.
+    """
+
+    idata: InferenceData
+    diagnosis: Diagnosis
+    phase: xr.Dataset
+    crossovers: dict[str, xr.Dataset]
+    coverage: pd.DataFrame
+
+    def to_json(self) -> dict[str, Any]:
+        """For `report.json`."""
+        diagnosis = self.diagnosis
+        return {
+            "converged": diagnosis.converged,
+            "problems": list(diagnosis.problems),
+            "cautions": list(diagnosis.cautions),
+            "divergences": diagnosis.divergences,
+            "parameters": diagnosis.table.to_dict(orient="index"),
+            "coverage": self.coverage.to_dict(orient="index"),
+            "crossover": self.crossover_table.to_dict(orient="records"),
+            "slope": {of: _interval(found["slope"]) for of, found in self.crossovers.items()},
+            "data_sha256": self.idata.attrs["data_sha256"],
+        }
+
+    @property
+    def crossover_table(self) -> pd.DataFrame:
+        """One row per task diversity: median, interval and chance of no crossover, by `of`."""
+        columns: dict[str, Any] = {}
+        for of, found in self.crossovers.items():
+            columns["num_tasks"] = found["num_tasks"].to_numpy()
+            for kind in ("median", "lower", "upper", "never"):
+                columns[f"{of}_{kind}"] = found[kind].to_numpy()
+        return pd.DataFrame(columns)
+
+
+def interpret(idata: InferenceData, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
+    """Check a posterior and predict the log it is of.
+
+    Args:
+        idata: from `sample`.
+        frame: from `cell_agreement`.
+        strategies: names.
+    """
+    diversities, steps = np.unique(frame["num_tasks"]), np.unique(frame["step"])
+    phase = predict(idata, diversities, steps)
+    rows = {}
+    for part in _PARTS:
+        cells = frame[(frame["region"] == part) | (frame["extrapolation"] == part)]
+        if len(cells):
+            rows[part] = {"cells": len(cells)} | {
+                f"covered_{100 * level:.0f}": _covered(idata, cells, strategies, level)
+                for level in (0.5, 0.9)
+            }
+    return Bayesian(
+        idata=idata,
+        diagnosis=diagnose(idata),
+        phase=phase,
+        crossovers={of: predict_crossovers(idata, diversities, of=of) for of in ("account", "run")},
+        coverage=pd.DataFrame.from_dict(rows, orient="index"),
+    )
+
+
+def _covered(
+    idata: InferenceData, cells: pd.DataFrame, strategies: tuple[str, ...], level: float
+) -> float:
+    found = predict(idata, np.unique(cells["num_tasks"]), np.unique(cells["step"]), interval=level)
+    at = {
+        "num_tasks": xr.DataArray(cells["num_tasks"].to_numpy(), dims="cell"),
+        "step": xr.DataArray(cells["step"].to_numpy(dtype=float), dims="cell"),
+    }
+    inside = []
+    for name in strategies[:-1]:
+        observed = cells[f"best_weight_id_{name}"].to_numpy()
+        here = found.sel(**at, strategy=name)
+        low, high = here["lower"].to_numpy(), here["upper"].to_numpy()
+        inside.append((observed >= low - _ROUNDING) & (observed <= high + _ROUNDING))
+    return float(np.mean(inside))
+
+
+def _interval(values: xr.DataArray) -> dict[str, float | None]:
+    known = values.to_numpy()[np.isfinite(values.to_numpy())]
+    if not len(known):
+        return {"median": None, "lower": None, "upper": None}
+    low, mid, high = np.quantile(known, [0.05, 0.5, 0.95])
+    return {"median": float(mid), "lower": float(low), "upper": float(high)}
+
+
+def posterior_bands(bayesian: Bayesian, analysis: Any) -> Figure:
+    """Weight of the first strategy against step, by task diversity, with intervals."""
+    frame, strategy = analysis.frame, analysis.fit.strategies[0]
+    diversities = sorted(frame["num_tasks"].unique())
+    columns = min(4, len(diversities))
+    rows = -(-len(diversities) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.6 * columns, 2.0 * rows + 0.3), layout="constrained",
+        sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    for ax, diversity in zip(axes.flat, diversities, strict=False):
+        here = frame[frame["num_tasks"] == diversity]
+        plotting.plot_interval(bayesian.phase.sel(num_tasks=diversity), here, strategy, ax=ax)
+        ax.set_title(f"D = {diversity:g}", fontsize="small")
+        ax.label_outer()
+    for ax in axes.flat[len(diversities) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def posterior_ridge(bayesian: Bayesian, analysis: Any) -> Figure:
+    """Joint draws of every two parameters of the account."""
+    del analysis
+    posterior = _arviz.group(bayesian.idata, "posterior")
+    known = [name for name in ("alpha", "beta", "gamma") if name in posterior]
+    own = known or [str(name) for name in posterior if posterior[name].ndim == 2][:3]
+    pairs = [(x, y) for i, x in enumerate(own) for y in own[i + 1 :]] or [(own[0], own[0])]
+    figure, axes = plt.subplots(
+        1, len(pairs), figsize=(3.2 * len(pairs), 2.9), layout="constrained", squeeze=False
+    )
+    for ax, (x, y) in zip(axes.flat, pairs, strict=True):
+        plotting.plot_ridge(posterior, x, y, log_y=y == "gamma", ax=ax)
+    return figure
+
+
+def posterior_crossover(bayesian: Bayesian, analysis: Any) -> Figure:
+    """N*(D), observed and predicted, with intervals."""
+    figure, ax = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
+    account = bayesian.crossovers["account"]
+    median = account["median"].where(np.isfinite(account["median"])).to_numpy()
+    line = pd.DataFrame({"num_tasks": account["num_tasks"].to_numpy(), "predicted": median})
+    plotting.plot_crossovers(analysis.runs, line, analysis.frame, ax=ax)
+    plotting.plot_crossover_interval(bayesian.crossovers["run"], label="a new run, 90 %", ax=ax)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Bayesian, Any], Figure]] = {
+    make.__name__: make for make in (posterior_bands, posterior_ridge, posterior_crossover)
+}
+
+
+def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
+    """What the posterior says, in words. `measured`: N* per task diversity, column observed."""
+    table = bayesian.diagnosis.table
+    named = [name for name in ("alpha", "beta", "gamma") if name in table.index]
+    listed = ", ".join(
+        f"{name} = {table.loc[name, 'mean']:.3g} ({table.loc[name, 'lower']:.3g} to "
+        f"{table.loc[name, 'upper']:.3g})"
+        for name in named
+    )
+    found = [f"With 90 % intervals, {listed}."] if listed else []
+    words = {
+        "fitted": "fitted cells",
+        "later_steps": "held-out cells at later steps",
+        "larger_num_tasks": "held-out cells at larger task diversity",
+    }
+    parts = [
+        f"{100 * row['covered_90']:.0f} % of {words[part]}"
+        for part, row in bayesian.coverage.iterrows()
+    ]
+    found.append(f"Its 90 % intervals for a run not yet trained hold {', '.join(parts)}.")
+    both = bayesian.crossover_table.merge(measured, on="num_tasks").dropna(subset=["observed"])
+    inside = (both["observed"] >= both["run_lower"]) & (both["observed"] <= both["run_upper"])
+    if len(both):
+        found.append(
+            f"The observed crossover step lies within that of a new run at {int(inside.sum())} of "
+            f"the {len(both)} task diversities where all runs cross."
+        )
+    return found
