@@ -97,13 +97,10 @@ def curvature(cells: ri.Cells, behaviour: ri.Behaviour, chosen: np.ndarray) -> t
 
 def candidates(curvatures: tuple[float, ...]) -> dict[str, Observation]:
     none = {"num_tasks_effects": False, "run_effects": False}
-    both = {"num_tasks_effects": True, "run_effects": True}
     plain = {"correlated": False, "heavy_tails": False}
     return {
         "tempered divergence": TemperedDivergence(curvature=curvatures),
-        "tempered divergence, effects": TemperedDivergence(**both, curvature=curvatures),
         "Beta": BetaWeights(),
-        "Beta, effects": BetaWeights(**both),
         "logit-normal": StudentResiduals(**none, **plain),
         "Student-t": StudentResiduals(**none, correlated=False),
         "Student-t, autocorrelated": StudentResiduals(**none),
@@ -141,7 +138,7 @@ def main() -> None:
             progress=False,
         )
         held_out = ri.leave_one_run_out(
-            idata, num_warmup=400, num_draws=250, observation=observation
+            idata, num_warmup=300, num_draws=200, observation=observation
         )
         density = held_out["log_density"].dropna()
         whole = ri.coverage(held_out).iloc[0]

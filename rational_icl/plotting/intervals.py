@@ -1,6 +1,6 @@
 """Figures of posteriors: intervals, ridges and calibration."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,11 +31,12 @@ def plot_interval(
     ax.fill_between(one["step"], one["lower"], one["upper"], color=colour, alpha=0.2, linewidth=0)
     ax.plot(one["step"], one["weight"], color=colour, linewidth=1.2)
     column = f"best_weight_id_{strategy}"
-    for region, style in (
-        ("fitted", {"marker": "o", "c": "k"}),
-        ("held_out", {"marker": "o", "facecolors": "none", "edgecolors": "k"}),
-        ("excluded_early", {"marker": "x", "c": "0.6"}),
-    ):
+    styles: dict[str, dict[str, Any]] = {
+        "fitted": {"marker": "o", "c": "k"},
+        "held_out": {"marker": "o", "facecolors": "none", "edgecolors": "k"},
+        "excluded_early": {"marker": "x", "c": "0.6"},
+    }
+    for region, style in styles.items():
         rows = frame[frame["region"] == region]
         ax.scatter(rows["step"], rows[column], s=9, linewidths=0.6, alpha=0.8, **style)
     ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=STEP_LABEL)

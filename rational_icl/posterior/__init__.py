@@ -5,14 +5,10 @@ from rational_icl.posterior.calibration import (
     leave_one_run_out,
     simulation_based_calibration,
 )
+from rational_icl.posterior.crossings import predict_crossovers, predict_thresholds
 from rational_icl.posterior.diagnostics import Diagnosis, diagnose
-from rational_icl.posterior.groups import load_posterior, save_posterior
-from rational_icl.posterior.predictions import (
-    predict,
-    predict_crossovers,
-    predict_next_tokens,
-    predict_thresholds,
-)
+from rational_icl.posterior.files import load_posterior, save_posterior
+from rational_icl.posterior.predictions import predict, predict_next_tokens
 from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
 from rational_icl.posterior.sensitivity import sensitivity
 

@@ -156,7 +156,7 @@ def simulation_based_calibration(
         found = _posteriors(model, every, num_warmup, num_draws, seed + batch)
         kept = np.linspace(0, num_draws - 1, num_bins).round().astype(int)
         rows.append(_ranked(truth, found, kept))
-    names = list(truth)
+    names = [*model.accounts[0].priors, *model.noise_priors]
 
     def table(kind: str) -> pd.DataFrame:
         return pd.DataFrame(

@@ -57,10 +57,12 @@ class Chains:
         def start(key: Array, data: Data) -> Any:
             start_key, chain_key = jax.random.split(key)
             position = _starting_point(model, start_key, data)
+            # NumPyro takes blocks too, though its signature says otherwise
+            blocks: Any = [tuple(sorted(name for name in position if name != "level"))]
             return init_kernel(
                 position,
                 num_warmup,
-                dense_mass=[tuple(sorted(name for name in position if name != "level"))],
+                dense_mass=blocks,
                 target_accept_prob=target_accept,
                 max_tree_depth=_MOST_TREE_DEPTH,
                 model_args=(data,),

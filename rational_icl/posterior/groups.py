@@ -1,7 +1,6 @@
-"""Draws as ArviZ groups, and chains' states in and out of them."""
+"""Draws as ArviZ groups."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,8 +12,8 @@ from jaxtyping import Float
 from rational_icl import _arviz
 from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
-from rational_icl._errors import FitError
 from rational_icl.posterior.chains import STATISTICS, Draws, constrained, prior_draw
+from rational_icl.posterior.files import stored_state
 from rational_icl.posterior.model import Data, Latent, Model, moved
 from rational_icl.posterior.problem import Problem, to_dataset
 from rational_icl.responses import weights_of
@@ -39,7 +38,7 @@ def to_groups(problem: Problem, draws: Draws, seed: int) -> dict[str, xr.Dataset
         "prior": _prior(problem, key),
         "observed_data": xr.Dataset(observed, {"strategy": list(problem.strategies)}),
         "constant_data": to_dataset(problem),
-        "sampler_state": _state(draws.state),
+        "sampler_state": stored_state(draws.state),
     }
 
 
@@ -51,62 +50,8 @@ def appended(idata: InferenceData, problem: Problem, draws: Draws) -> InferenceD
     new = _drawn_groups(problem, draws, jax.random.key(seed), done)
     joined = {name: xr.concat([old[name], group], "draw") for name, group in new.items()}
     return _arviz.inference_data(
-        old | joined | {"sampler_state": _state(draws.state)}, dict(idata.attrs)
+        old | joined | {"sampler_state": stored_state(draws.state)}, dict(idata.attrs)
     )
-
-
-def last_state(idata: InferenceData, like: Any) -> Any:
-    """Where the chains of a posterior stand, in the form of `like`.
-
-    Raises:
-        FitError: the posterior does not say, or its chains are of another shape.
-    """
-    if "sampler_state" not in _arviz.group_names(idata):
-        raise FitError("sampler_state: not in this posterior, so its chains cannot go on")
-    stored = _arviz.group(idata, "sampler_state")
-    leaves, structure = jax.tree.flatten(jax.tree.map(_plain, like, is_leaf=_is_key))
-    found = [stored[f"leaf_{i}"].to_numpy() for i in range(len(leaves)) if f"leaf_{i}" in stored]
-    if [leaf.shape for leaf in found] != [np.shape(leaf) for leaf in leaves]:
-        raise FitError("sampler_state: of chains of another model; sample anew")
-    plain = jax.tree.unflatten(
-        structure, [jnp.asarray(x, y.dtype) for x, y in zip(found, leaves, strict=True)]
-    )
-    return jax.tree.map(
-        lambda was, now: jax.random.wrap_key_data(now) if _is_key(was) else now,
-        like,
-        plain,
-        is_leaf=_is_key,
-    )
-
-
-def save_posterior(idata: InferenceData, path: str | Path) -> None:
-    """Write a posterior as NetCDF, readable by both majors of ArviZ.
-
-    Raises:
-        FitError: the folder does not exist.
-    """
-    path = Path(path)
-    if not path.resolve().parent.is_dir() or path.is_dir():
-        raise FitError(f"{path}: its folder does not exist, or it is one; name a file")
-    partial = path.with_name(f".{path.name}.partial")
-    _arviz.save(idata, partial)
-    partial.replace(path)
-
-
-def load_posterior(path: str | Path) -> InferenceData:
-    """Read a posterior that `save_posterior` wrote.
-
-    Raises:
-        FitError: there is none, or it is not one.
-    """
-    try:
-        idata = _arviz.load(Path(path))
-        missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FitError(f"{path}: not a saved posterior ({type(error).__name__}: {error})") from None
-    if missing:
-        raise FitError(f"{path}: not a posterior of this package; no group {min(missing)}")
-    return idata
 
 
 def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict[str, xr.Dataset]:
@@ -294,27 +239,6 @@ def _dataset(variables: dict[str, Any], coords: dict[str, Any]) -> xr.Dataset:
         if (value[0] if isinstance(value, tuple) else name) in axes
     }
     return xr.Dataset(variables, used)
-
-
-def _state(state: Any) -> xr.Dataset:
-    leaves = jax.tree.leaves(jax.tree.map(_plain, state, is_leaf=_is_key))
-    return xr.Dataset(
-        {
-            f"leaf_{i}": (
-                tuple(f"leaf_{i}_axis_{j}" for j in range(np.ndim(leaf))),
-                np.asarray(leaf),
-            )
-            for i, leaf in enumerate(leaves)
-        }
-    )
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
 
 
 def _options(idata: InferenceData) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Cells
 from rational_icl.observations import Observation
 from rational_icl.posterior.pooling import Pooling
-from rational_icl.responses import Response, contrasts, softened
+from rational_icl.responses import Response, contrasts
 
 _EFFECT_PRIORS = {
     "sd_num_tasks": dist.LogNormal(math.log(0.7), 0.7),
@@ -137,7 +137,8 @@ class Model(eqx.Module):
         # what data tell of a series is where it lies, not how far that is from the account: chains
         # move in the former, which hardly depends on the parameters of the account
         level = numpyro.sample("level", dist.ImproperUniform(constraints.real, (), shape))
-        effect = level - series_level(softened(plain, data.response.softening), data.response)
+        base = jnp.asarray(contrasts(plain.shape[1]))
+        effect = level - series_level(plain @ base.T, data.response)
         density = effect_log_density(
             effect, *self.effect_scales(noise, data), data.response.diversity
         )

@@ -35,7 +35,7 @@ class NoPooling(Pooling):
 
     def sample(self, name, prior, num_conditions):
         value = numpyro.sample(name, prior.expand([num_conditions]).to_event(1))
-        return value, prior.log_prob(value).sum()
+        return value, jnp.sum(prior.log_prob(value))
 
 
 class PartialPooling(Pooling):

@@ -17,7 +17,8 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.observations import Observation, StudentResiduals
 from rational_icl.posterior.chains import chains, check_number
-from rational_icl.posterior.groups import appended, last_state, to_groups
+from rational_icl.posterior.files import last_state
+from rational_icl.posterior.groups import appended, to_groups
 from rational_icl.posterior.problem import Problem, from_dataset, state_problem
 from rational_icl.regions import Regions, partition_cells
 

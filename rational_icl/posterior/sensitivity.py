@@ -13,7 +13,7 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.complexity import table_bits
 from rational_icl.logs import Log
-from rational_icl.posterior.predictions import predict_crossovers
+from rational_icl.posterior.crossings import predict_crossovers
 from rational_icl.posterior.sampling import sample
 from rational_icl.regions import Regions, partition_cells
 

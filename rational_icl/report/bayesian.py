@@ -101,7 +101,7 @@ def _covered(
     inside = []
     for name in strategies[:-1]:
         observed = cells[f"best_weight_id_{name}"].to_numpy()
-        here = found.sel(**at, strategy=name)
+        here = found.sel(strategy=name).sel(at)
         low, high = here["lower"].to_numpy(), here["upper"].to_numpy()
         inside.append((observed >= low - _ROUNDING) & (observed <= high + _ROUNDING))
     return float(np.mean(inside))
@@ -182,8 +182,8 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
         "larger_num_tasks": "held-out cells at larger task diversity",
     }
     parts = [
-        f"{100 * row['covered_90']:.0f} % of {words[part]}"
-        for part, row in bayesian.coverage.iterrows()
+        f"{100 * row['covered_90']:.0f} % of {words[str(part)]}"
+        for part, row in bayesian.coverage.to_dict(orient="index").items()
     ]
     found.append(f"Its 90 % intervals for a run not yet trained hold {', '.join(parts)}.")
     both = bayesian.crossover_table.merge(measured, on="num_tasks").dropna(subset=["observed"])

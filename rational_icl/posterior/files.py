@@ -1,0 +1,89 @@
+"""Posteriors in files, with where their chains stand, so that they can go on."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from rational_icl import _arviz
+from rational_icl._arviz import InferenceData
+from rational_icl._errors import FitError
+
+
+def save_posterior(idata: InferenceData, path: str | Path) -> None:
+    """Write a posterior as NetCDF, readable by both majors of ArviZ.
+
+    Raises:
+        FitError: the folder does not exist.
+    """
+    path = Path(path)
+    if not path.resolve().parent.is_dir() or path.is_dir():
+        raise FitError(f"{path}: its folder does not exist, or it is one; name a file")
+    partial = path.with_name(f".{path.name}.partial")
+    _arviz.save(idata, partial)
+    partial.replace(path)
+
+
+def load_posterior(path: str | Path) -> InferenceData:
+    """Read a posterior that `save_posterior` wrote.
+
+    Raises:
+        FitError: there is none, or it is not one.
+    """
+    try:
+        idata = _arviz.load(Path(path))
+        missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FitError(f"{path}: not a saved posterior ({type(error).__name__}: {error})") from None
+    if missing:
+        raise FitError(f"{path}: not a posterior of this package; no group {min(missing)}")
+    return idata
+
+
+def stored_state(state: Any) -> xr.Dataset:
+    """Where chains stand, as a group."""
+    leaves = jax.tree.leaves(jax.tree.map(_plain, state, is_leaf=_is_key))
+    return xr.Dataset(
+        {
+            f"leaf_{i}": (
+                tuple(f"leaf_{i}_axis_{j}" for j in range(np.ndim(leaf))),
+                np.asarray(leaf),
+            )
+            for i, leaf in enumerate(leaves)
+        }
+    )
+
+
+def last_state(idata: InferenceData, like: Any) -> Any:
+    """Where the chains of a posterior stand, in the form of `like`.
+
+    Raises:
+        FitError: the posterior does not say, or its chains are of another shape.
+    """
+    if "sampler_state" not in _arviz.group_names(idata):
+        raise FitError("sampler_state: not in this posterior, so its chains cannot go on")
+    stored = _arviz.group(idata, "sampler_state")
+    leaves, structure = jax.tree.flatten(jax.tree.map(_plain, like, is_leaf=_is_key))
+    found = [stored[f"leaf_{i}"].to_numpy() for i in range(len(leaves)) if f"leaf_{i}" in stored]
+    if [leaf.shape for leaf in found] != [np.shape(leaf) for leaf in leaves]:
+        raise FitError("sampler_state: of chains of another model; sample anew")
+    plain = jax.tree.unflatten(
+        structure, [jnp.asarray(x, y.dtype) for x, y in zip(found, leaves, strict=True)]
+    )
+    return jax.tree.map(
+        lambda was, now: jax.random.wrap_key_data(now) if _is_key(was) else now,
+        like,
+        plain,
+        is_leaf=_is_key,
+    )
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
