@@ -203,6 +203,71 @@ def fit_many() -> dict[str, float]:
     return fit_from(1024)
 
 
+def posterior_from(num_runs: int) -> dict[str, float]:
+    """4 chains × 1,000 draws of the default model, compilation apart, 28 cells a run."""
+    from rational_icl.cells import SplitBehaviour
+
+    rng = np.random.default_rng(0)
+    steps = np.round(np.linspace(20**0.5, 1e5**0.5, 28) ** 2)
+    diversities = 2.0 ** (2 + np.arange(num_runs) % 8)
+    num_tasks, step = np.repeat(diversities, len(steps)), np.tile(steps, num_runs)
+    size = len(step)
+    gap, bits = 0.1 * num_tasks**-0.25, np.full(size, 3864.0)
+    cells = ri.Cells(
+        strategies=("memorizing", "generalizing"),
+        setting=settings.make("categorical", num_dims=OUTCOMES, context_length=32),
+        num_tasks=num_tasks,
+        step=step,
+        batch_size=np.full(size, 64.0),
+        num_dims=np.full(size, float(OUTCOMES)),
+        context_length=np.full(size, 32.0),
+        loss=np.stack([np.zeros(size), gap], axis=1),
+        loss_error=np.zeros((size, 2)),
+        complexity=np.stack([4200 + 64 * OUTCOMES * num_tasks, bits], axis=1),
+    )
+    params = {"alpha": np.array(0.7), "beta": np.array(0.2), "gamma": np.array(4.0)}
+    score = np.asarray(ri.accounts.Rational().log_weights(params, cells))
+    per_run = np.repeat(rng.normal(scale=0.3, size=num_runs), len(steps))
+    odds = score[:, 0] - score[:, 1] + per_run + rng.normal(scale=0.1, size=size)
+    weight = 1 / (1 + np.exp(-odds))
+    nothing = np.zeros(size)
+    split = SplitBehaviour(
+        relative_distance=weight,
+        relative_distance_error=nothing,
+        best_weight=np.stack([weight, 1 - weight], axis=1),
+        best_weight_covariance=np.full((size, 2, 2), 4e-4) * (2 * np.eye(2) - 1),
+        best_divergence=nothing,
+        divergence=None,  # a posterior does not look at it
+    )
+    run = np.repeat(np.arange(num_runs), len(steps))
+    behaviour = ri.Behaviour(tuple(map(str, range(num_runs))), run, {"id": split})
+    everything = ri.Regions(*(np.full(size, chosen) for chosen in (True, False, False)))
+
+    def sampled(draws: int) -> object:
+        options = {"regions": everything, "num_draws": draws, "num_warmup": draws}
+        return ri.sample(ri.accounts.Rational(), cells, behaviour, progress=False, **options)
+
+    compilation = timed(lambda: sampled(25))["seconds"]
+    found: list = []
+    seconds = timed(lambda: found.append(sampled(1000)))["seconds"]
+    table = ri.diagnose(found[0]).table
+    return {
+        "seconds": seconds,
+        "compilation_seconds": compilation,
+        "cells": size,
+        "least_ess": float(min(table["ess_bulk"].min(), table["ess_tail"].min())),
+        "most_r_hat": float(table["r_hat"].max()),
+    }
+
+
+def posterior_few() -> dict[str, float]:
+    return posterior_from(24)
+
+
+def posterior_many() -> dict[str, float]:
+    return posterior_from(714)
+
+
 def report() -> dict[str, float]:
     """The report on the shipped logs, cold: nothing compiled, nothing cached."""
     from rational_icl.cli import main
@@ -249,6 +314,8 @@ def benchmark() -> dict[str, dict[str, float]]:
         cost_curves,
         fit_few,
         fit_many,
+        posterior_few,
+        posterior_many,
         report,
     )
     found = {}
@@ -266,6 +333,8 @@ def benchmark() -> dict[str, dict[str, float]]:
         / found["ridge"]["seconds"],
         "fit_time_16_times_the_sequences": found["fit_many"]["seconds"]
         / found["fit_few"]["seconds"],
+        "posterior_time_30_times_the_cells": found["posterior_many"]["seconds"]
+        / found["posterior_few"]["seconds"],
         "report_time_over_textbook_memorizing": found["report"]["seconds"]
         / found["memorizing_textbook"]["seconds"],
     }

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from jaxtyping import Float
 with warnings.catch_warnings():
     # 0.23 announces 1.x at every import, and wakes deprecations in the libraries it uses
     warnings.simplefilter("ignore")
-    import arviz as az
+    az: Any = import_module("arviz")  # two majors have two types
 
-VERSION = az.__version__
-_OLD = VERSION.startswith("0.")
+_OLD = az.__version__.startswith("0.")
 _ENGINE = "h5netcdf"
 
 InferenceData = Any

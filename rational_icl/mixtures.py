@@ -95,7 +95,7 @@ def weight_covariance(
     if len(used) < 2:
         return np.full((*weight.shape, weight.shape[1]), np.nan)
     share = statistics.count[used] / statistics.count.sum()
-    slopes = [_gradient(inside, statistics.of_block(block).divergence) for block in used]
+    slopes = [_gradient(inside, statistics.of_block(int(block)).divergence) for block in used]
     slope = np.stack([np.asarray(one) @ plane for one in slopes])
     apart = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
     scatter = np.einsum("bsi,bsj->sij", apart, apart) * len(used) / (len(used) - 1)

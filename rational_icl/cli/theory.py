@@ -185,8 +185,11 @@ def sample(
         rational-icl predict posterior.nc --num-tasks 4,64,1024 --steps 100,10000
     """
     import rational_icl as ri
+    from rational_icl.posterior.chains import check_number
 
     _refuse_missing_folder(out)
+    for name, value in (("warmup", warmup), ("draws", draws)):
+        check_number(name, value)
     log = ri.open_log(logs)
     strategies = strategies or _strategies(log)
     theory = ri.accounts.make(account, strategies)

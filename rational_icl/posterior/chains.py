@@ -26,6 +26,8 @@ _AT_ONCE = 25
 """Iterations between two updates of the progress bar."""
 _PRIOR_DRAWS = 64
 _MOST_TREE_DEPTH = 10
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiler options for what runs once: optimizing it would take longer."""
 STATISTICS = ("diverging", "num_steps", "mean_accept_prob", "energy", "potential_energy")
 
 
@@ -78,7 +80,7 @@ class Chains:
             return jax.lax.scan(once, state, length=_AT_ONCE)
 
         # the kernel keeps what starting it decides, so `start` has to be traced before `advance`
-        self._start = jax.jit(jax.vmap(start, in_axes=(0, axis)))
+        self._start = jax.jit(jax.vmap(start, in_axes=(0, axis)), compiler_options=QUICK)
         self._advance = jax.jit(jax.vmap(advance, in_axes=(0, axis)))
 
     def start(self, keys: Array, data: Data) -> Any:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from rational_icl import _arviz
 from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
-from rational_icl.posterior.chains import STATISTICS, Draws, constrained, prior_draw
+from rational_icl.posterior.chains import QUICK, STATISTICS, Draws, constrained, prior_draw
 from rational_icl.posterior.files import stored_state
 from rational_icl.posterior.model import Data, Latent, Model, moved
 from rational_icl.posterior.problem import Problem, to_dataset
@@ -195,7 +195,8 @@ def _replicate(
 def _prior(problem: Problem, key: Array) -> xr.Dataset:
     model = problem.model
     keys = jax.random.split(key, _NUM_PRIOR_DRAWS)
-    drawn = jax.vmap(lambda one: prior_draw(model, one, problem.data))(keys)
+    draw = jax.vmap(lambda one: prior_draw(model, one, problem.data))
+    drawn = jax.jit(draw, compiler_options=QUICK)(keys)
     variables = {
         name: (
             ("chain", "draw", *(f"{name}_axis" for _ in range(value.ndim - 1))),
