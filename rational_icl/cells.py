@@ -108,6 +108,7 @@ def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
         for k, strategy in enumerate(cells.strategies):
             columns[f"best_weight_{name}_{strategy}"] = split.best_weight[:, k]
             variance = split.best_weight_covariance[:, k, k]
-            columns[f"best_weight_error_{name}_{strategy}"] = np.sqrt(variance)
+            # rounding may leave a variance of zero just below it
+            columns[f"best_weight_error_{name}_{strategy}"] = np.sqrt(np.maximum(variance, 0.0))
         columns[f"best_divergence_{name}"] = split.best_divergence
     return pd.DataFrame(columns)

@@ -98,15 +98,22 @@ def weight_covariance(
     slopes = [_gradient(inside, statistics.of_block(int(block)).divergence) for block in used]
     slope = np.stack([np.asarray(one) @ plane for one in slopes])
     apart = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
-    scatter = np.einsum("bsi,bsj->sij", apart, apart) * len(used) / (len(used) - 1)
+    apart = np.moveaxis(apart, 0, 1) * np.sqrt(len(used) / (len(used) - 1))
     curvature = plane.T @ np.asarray(_hessian(inside, statistics.divergence)) @ plane
-    known = np.isfinite(curvature).all(axis=(1, 2)) & np.isfinite(scatter).all(axis=(1, 2))
+    known = statistics.divergence.finite & np.isfinite(curvature).all(axis=(1, 2))
+    known &= np.isfinite(apart).all(axis=(1, 2))
     found = np.full_like(curvature, np.nan)
     value, vector = np.linalg.eigh(curvature[known])
-    bread = (vector / np.maximum(value, _LEAST_CURVATURE)[:, None]) @ vector.swapaxes(1, 2)
-    value, vector = np.linalg.eigh(bread @ scatter[known] @ bread)
-    value = np.clip(value, 0.0, _MOST_VARIANCE)
-    found[known] = (vector * value[:, None]) @ vector.swapaxes(1, 2)
+    flat = value < _LEAST_CURVATURE
+    # a direction at a time: a flat one would drown the others in rounding
+    moves = np.where(
+        flat[:, None], 0.0, apart[known] @ vector / np.maximum(value, _LEAST_CURVATURE)[:, None]
+    )
+    _, spread, way = np.linalg.svd(moves, full_matrices=False)
+    variance = np.minimum(spread**2, _MOST_VARIANCE)
+    inner = (way.swapaxes(1, 2) * variance[:, None]) @ way
+    inner = inner + _MOST_VARIANCE * flat[:, None] * np.eye(flat.shape[1])
+    found[known] = vector @ inner @ vector.swapaxes(1, 2)
     return plane @ found @ plane.T
 
 

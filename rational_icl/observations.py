@@ -63,7 +63,7 @@ class StudentResiduals(Observation):
 
         y_c = y(π_c) + s_c z_c,   s_c² = sd_residual² + v_c
         z_c = ρ_c z_(c−1) + √(1 − ρ_c²) e_c,   e_c ~ Student-t(4)
-        ρ_c = exp(−gap_c / correlation_length)
+        ρ_c = .9999 exp(−gap_c / correlation_length)
 
     with y of `rational_icl.responses` for the weights π_c, v_c the variance from measurement error
     and gap_c the distance in √N from the cell before, as a share of the longest series. Several

@@ -64,7 +64,7 @@ def contrasts(num_strategies: int) -> Float[np.ndarray, "contrast strategy"]:
 def softened(
     log_weight: Float[Array, "cell strategy"], softening: Float[Array, " cell"]
 ) -> Float[Array, "cell contrast"]:
-    """y of the given weights; adding to `log_weight` what is the same for all changes nothing."""
+    """y of the given weights, normalized over strategies."""
     strategies = log_weight.shape[-1]
     log_soft = jnp.logaddexp(log_weight, jnp.log(softening)[:, None])
     return log_soft @ jnp.asarray(contrasts(strategies)).T

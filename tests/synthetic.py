@@ -10,13 +10,13 @@ import pandas as pd
 from rational_icl.accounts import Account, Rational
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.fits import Fit
-from rational_icl.mixtures import best_mixtures, relative_distance
 from rational_icl.predictors import strategy_predictions
 from rational_icl.regions import Regions
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import draw_from
-from rational_icl.statistics import NUM_BLOCKS, Divergence, joined, run_statistics
+from rational_icl.statistics import NUM_BLOCKS, Divergence, run_statistics
 from rational_icl.statistics.binned import BinnedStatistics, MixtureDivergence
+from rational_icl.summaries import joined_behaviour, split_behaviour
 
 SETTING = Categorical(num_dims=4, context_length=16)
 STRATEGIES = ("memorizing", "generalizing", "constant")
@@ -83,6 +83,7 @@ def make_behaviour(cells: Cells, **columns: Any) -> Behaviour:
         "relative_distance": np.full(size, 0.5),
         "relative_distance_error": np.zeros(size),
         "best_weight": np.full((size, strategies), 1 / strategies),
+        "best_weight_covariance": np.zeros((size, strategies, strategies)),
         "best_divergence": np.zeros(size),
     }
     split = SplitBehaviour(**{**fields, **columns}, divergence=nothing)
@@ -103,11 +104,7 @@ def mixed_behaviour(cells: Cells, log_weight: np.ndarray, num_sequences: int = 4
         predicted = strategy_predictions(SETTING, tasks, inputs, cells.strategies)
         mixed = np.tensordot(np.exp(log_weight[start : start + each]), predicted, axes=1)
         reduced.append(statistics(mixed, predicted))
-    nearness = [relative_distance(run) for run in reduced]
-    divergence = joined([run.divergence for run in reduced])
-    weight, least = best_mixtures(divergence)
-    near, error = (np.concatenate(part) for part in zip(*nearness, strict=True))
-    split = SplitBehaviour(near, error, weight, least, divergence)
+    split = joined_behaviour([split_behaviour(run) for run in reduced])
     names = tuple(f"run{index}" for index in range(len(reduced)))
     return Behaviour(names, np.arange(len(cells)) // each, {"id": split, "ood": split})
 

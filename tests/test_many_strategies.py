@@ -191,6 +191,22 @@ def test_statistics_of_disjoint_parts_add_up(kind: str, number: int):
 
 
 @pytest.mark.parametrize(("kind", "number"), [("regression", 3), ("markov", 4)])
+def test_statistics_of_a_block_are_those_of_its_sequences(kind: str, number: int):
+    predicted = strategies(kind, number)
+    transformer = transformers(predicted, kind)
+    whole = statistics(kind, transformer, predicted)
+    weights = random_weights(number)
+    for block in (0, NUM_BLOCKS - 1):
+        here = slice(block, None, NUM_BLOCKS)
+        alone = statistics(kind, transformer[:, here], predicted[:, here])
+        found, expected = (
+            evaluate(one.divergence, weights) for one in (whole.of_block(block), alone)
+        )
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+        assert whole.of_block(block).count.sum() == whole.count[block]
+
+
+@pytest.mark.parametrize(("kind", "number"), [("regression", 3), ("markov", 4)])
 def test_runs_stand_beside_each_other(kind: str, number: int):
     predicted = strategies(kind, number)
     transformer = transformers(predicted, kind)

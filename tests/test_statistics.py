@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from adversarial import CASES, coarseness, urns
+from adversarial import CASES, coarseness, noisy_mixture, urns
 from oracles import measures
 from synthetic import evaluate, statistics
 
@@ -109,6 +109,24 @@ def test_runs_of_different_bins_stand_beside_each_other():
     together = evaluate(joined([run.divergence for run in runs]), [0.3, 0.7])
     alone = [evaluate(run.divergence, [0.3, 0.7])[0] for run in runs]
     np.testing.assert_allclose(together, alone, rtol=SUMS)
+
+
+@pytest.mark.parametrize("bins", [1, 4, 7, 8, 9, 17, 33, 100, 1000])
+def test_empty_bins_round_their_number_up_and_change_nothing(bins: int):
+    """To one of four sizes between a power of two and the next."""
+    strategies = np.stack([np.full(bins, 0.5), 0.5 * np.exp(-bin_width(2) * np.arange(bins))])
+    both = np.stack([strategies, 1 - strategies], axis=-1)[:, :, None]
+    transformer = noisy_mixture(both, 28)
+    held = statistics(transformer, both)
+    divergence = held.divergence
+    size = divergence.mass.shape[1]
+    assert len(held.bins) <= size <= 1.25 * len(held.bins)
+    assert size % max(1, 2 ** (size.bit_length() - 1) // 4) == 0
+    for more in (divergence, divergence.padded(size + 5)):
+        assert np.asarray(more.mass)[:, len(held.bins) :].sum() == 0
+        for w in INSIDE[2]:
+            expected = measures.mixture_divergence(transformer[0], both, w)
+            np.testing.assert_allclose(evaluate(more, w)[0], expected, rtol=0, atol=REQUIRED)
 
 
 def test_distances_are_symmetrised_divergences_block_by_block():

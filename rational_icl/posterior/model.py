@@ -23,6 +23,8 @@ _EFFECT_PRIORS = {
     "sd_run": dist.LogNormal(math.log(0.3), 0.7),
 }
 _TYPICAL_VARIANCE = 0.05
+_NEGLIGIBLE = 0.02
+"""Log-odds, of an effect that is not there: far below what can be measured."""
 
 
 class Data(eqx.Module):
@@ -149,7 +151,7 @@ class Model(eqx.Module):
         self, noise: dict[str, Array], data: Data
     ) -> tuple[Float[Array, " series"], Float[Array, " series"]]:
         """Standard deviations of a and b for every series; a negligible one where there is none."""
-        nothing = jnp.full(len(self.accounts), 1e-6)
+        nothing = jnp.full(len(self.accounts), _NEGLIGIBLE)
         return tuple(noise.get(name, nothing)[data.condition] for name in _EFFECT_PRIORS)
 
 
