@@ -99,15 +99,15 @@ def candidates(curvatures: tuple[float, ...]) -> dict[str, Observation]:
     none = {"num_tasks_effects": False, "run_effects": False}
     plain = {"correlated": False, "heavy_tails": False}
     return {
-        "tempered divergence": TemperedDivergence(curvature=curvatures),
-        "Beta": BetaWeights(),
-        "logit-normal": StudentResiduals(**none, **plain),
-        "Student-t": StudentResiduals(**none, correlated=False),
-        "Student-t, autocorrelated": StudentResiduals(**none),
-        "Student-t, run effects, autocorrelated": StudentResiduals(num_tasks_effects=False),
-        "logit-normal, both effects, autocorrelated": StudentResiduals(heavy_tails=False),
-        "Student-t, both effects": StudentResiduals(correlated=False),
         "Student-t, both effects, autocorrelated": StudentResiduals(),
+        "Student-t, both effects": StudentResiduals(correlated=False),
+        "logit-normal, both effects, autocorrelated": StudentResiduals(heavy_tails=False),
+        "Student-t, run effects, autocorrelated": StudentResiduals(num_tasks_effects=False),
+        "Student-t, autocorrelated": StudentResiduals(**none),
+        "Student-t": StudentResiduals(**none, correlated=False),
+        "logit-normal": StudentResiduals(**none, **plain),
+        "Beta": BetaWeights(),
+        "tempered divergence": TemperedDivergence(curvature=curvatures),
     }
 
 
