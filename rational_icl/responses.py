@@ -150,9 +150,10 @@ def _in_coordinates(
 
 
 def _refuse_unknown(weight: np.ndarray, covariance: np.ndarray, finite: np.ndarray) -> None:
-    if not finite.all() or not np.isfinite(weight).all():
+    known = finite & np.isfinite(weight).all(axis=1)
+    if not known.all():
         raise FitError(
-            f"{(~finite).sum()} of the chosen cells are infinitely far from every mixture: the "
+            f"{(~known).sum()} of the chosen cells are infinitely far from every mixture: the "
             "transformers give probability to outcomes that every strategy rules out; add a "
             "strategy that does not"
         )

@@ -68,12 +68,22 @@ def diagnose(idata: InferenceData) -> Diagnosis:
     statistics = _arviz.group(idata, "sample_stats")
     every = _by_parameter(posterior)
     table = every[~every.index.str.startswith(_EFFECTS)]
-    own = [name for name in posterior if not str(name).startswith(_EFFECTS)]
+    # what never moves cannot be scaled
+    own = [
+        name
+        for name in posterior
+        if not str(name).startswith(_EFFECTS)
+        and bool((posterior[name].std(("chain", "draw")) > 0).all())
+    ]
     for component in ("prior", "likelihood"):
-        scaled = _arviz.power_scaling(idata, component, [str(name) for name in own])
-        table = table.assign(**{f"{component}_sensitivity": _flat(scaled).reindex(table.index)})
+        scaled = (
+            _arviz.power_scaling(idata, component, [str(name) for name in own]) if own else None
+        )
+        values = pd.Series(dtype=float) if scaled is None else _flat(scaled)
+        table = table.assign(**{f"{component}_sensitivity": values.reindex(table.index)})
     divergences = int(statistics["diverging"].sum())
-    bfmi = float(_arviz.bfmi(statistics["energy"].to_numpy()).min())
+    energy = statistics["energy"].to_numpy()
+    bfmi = float(_arviz.bfmi(energy).min()) if energy.std(axis=1).all() else 0.0
     return Diagnosis(
         table=table,
         divergences=divergences,

@@ -65,7 +65,7 @@ def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict
         name: (("chain", "draw", *axes), _squeezed(found[key], axes))
         for name, (key, axes) in names.items()
     }
-    if "effect" in found:
+    if {"sd_run", "sd_num_tasks"} & set(model.noise_priors):
         posterior["effect_run"] = (("chain", "draw", "series", "contrast"), found["effect"])
         effect_key = jax.random.fold_in(key, _EFFECT_SEED)
         spread = _by_draw(effect_key, chains, axis)

@@ -1,5 +1,6 @@
 """How the parameters of several conditions are tied together."""
 
+import math
 from abc import abstractmethod
 
 import equinox as eqx
@@ -41,11 +42,12 @@ class NoPooling(Pooling):
 class PartialPooling(Pooling):
     """Conditions scatter around a common mean, in coordinates without bounds.
 
-        u_c = u_mean + Σ_j slope_j x_cj + sd · z_c,   z_c ~ N(0, 1)
-        slope_j ~ N(0, 1),   sd ~ HalfNormal(0.5)
+        u_c ~ N(u_mean + Σ_j slope_j x_cj, sd²)
+        slope_j ~ N(0, 1),   ln sd ~ N(ln 0.3, 0.7²)
 
     with u the log or logit of the parameter, as its support asks, and its declared prior on the
-    mean. z is sampled instead of u, so that few or poor conditions make no funnel.
+    mean. The prior of sd keeps off zero, where chains would get stuck (Chung et al. 2013,
+    doi:10.1007/s11336-013-9328-2).
 
     Args:
         covariates: x of every condition, standardized, such as log width; empty if there are none.
@@ -56,14 +58,12 @@ class PartialPooling(Pooling):
     def sample(self, name, prior, num_conditions):
         transform = biject_to(prior.support)
         mean = numpyro.sample(f"{name}_mean", prior)
-        spread = numpyro.sample(f"{name}_sd", dist.HalfNormal(0.5))
-        offset = numpyro.sample(
-            f"{name}_offset", dist.Normal(0, 1).expand([num_conditions]).to_event(1)
-        )
-        free = transform.inv(mean) + spread * offset
+        spread = numpyro.sample(f"{name}_sd", dist.LogNormal(math.log(0.3), 0.7))
+        centre = jnp.broadcast_to(transform.inv(mean), (num_conditions,))
         number = len(self.covariates[0])
         if number:
             slopes = dist.Normal(0, 1).expand([number]).to_event(1)
             slope = numpyro.sample(f"{name}_slope", slopes)
-            free = free + jnp.asarray(self.covariates) @ slope
+            centre = centre + jnp.asarray(self.covariates) @ slope
+        free = numpyro.sample(f"{name}_free", dist.Normal(centre, spread).to_event(1))
         return transform(free), prior.log_prob(mean)

@@ -12,7 +12,7 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.observations import Observation
 from rational_icl.posterior.sampled import check_of, grid_log_weight, moved, sampled, shifts
-from rational_icl.predictors import strategy_predictions
+from rational_icl.predictors import predictions
 from rational_icl.worth import checked_steps, checked_tasks, strategy_worth, worth_columns
 
 
@@ -112,9 +112,8 @@ def predict_next_tokens(
         FitError, LogError: as `predict` and `predictions`.
     """
     post = sampled(idata, condition, account, observation)
-    own = strategy_predictions(
-        post.world.setting, np.asarray(tasks), np.asarray(inputs), post.world.strategies
-    )
+    known = predictions(post.world.setting, tasks, inputs, post.world.strategies)
+    own = known.to_numpy()
     check_of("run", interval)
     diversity = checked_tasks([len(tasks)])
     worth = strategy_worth(post.world, diversity, seed=seed)

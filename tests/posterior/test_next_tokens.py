@@ -98,7 +98,6 @@ def test_bad_steps_are_refused(posterior, tasks, inputs):
         predict_next_tokens(posterior, tasks, inputs, 0.0)
 
 
-@pytest.mark.xfail(reason="they are not checked as `predictions` checks them")
 def test_tasks_and_inputs_of_another_setting_are_refused(posterior, tasks, inputs):
     for bad_tasks, bad_inputs in (
         (tasks[:, :3], inputs),
