@@ -80,10 +80,16 @@ def bfmi(energy: Float[np.ndarray, "chain draw"]) -> Float[np.ndarray, " chain"]
 
 
 def power_scaling(idata: InferenceData, component: str, names: list[str]) -> xr.Dataset:
-    """Sensitivity of posterior variables to a power of the `prior` or the `likelihood`."""
+    """Sensitivity of posterior variables to a power of the `prior` or the `likelihood`.
+
+    Empty where draws repeat so often that they cannot be reweighted.
+    """
     of = None if component == "prior" else ["per_cell"]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         if _OLD:
             return az.psens(idata, component=component, component_var_names=of, var_names=names)
-        return az.psense(idata, group=component, group_var_names=of, var_names=names)
+        try:
+            return az.psense(idata, group=component, group_var_names=of, var_names=names)
+        except ValueError:  # all values of a tail are the same
+            return xr.Dataset()
