@@ -28,6 +28,7 @@ from .posterior import continue_sampling as continue_sampling
 from .posterior import coverage as coverage
 from .posterior import diagnose as diagnose
 from .posterior import leave_one_run_out as leave_one_run_out
+from .posterior import leave_one_run_out_psis as leave_one_run_out_psis
 from .posterior import load_posterior as load_posterior
 from .posterior import predict as predict
 from .posterior import predict_crossovers as predict_crossovers

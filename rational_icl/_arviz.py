@@ -93,3 +93,20 @@ def power_scaling(idata: InferenceData, component: str, names: list[str]) -> xr.
             return az.psense(idata, group=component, group_var_names=of, var_names=names)
         except ValueError:  # all values of a tail are the same
             return xr.Dataset()
+
+
+def psis_loo(
+    log_likelihood: Float[np.ndarray, "chain draw unit"],
+) -> tuple[Float[np.ndarray, " unit"], Float[np.ndarray, " unit"]]:
+    """Pareto-smoothed leave-one-out log density of every unit, and its Pareto k."""
+    dims, number = ("chain", "draw", "unit"), log_likelihood.shape[:2]
+    coords = {"chain": np.arange(number[0]), "draw": np.arange(number[1])}
+    groups = {
+        "log_likelihood": xr.Dataset({"unit_density": (dims, log_likelihood)}, coords),
+        # only asked how many draws are independent
+        "posterior": xr.Dataset({"unit_density": (dims, log_likelihood)}, coords),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large Pareto k are returned, not announced
+        found = az.loo(inference_data(groups, {}), pointwise=True, var_name="unit_density")
+    return np.asarray(found.loo_i if _OLD else found.elpd_i), np.asarray(found.pareto_k)

@@ -8,6 +8,7 @@ from rational_icl.posterior.calibration import (
 from rational_icl.posterior.crossings import predict_crossovers, predict_thresholds
 from rational_icl.posterior.diagnostics import Diagnosis, diagnose
 from rational_icl.posterior.files import load_posterior, save_posterior
+from rational_icl.posterior.importance import leave_one_run_out_psis
 from rational_icl.posterior.predictions import predict, predict_next_tokens
 from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
 from rational_icl.posterior.sensitivity import sensitivity
@@ -18,6 +19,7 @@ __all__ = [
     "coverage",
     "diagnose",
     "leave_one_run_out",
+    "leave_one_run_out_psis",
     "load_posterior",
     "predict",
     "predict_crossovers",

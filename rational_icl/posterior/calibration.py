@@ -1,6 +1,6 @@
 """Proof that intervals mean what they say: runs left out, and simulated logs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,6 +20,7 @@ from rational_icl.posterior.chains import chains, check_number, constrained, pri
 from rational_icl.posterior.groups import replicate_draw
 from rational_icl.posterior.model import Data, Latent, Model, moved
 from rational_icl.posterior.problem import Problem, from_dataset
+from rational_icl.posterior.whole_runs import series_log_density
 from rational_icl.responses import weights_of
 
 _AT_ONCE = 12
@@ -75,7 +76,8 @@ def leave_one_run_out(
         for place, run in enumerate(group):
             one = {name: value[place] for name, value in found.items()}
             drawn = _replicates(problem.model, one, problem.data, keys)
-            frames.append(_scored(problem, one["log_density"], drawn, of_cell == run))
+            density = _run_density(problem, one, runs == run)
+            frames.append(_scored(problem, density, drawn, of_cell == run))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -225,12 +227,19 @@ def _replicates(model: Model, found: dict[str, Array], data: Data, keys: Array) 
     )
 
 
-def _scored(
-    problem: Problem, log_density: np.ndarray, drawn: Array, here: np.ndarray
-) -> pd.DataFrame:
+def _run_density(problem: Problem, found: dict[str, Any], series: np.ndarray) -> float:
+    """Log density of a run given the others, its effect integrated out."""
+    names = (*problem.model.accounts[0].priors, *problem.model.noise_priors)
+    drawn = {name: found[f"each_{name}"] for name in names}
+    if "effect" in found and {"sd_run", "sd_num_tasks"} & set(names):
+        drawn["effect"] = found["effect"]
+    total = series_log_density(problem.model, problem.data, drawn)[:, series].sum(axis=1)
+    return float(np.logaddexp.reduce(total) - np.log(len(total)))
+
+
+def _scored(problem: Problem, log_density: float, drawn: Array, here: np.ndarray) -> pd.DataFrame:
     softening = np.asarray(problem.data.response.softening)[here]
     weight = weights_of(np.asarray(drawn)[:, here], softening)
-    total = log_density[:, here].sum(axis=1)
     series = problem.series.iloc[np.asarray(problem.data.response.series)[here]]
     step = np.concatenate([np.asarray(cells.step) for cells in problem.data.cells])[here]
     frames = []
@@ -247,8 +256,7 @@ def _scored(
         frame["rank"] = (weight[..., k] < observed).mean(axis=0)
         frames.append(frame)
     found = pd.concat(frames, ignore_index=True)
-    density = np.logaddexp.reduce(total) - np.log(len(total))
-    return found.assign(log_density=np.where(found.index == 0, density, np.nan))
+    return found.assign(log_density=np.where(found.index == 0, log_density, np.nan))
 
 
 def _runs(problem: Problem) -> np.ndarray:

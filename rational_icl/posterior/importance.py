@@ -1,0 +1,78 @@
+"""Runs left out without refitting: importance sampling of a posterior's own draws.
+
+The likelihood of a run is taken with its own effect integrated out, given the effects of the other
+runs. Given the run's effect instead, leaving it out would move the posterior too far for importance
+sampling to follow (Merkle et al. 2019, doi:10.1007/s11336-019-09679-0).
+"""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rational_icl import _arviz
+from rational_icl._arviz import InferenceData
+from rational_icl._errors import FitError
+from rational_icl._jit import in_float64
+from rational_icl.accounts import Account
+from rational_icl.observations import Observation
+from rational_icl.posterior.model import Model
+from rational_icl.posterior.problem import from_dataset
+from rational_icl.posterior.whole_runs import MOST_STRATEGIES, series_log_density
+
+
+@in_float64
+def leave_one_run_out_psis(
+    idata: InferenceData,
+    *,
+    account: Account | None = None,
+    observation: Observation | None = None,
+) -> pd.DataFrame:
+    """Expected log predictive density of every run given the others, by importance sampling.
+
+    Pareto-smoothed (Vehtari et al. 2017, doi:10.1007/s11222-016-9696-4), by ArviZ.
+
+    Args:
+        idata: from `sample`.
+        account, observation: those it was sampled with, where they are not the package's own.
+
+    Returns:
+        One row per run: condition, run, num_tasks, elpd (nats), pareto_k. Above 0.7 the estimate of
+        that run is not reliable: refit without it (`leave_one_run_out`).
+
+    Raises:
+        FitError: there is only one run, or more than four strategies.
+    """
+    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    if len(problem.strategies) > MOST_STRATEGIES:
+        raise FitError(
+            f"{len(problem.strategies)} strategies; importance sampling of runs is for two to "
+            f"{MOST_STRATEGIES}"
+        )
+    runs = problem.series.groupby(["condition", "run"], sort=False)
+    if runs.ngroups < 2:
+        raise FitError("there is only one run; leaving it out leaves nothing to predict it from")
+    posterior = _arviz.group(idata, "posterior")
+    drawn = _flat(problem.model, posterior)
+    shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
+    density = series_log_density(problem.model, problem.data, drawn).reshape(shape)
+    of_run = runs.ngroup().to_numpy()
+    by_run = np.stack(
+        [density[..., of_run == index].sum(axis=-1) for index in range(runs.ngroups)], axis=-1
+    )
+    elpd, pareto_k = _arviz.psis_loo(by_run)
+    table = runs["num_tasks"].first().reset_index()
+    return table.assign(elpd=elpd, pareto_k=pareto_k)
+
+
+def _flat(model: Model, posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """Parameters by condition, and effects, of all draws of all chains."""
+    stacked = posterior.stack(sample=("chain", "draw"))
+    drawn = {}
+    for name in (*model.accounts[0].priors, *model.noise_priors):
+        value = stacked[name].transpose("sample", ...).to_numpy()
+        each = value if value.ndim == 2 else value[:, None]
+        drawn[name] = np.broadcast_to(each, (len(value), len(model.accounts)))
+    if "effect_run" in stacked:
+        effect = stacked["effect_run"].transpose("sample", "series", "contrast")
+        drawn["effect"] = effect.to_numpy()
+    return drawn
