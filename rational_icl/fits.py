@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpyro.distributions import biject_to
-from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 
 from rational_icl import accounts, settings
 from rational_icl._arrays import Array
@@ -22,12 +19,9 @@ from rational_icl._errors import FitError, RationalICLError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
+from rational_icl.descent import minimize_divergence
 from rational_icl.regions import Regions, partition_cells
-from rational_icl.statistics import Divergence
 
-_MOST_NUMBERS = 2**21
-"""Of statistics that every step of every optimizer start goes through."""
-_DRAWS_PER_START = 32
 _FAR_OUT = np.log(1e6)
 
 
@@ -62,7 +56,7 @@ class Fit:
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
         """Log weights of the strategies in the given cells, at the fitted parameters."""
         params = {name: jnp.asarray(value) for name, value in self.params.items()}
-        return np.asarray(self.account.log_weights(params, cells))
+        return np.asarray(_log_weights(self.account, params, cells))
 
     @property
     @in_float64
@@ -79,6 +73,7 @@ class Fit:
         document = {
             "schema": 1,
             "account": self.account.name,
+            "account_options": accounts.options(self.account),
             "params": dict(self.params),
             "objective": self.objective,
             "starts": self.starts.replace({np.nan: None}).to_dict(orient="list"),
@@ -94,6 +89,11 @@ class Fit:
         partial.replace(path)
 
 
+@eqx.filter_jit
+def _log_weights(account: Account, params: Mapping[str, Array], cells: Cells) -> Array:
+    return account.log_weights(params, cells)
+
+
 def load_fit(path: str | Path) -> Fit:
     """Read a fit written by `Fit.save`.
 
@@ -105,9 +105,12 @@ def load_fit(path: str | Path) -> Fit:
         if found["schema"] != 1:
             raise FitError(f"schema {found['schema']!r}; this release reads 1")
         sizes = dict(found["setting"])
-        _check_saved(found)
+        account = accounts.remake(
+            found["account"], tuple(found["strategies"]), found.get("account_options", {})
+        )
+        _check_saved(found, set(account.priors))
         return Fit(
-            account=accounts.make(found["account"], tuple(found["strategies"])),
+            account=account,
             params={str(k): float(v) for k, v in found["params"].items()},
             objective=float(found["objective"]),
             starts=pd.DataFrame(found["starts"]),
@@ -126,8 +129,7 @@ def load_fit(path: str | Path) -> Fit:
         ) from None
 
 
-def _check_saved(found: dict[str, Any]) -> None:
-    names = set(accounts.make(found["account"], tuple(found["strategies"])).priors)
+def _check_saved(found: dict[str, Any], names: set[str]) -> None:
     if set(found["params"]) != names or not np.isfinite(list(found["params"].values())).all():
         raise FitError(f"params: {found['params']}; expected a finite {', '.join(sorted(names))}")
     columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in found["strategies"]}
@@ -171,17 +173,15 @@ def fit(
     """
     regions = regions or partition_cells(cells, behaviour)
     chosen = select(cells, regions.fitted)
+    account = account.for_cells(chosen)
     divergence = behaviour.splits["id"].divergence.select(regions.fitted)
     if not divergence.finite.all():
         raise FitError(
             "some fitted cells have an infinite divergence: the transformers give probability to "
             "outcomes that every strategy rules out; add a strategy that does not"
         )
-    starts = _run_starts(account, chosen, divergence, num_starts, seed)
-    ends = np.nan_to_num(starts["objective"].to_numpy(), nan=np.inf)
-    best = starts.iloc[int(np.argmin(ends))]
-    if not np.isfinite(ends).any():
-        raise FitError(f"account {account.name!r}: none of {num_starts} starts gave a finite fit")
+    starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
+    best = starts.loc[starts["objective"].idxmin()]
     return Fit(
         account=account,
         params={name: float(best[name]) for name in account.priors},
@@ -194,96 +194,6 @@ def fit(
         regions=regions,
         own_task_prob=cells.own_task_prob,
     )
-
-
-def _run_starts(
-    account: Account, cells: Cells, divergence: Divergence, num_starts: int, seed: int
-) -> pd.DataFrame:
-    if not account.priors:
-        value = _objective(np.zeros(0), account, cells, divergence)[0]
-        return pd.DataFrame([{"objective": float(value), "converged": True}])
-    rows = []
-    rough = _thinned(cells, divergence)
-    with threadpool_limits(1, user_api="blas"):
-        for free in _starting_points(account, *(rough or (cells, divergence)), num_starts, seed):
-            if rough is not None:
-                free = _descend(free, account, *rough).x
-            end = _descend(free, account, cells, divergence)
-            params = {name: float(value) for name, value in _natural(account, end.x).items()}
-            rows.append({**params, "objective": float(end.fun), "converged": bool(end.success)})
-    return pd.DataFrame(rows)
-
-
-def _descend(free: np.ndarray, account: Account, cells: Cells, divergence: Divergence) -> Any:
-    return minimize(
-        _objective,
-        free,
-        args=(account, cells, divergence),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-9},
-    )
-
-
-def _thinned(cells: Cells, divergence: Divergence) -> tuple[Cells, Divergence] | None:
-    """Some of the cells, evenly spaced, for starts to come near an optimum first; None if few."""
-    size = sum(np.size(leaf) for leaf in jax.tree.leaves(divergence))
-    every = -(-size // _MOST_NUMBERS)
-    if every == 1:
-        return None
-    some = slice(None, None, every)
-    return jax.tree.map(lambda leaf: leaf[some], cells), divergence.select(some)
-
-
-def _starting_points(
-    account: Account, cells: Cells, divergence: Divergence, num_starts: int, seed: int
-) -> Float[np.ndarray, "start parameter"]:
-    """The best of many draws from the prior, because losses of settings differ in scale."""
-    keys = jax.random.split(jax.random.key(seed), len(account.priors))
-    columns = [
-        biject_to(prior.support).inv(prior.sample(key, (_DRAWS_PER_START * num_starts,)))
-        for key, prior in zip(keys, account.priors.values(), strict=True)
-    ]
-    drawn = np.stack([np.asarray(column) for column in columns], axis=1)
-    found = np.asarray(_objectives(jnp.asarray(drawn), account, cells, divergence))
-    return drawn[np.argsort(np.nan_to_num(found, nan=np.inf), kind="stable")[:num_starts]]
-
-
-@eqx.filter_jit
-def _objectives(
-    drawn: Float[Array, "draw parameter"], account: Account, cells: Cells, divergence: Divergence
-) -> Float[Array, " draw"]:
-    def objective(free):
-        return divergence(account.log_weights(_natural(account, free), cells)).mean()
-
-    return jax.lax.map(objective, drawn)
-
-
-def _natural(account: Account, free: Float[Array, " parameter"]) -> dict[str, Array]:
-    return {
-        name: biject_to(prior.support)(free[i])
-        for i, (name, prior) in enumerate(account.priors.items())
-    }
-
-
-def _objective(
-    free: np.ndarray, account: Account, cells: Cells, divergence: Divergence
-) -> tuple[float, np.ndarray]:
-    value, gradient = _value_and_gradient(jnp.asarray(free), account, cells, divergence)
-    return float(value), np.asarray(gradient)
-
-
-@eqx.filter_jit
-def _value_and_gradient(
-    free: Float[Array, " parameter"],
-    account: Account,
-    cells: Cells,
-    divergence: Divergence,
-) -> tuple[Array, Array]:
-    def mean_divergence(free):
-        return divergence(account.log_weights(_natural(account, free), cells)).mean()
-
-    return jax.value_and_grad(mean_divergence)(free)
 
 
 def seen_worth(cells: Cells) -> pd.DataFrame:

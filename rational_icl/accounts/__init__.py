@@ -1,22 +1,97 @@
 """Accounts of the transition between strategies, siblings behind one interface."""
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from rational_icl._errors import FitError
 from rational_icl.accounts.base import Account, Params
-from rational_icl.accounts.benchmarks import ConstantWeights
-from rational_icl.accounts.rational import Rational
+from rational_icl.accounts.benchmarks import (
+    ConstantWeights,
+    CurvedSurface,
+    Logistic,
+    LogisticSurface,
+    ScalingCollapse,
+)
+from rational_icl.accounts.crossed import Crossed, RationalLinearPrior, RationalLog
+from rational_icl.accounts.plateau import Plateau
+from rational_icl.accounts.rational import (
+    Rational,
+    RationalAlpha0,
+    RationalBeta1,
+    RationalFixed,
+    RationalGamma1,
+)
 
-_BY_NAME: dict[str, type[Account]] = {kind.name: kind for kind in (Rational, ConstantWeights)}
+_KINDS = (
+    Rational,
+    RationalAlpha0,
+    RationalBeta1,
+    RationalGamma1,
+    RationalLinearPrior,
+    RationalFixed,
+    Plateau,
+    RationalLog,
+    Logistic,
+    LogisticSurface,
+    CurvedSurface,
+    ScalingCollapse,
+    ConstantWeights,
+)
+_BY_NAME: dict[str, type[Account]] = {kind.name: kind for kind in _KINDS}
+
+
+def names() -> tuple[str, ...]:
+    """All accounts that `make` knows, theories first, then benchmarks."""
+    return tuple(_BY_NAME)
 
 
 def make(name: str, strategies: tuple[str, ...]) -> Account:
     """The account called `name`, for a family of strategies.
 
     Raises:
-        FitError: there is none.
+        FitError: there is none, or it cannot speak of that many strategies.
     """
     if name not in _BY_NAME:
         raise FitError(f"account: {name!r} is not known; expected one of {', '.join(_BY_NAME)}")
     return _BY_NAME[name].of(strategies)
 
 
-__all__ = ["Account", "ConstantWeights", "Params", "Rational", "make"]
+def options(account: Account) -> dict[str, Any]:
+    """What tells this account from others of its name, as JSON: numbers and lists of them."""
+    fields = {one.name: getattr(account, one.name) for one in dataclasses.fields(account)}
+    return {name: value for name, value in fields.items() if isinstance(value, int | float | tuple)}
+
+
+def remake(name: str, strategies: tuple[str, ...], options: Mapping[str, Any]) -> Account:
+    """The account called `name` with the options that were saved with it.
+
+    Raises:
+        FitError: there is none.
+    """
+    chosen = {key: tuple(one) if isinstance(one, list) else one for key, one in options.items()}
+    return dataclasses.replace(make(name, strategies), **chosen)
+
+
+__all__ = [
+    "Account",
+    "ConstantWeights",
+    "Crossed",
+    "CurvedSurface",
+    "Logistic",
+    "LogisticSurface",
+    "Params",
+    "Plateau",
+    "Rational",
+    "RationalAlpha0",
+    "RationalBeta1",
+    "RationalFixed",
+    "RationalGamma1",
+    "RationalLinearPrior",
+    "RationalLog",
+    "ScalingCollapse",
+    "make",
+    "names",
+    "options",
+    "remake",
+]

@@ -28,6 +28,13 @@ class Account(eqx.Module):
         """The account for a family of strategies."""
         return cls()
 
+    def for_cells(self, cells: Cells) -> "Account":
+        """The account as it is fitted to these cells.
+
+        Itself, unless it has parameters for each task diversity.
+        """
+        return self
+
     def pivoted(self, cells: Cells) -> "Account":
         """The same theory in parameters that are less entangled on these cells, for sampling.
 

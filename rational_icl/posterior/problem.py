@@ -117,9 +117,13 @@ def state_problem(
         tables.append(pd.DataFrame(table)[np.asarray(response.first)])
         per_split = [behaviour.splits[one].best_weight[index[:half]] for one in splits]
         weights.append(np.concatenate(per_split))
+    leaves = zip(*(jax.tree.leaves(cells) for cells in every_cells), strict=True)
+    joined = jax.tree.unflatten(
+        jax.tree.structure(every_cells[0]), [np.concatenate(parts) for parts in leaves]
+    )
     of_condition = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     return Problem(
-        account=account,
+        account=account.for_cells(joined),
         observation=observation,
         pooling=pooling,
         covariates=covariates,
@@ -192,6 +196,7 @@ def _description(problem: Problem) -> dict[str, Any]:
         flags = {name: getattr(observation, name) for name in observation.__annotations__}
     return {
         "account": problem.account.name,
+        "account_options": accounts.options(problem.account),
         "observation": {"name": type(observation).__name__, **flags},
         "pooling": problem.pooling,
         "settings": [
@@ -217,7 +222,9 @@ def from_dataset(
     try:
         said = json.loads(stored.attrs["problem"])
         strategies = tuple(map(str, stored["strategy"].to_numpy()))
-        account = account or accounts.make(said["account"], strategies)
+        account = account or accounts.remake(
+            said["account"], strategies, said.get("account_options", {})
+        )
         observation = observation or _observation(said["observation"])
         response = Response(
             **{name: stored[name].to_numpy() for name in (*_RESPONSE, "coordinate")},

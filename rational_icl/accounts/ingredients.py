@@ -1,0 +1,157 @@
+"""Ingredients of posteriors over strategies: how evidence grows, and what complexity costs."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Float
+
+from rational_icl._arrays import Array
+from rational_icl.accounts.base import Params
+from rational_icl.accounts.posterior import power_cost
+from rational_icl.accounts.rational import Rational
+from rational_icl.cells import Cells
+
+_RATIONAL = Rational().priors
+
+
+class Growth(eqx.Module):
+    """How evidence grows with training, g(N)."""
+
+    @property
+    @abstractmethod
+    def priors(self) -> dict[str, dist.Distribution]:
+        """Of its parameters, and of gamma, the scale that goes with it."""
+
+    @abstractmethod
+    def __call__(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
+        """g(N)."""
+
+
+class PowerGrowth(Growth):
+    """N^(1−α), with alpha in (0, 1)."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {name: _RATIONAL[name] for name in ("alpha", "gamma")}
+
+    def __call__(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
+        return step ** (1 - params["alpha"])
+
+
+class LogGrowth(Growth):
+    """ln(1 + N/N₀), with step_0 = N₀ > 0 in steps."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"step_0": dist.LogNormal(5.0, 3.0), "gamma": dist.LogNormal(4.0, 3.0)}
+
+    def __call__(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.log1p(step / params["step_0"])
+
+
+class LinearGrowth(Growth):
+    """N."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"gamma": dist.LogNormal(-3.0, 3.0)}
+
+    def __call__(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
+        return step
+
+
+class Complexity(eqx.Module):
+    """What counts as the complexity of a strategy."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        """Of its parameters: none, unless stated."""
+        return {}
+
+    @abstractmethod
+    def __call__(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        """K_k, at least 1."""
+
+
+class DeclaredBits(Complexity):
+    """Bits of the prior plus `program` × the declared bits of the program."""
+
+    program: float = 1.0
+
+    def __call__(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        return _with_program(cells, self.program)
+
+
+class FreeProgramBits(Complexity):
+    """Bits of the prior plus the declared ones of the program × program_share > 0, fitted."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"program_share": dist.LogNormal(0.0, 1.5)}
+
+    def __call__(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        return _with_program(cells, params["program_share"])
+
+
+class TaskCount(Complexity):
+    """The number of tasks that a strategy has to store: D if it memorizes, 1 otherwise."""
+
+    def __call__(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        stores = np.array([name in cells.setting.memorizing for name in cells.strategies])
+        return jnp.where(stores, cells.num_tasks[:, None], 1.0)
+
+
+def _with_program(cells: Cells, share: float | Array) -> Float[Array, "cell strategy"]:
+    declared = np.array([cells.setting.program_bits[name] for name in cells.strategies])
+    return jnp.maximum(cells.complexity + (share - 1) * declared, 1.0)
+
+
+class Cost(eqx.Module):
+    """What complexity costs a priori, c(K), in nats."""
+
+    @property
+    @abstractmethod
+    def priors(self) -> dict[str, dist.Distribution]:
+        """Of its parameters."""
+
+    @abstractmethod
+    def __call__(
+        self, params: Params, complexity: Float[Array, "cell strategy"]
+    ) -> Float[Array, "cell strategy"]:
+        """c(K)."""
+
+
+class PowerCost(Cost):
+    """ln2 K^β, with beta in (0, 1)."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"beta": _RATIONAL["beta"]}
+
+    def __call__(self, params, complexity):
+        return power_cost(complexity, params["beta"])
+
+
+class LogCost(Cost):
+    """c ln K, with cost_scale = c > 0 in nats."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"cost_scale": dist.LogNormal(1.0, 1.5)}
+
+    def __call__(self, params, complexity):
+        return params["cost_scale"] * jnp.log(complexity)
+
+
+class LinearCost(Cost):
+    """ln2 c K, with cost_scale = c > 0 in nats per bit and ln2."""
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"cost_scale": dist.LogNormal(-6.0, 4.0)}
+
+    def __call__(self, params, complexity):
+        return params["cost_scale"] * power_cost(complexity, jnp.asarray(1.0))
