@@ -148,7 +148,7 @@ def _given_others(
     sd_run: Float[Array, " series"],
     data: Data,
 ) -> tuple[Float[Array, "series contrast"], Float[Array, " series"]]:
-    """Mean and variance of the effect of every series given those of its task diversity's others."""
+    """Mean and variance of the effect of every series given those of the others of its D."""
     groups, diversity = effect.shape[0], data.response.diversity
     others = jax.ops.segment_sum(jnp.ones(groups), diversity, groups)[diversity] - 1
     total = jax.ops.segment_sum(effect, diversity, groups)[diversity] - effect
