@@ -10,6 +10,9 @@ from .agreement import cell_agreement as cell_agreement
 from .cells import Behaviour as Behaviour
 from .cells import Cells as Cells
 from .cells import table as table
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .comparison import model_recovery as model_recovery
 from .fits import Fit as Fit
 from .fits import fit as fit
 from .fits import load_fit as load_fit

@@ -1,0 +1,14 @@
+"""Statistical comparison of accounts: refits with data held out, and what they predict there."""
+
+from rational_icl.comparison.compare import Comparison, compare
+from rational_icl.comparison.folds import DEFAULT_SCHEMES, SCHEMES
+from rational_icl.comparison.recovery import model_recovery, simulate_runs
+
+__all__ = [
+    "DEFAULT_SCHEMES",
+    "SCHEMES",
+    "Comparison",
+    "compare",
+    "model_recovery",
+    "simulate_runs",
+]

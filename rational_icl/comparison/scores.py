@@ -1,0 +1,145 @@
+"""Scores of refits on the cells that they did not see."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from rational_icl.agreement import divergence_at
+from rational_icl.cells import Behaviour, Cells
+from rational_icl.comparison.densities import Scatter, fit_scatter, run_log_density
+from rational_icl.comparison.folds import Fold
+from rational_icl.fits import Fit
+from rational_icl.phases import crossovers
+from rational_icl.responses import Response, respond, softened
+from rational_icl.transitions import observed_crossovers, run_crossovers
+
+
+class Observed:
+    """What refits of one log are scored against, computed once.
+
+    Args:
+        cells, behaviour: of the log.
+    """
+
+    def __init__(self, cells: Cells, behaviour: Behaviour):
+        self.cells, self.behaviour = cells, behaviour
+        self.split = behaviour.splits["id"]
+        found = observed_crossovers(run_crossovers(cells, behaviour))
+        self.crossovers = found.dropna(subset=["observed"]).set_index("num_tasks")["observed"]
+
+    def response(self, chosen: np.ndarray) -> tuple[np.ndarray, Response]:
+        """See `respond`."""
+        return respond(self.cells, self.behaviour, chosen, ("id",))
+
+    def scatter(self, fit: Fit, fold: Fold) -> Scatter:
+        """How the fitted runs scatter about a fit."""
+        return fit_scatter(*self._apart(fit, fold.fitted))
+
+    def run_scores(self, fit: Fit, fold: Fold, scatter: Scatter) -> pd.DataFrame:
+        """One row per scored run.
+
+        Columns run, num_tasks, cells, log_density (of its scored cells together), divergence
+        (nats), best_divergence, and squared (of relative distance less the first strategy's
+        weight), the last three summed over cells.
+        """
+        index, response = self.response(fold.scored)
+        density = run_log_density(scatter, *self._apart(fit, fold.scored))
+        log_weight = fit.log_weights(self.cells)[index]
+        divergence = self.split.divergence.select(index)
+        rows = pd.DataFrame(
+            {
+                "run": np.array(self.behaviour.runs, dtype=object)[self.behaviour.run[index]],
+                "num_tasks": np.asarray(self.cells.num_tasks)[index].astype(int),
+                "cells": 1,
+                "divergence": divergence_at(divergence, log_weight),
+                "best_divergence": self.split.best_divergence[index],
+                "squared": (np.exp(log_weight[:, 0]) - self.split.relative_distance[index]) ** 2,
+                "series": np.asarray(response.series),
+            }
+        )
+        first = {"run": "first", "num_tasks": "first"}
+        sums = dict.fromkeys(("cells", "divergence", "best_divergence", "squared"), "sum")
+        found = rows.groupby("series").agg({**first, **sums})
+        return found.assign(log_density=density).reset_index(drop=True)
+
+    def crossover_scores(self, fit: Fit, fold: Fold) -> pd.DataFrame:
+        """Columns num_tasks, observed and predicted N*, where the observed one was held out."""
+        num_tasks, step = np.asarray(self.cells.num_tasks), np.asarray(self.cells.step)
+        rows = []
+        for diversity in np.unique(num_tasks[fold.scored]):
+            steps = step[fold.scored & (num_tasks == diversity)]
+            seen = self.crossovers.get(int(diversity), np.nan)
+            if steps.min() <= seen <= steps.max():
+                rows.append((int(diversity), float(seen)))
+        found = pd.DataFrame(rows, columns=["num_tasks", "observed"])
+        if found.empty:
+            return found.assign(predicted=np.empty(0))
+        predicted = crossovers(fit, found["num_tasks"].to_numpy())
+        return found.assign(predicted=predicted["predicted"].to_numpy())
+
+    def _apart(
+        self, fit: Fit, chosen: np.ndarray
+    ) -> tuple[Float[np.ndarray, "cell contrast"], Response]:
+        index, response = self.response(chosen)
+        mean = softened(fit.log_weights(self.cells)[index], np.asarray(response.softening))
+        return np.asarray(response.coordinate) - np.asarray(mean), response
+
+
+def stacking_weights(
+    log_density: Float[np.ndarray, "run account"], iterations: int = 10_000
+) -> Float[np.ndarray, " account"]:
+    """Weights of the mixture of accounts that predicts held-out runs best.
+
+        max over simplex weights w of Σ_runs ln Σ_k w_k exp(log_density_k)
+
+    (Yao et al. 2018, doi:10.1214/17-BA1091), by expectation maximization, which goes uphill at
+    every iteration. Each run's largest log density is taken off first: sums of checkpoints lie far
+    below what exponentials can hold.
+    """
+    relative = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    weight = np.full(relative.shape[1], 1 / relative.shape[1])
+    for _ in range(iterations):
+        new = weight * (relative / (relative @ weight)[:, None]).mean(axis=0)
+        if np.abs(new - weight).max() < 1e-10:
+            break
+        weight = new
+    return weight
+
+
+def standard_error(difference: np.ndarray, group: Sequence[object] | np.ndarray) -> float:
+    """Of a sum of differences over groups, √n times the standard deviation of groups' sums."""
+    sums = pd.Series(difference).groupby(np.asarray(group)).sum().to_numpy()
+    return float(np.sqrt(len(sums)) * sums.std(ddof=1)) if len(sums) > 1 else float("nan")
+
+
+def account_scores(
+    runs: pd.DataFrame, crossings: pd.DataFrame, floor: pd.DataFrame
+) -> Mapping[str, float]:
+    """The scores of one account under one scheme that need no other account but the floor.
+
+    Args:
+        runs: from `run_scores`, of all folds.
+        crossings: from `crossover_scores`, of all folds.
+        floor: `runs` of constant weights.
+    """
+    cells = runs["cells"].sum()
+    mine, least, most = (
+        float(total) / cells
+        for total in (
+            runs["divergence"].sum(),
+            runs["best_divergence"].sum(),
+            floor["divergence"].sum(),
+        )
+    )
+    apart = np.log(crossings["predicted"] / crossings["observed"]).dropna()
+    return {
+        "elpd": float(runs["log_density"].sum()),
+        "divergence": mine,
+        "gap_closed": (most - mine) / (most - least) if most > least else float("nan"),
+        "relative_distance_error": float(np.sqrt(runs["squared"].sum() / cells)),
+        "crossover_error": float(np.sqrt((apart**2).mean())) if len(apart) else float("nan"),
+        "crossovers": len(crossings),
+        "crossovers_missed": int(crossings["predicted"].isna().sum()),
+    }
