@@ -1,6 +1,7 @@
 """The command line from files to report, and every mistake as one sentence with status 2."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -119,8 +120,10 @@ def test_report_numbers_follow_from_its_own_table(report):
 
 def test_report_is_self_contained(report):
     page = (report / "index.html").read_text()
-    for outside in ('src="http', 'href="http', "<script", "@import", "<link"):
+    for outside in ('src="http', 'href="http', "<script src", "@import", "<link"):
         assert outside not in page
+    assert page.count('<div class="explorer">') == 1
+    assert re.findall("<script[^>]*>", page) == ['<script type="application/json">', "<script>"]
     names = {path.stem for path in (report / "figures").glob("*.png")}
     assert names == {path.stem for path in (report / "figures").glob("*.svg")}
     assert page.count("<svg") == len(names) == 9

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
+    MEMORIZING_COLOURS,
     STEP_LABEL,
     STRATEGY_COLOURS,
     edges,
@@ -131,4 +132,4 @@ def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
 
 
 def _memorizing_map() -> Colormap:
-    return sns.blend_palette([STRATEGY_COLOURS[1], "#f4f1ea", STRATEGY_COLOURS[0]], as_cmap=True)
+    return sns.blend_palette(MEMORIZING_COLOURS, as_cmap=True)

@@ -11,6 +11,8 @@ from matplotlib.patches import Rectangle
 
 STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#6abf4b", "#7d5ba6", "#333333")
 """Chosen so that no mixture of two looks like a third of the first four."""
+MEMORIZING_COLOURS = (STRATEGY_COLOURS[1], "#f4f1ea", STRATEGY_COLOURS[0])
+"""Of the second strategy (0), halfway, and the first (1)."""
 DIVERSITY_LABEL = "task diversity D"
 STEP_LABEL = "training step N"
 

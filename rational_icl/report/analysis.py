@@ -120,7 +120,7 @@ class Analysis:
             "provenance": self.provenance,
             "posterior": self.bayesian.to_json() if self.bayesian else None,
         }
-        return _plain(document)
+        return plain(document)
 
     def _account_json(self) -> dict[str, Any]:
         return {
@@ -221,12 +221,12 @@ def _bound_json(by_region: dict[str, float | None]) -> dict[str, float | None]:
     return {"divergence": by_region["fitted"], "held_out_divergence": by_region["held_out"]}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON types only: NumPy scalars unwrapped, NaN as null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

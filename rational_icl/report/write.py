@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from rational_icl._errors import LogError
 from rational_icl.report import bayesian
 from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
+from rational_icl.report.explorer import explorer_data, explorer_script
 from rational_icl.report.figures import FIGURES
 from rational_icl.report.sentences import sentences
 
@@ -98,7 +99,10 @@ def _write_all(analyses: list[Analysis], folder: Path) -> None:
         _write_json(documents[analysis.name], own / "report.json")
     if len(analyses) > 1:
         _write_json({"schema": 1, "logs": documents}, folder / "report.json")
-    page = _template("page").render(sections=sections, version=version("rational_icl"))
+    script = explorer_script() if any(one["explorer"] for one in sections) else None
+    page = _template("page").render(
+        sections=sections, version=version("rational_icl"), explorer_script=script
+    )
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
@@ -181,6 +185,7 @@ def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
         "crossover": analysis.crossover.to_dict(orient="records"),
         "starts": analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
         "figures": drawn,
+        "explorer": explorer_data(analysis),
         "definition": (inspect.getdoc(setting) or "").split("\nArgs:")[0].strip(),
     }
 
