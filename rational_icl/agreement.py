@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 from tqdm import tqdm
 
+from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
 from rational_icl.cells import Behaviour, Cells, table
 from rational_icl.fits import Fit
@@ -202,4 +204,9 @@ def divergence_at(
     divergence: Divergence, log_weight: Float[np.ndarray, "cell strategy"]
 ) -> Float[np.ndarray, " cell"]:
     """Divergence of every cell from the mixture with the given weights, nats per prediction."""
-    return np.asarray(divergence(log_weight))
+    return np.asarray(_divergence_at(divergence, log_weight))
+
+
+@eqx.filter_jit
+def _divergence_at(divergence: Divergence, log_weight: Array) -> Array:
+    return divergence(log_weight)

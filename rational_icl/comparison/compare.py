@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from rational_icl import accounts as known
@@ -107,7 +108,11 @@ def compare(
     everything = Fold("", usable, np.zeros_like(usable))
     fits, scored = {}, []
     total = len(chosen) * (1 + sum(map(len, folds.values())))
-    with tqdm(total=total, desc="refits", unit="fit", disable=not progress) as bar:
+    # threads for matrices this small only wait for each other
+    with (
+        threadpool_limits(1, user_api="blas"),
+        tqdm(total=total, desc="refits", unit="fit", disable=not progress) as bar,
+    ):
         for name, account in chosen.items():
             bar.set_postfix_str(name)
             whole = refit(account, cells, behaviour, everything, num_starts=num_starts, seed=seed)
@@ -116,6 +121,7 @@ def compare(
                 problems[name] = whole.problem
                 continue
             fits[name] = whole.fit
+            scatter = observed.scatter(whole.fit, everything)
             for scheme, every in folds.items():
                 near = whole.fit if scheme in _NEARLY_ALL else None
                 for fold in every:
@@ -128,19 +134,22 @@ def compare(
                         num_starts=num_starts,
                         seed=seed,
                     )
-                    scored.append(_score(scheme, name, observed, one, whole.fit))
+                    scored.append(_score(scheme, name, observed, one))
+                    if scheme == "leave_one_run_out" and one.fit is not None:
+                        inside = observed.run_scores(whole.fit, fold, scatter)
+                        scored[-1].runs["seen_log_density"] = inside["log_density"]
                     bar.update()
     return _assembled(scored, tuple(folds), fits, problems)
 
 
 class _Scored(NamedTuple):
-    """One refit with its scores; `runs` and `crossover` are None if it failed."""
+    """One refit with its scores, which are empty if it failed."""
 
     scheme: str
     account: str
     refit: Refit
-    runs: pd.DataFrame | None
-    crossover: pd.DataFrame | None
+    runs: pd.DataFrame
+    crossover: pd.DataFrame
 
 
 def _choose(
@@ -165,15 +174,10 @@ def _choose(
     return chosen, problems
 
 
-def _score(scheme: str, name: str, observed: Observed, one: Refit, whole: Fit) -> _Scored:
+def _score(scheme: str, name: str, observed: Observed, one: Refit) -> _Scored:
     if one.fit is None:
-        return _Scored(scheme, name, one, None, None)
+        return _Scored(scheme, name, one, pd.DataFrame(), pd.DataFrame())
     runs = observed.run_scores(one.fit, one.fold, observed.scatter(one.fit, one.fold))
-    if scheme == "leave_one_run_out":
-        everything = Fold("", one.fold.fitted | one.fold.scored, one.fold.scored)
-        scatter = observed.scatter(whole, everything)
-        inside = observed.run_scores(whole, one.fold, scatter)
-        runs["seen_log_density"] = inside["log_density"]
     label = {"scheme": scheme, "account": name}
     crossover = observed.crossover_scores(one.fit, one.fold)
     return _Scored(scheme, name, one, runs.assign(**label), crossover.assign(**label))
@@ -185,10 +189,8 @@ def _assembled(
     fits: dict[str, Fit],
     problems: dict[str, str],
 ) -> Comparison:
-    runs = pd.concat([one.runs for one in scored if one.runs is not None], ignore_index=True)
-    crossover = pd.concat(
-        [one.crossover for one in scored if one.crossover is not None], ignore_index=True
-    )
+    runs = pd.concat([one.runs for one in scored], ignore_index=True)
+    crossover = pd.concat([one.crossover for one in scored], ignore_index=True)
     params = [
         {"scheme": one.scheme, "held_out": one.refit.fold.held_out, "account": one.account}
         | {"parameter": name, "value": value, "at_boundary": name in one.refit.fit.at_boundary}

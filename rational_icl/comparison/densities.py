@@ -13,10 +13,15 @@ cells. Contrasts of more than two strategies are independent.
 
 from typing import NamedTuple
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 
+from rational_icl._arrays import Array
+from rational_icl._jit import in_float64
 from rational_icl.responses import Response
 
 _MOST_CORRELATION = 0.9999
@@ -42,6 +47,7 @@ class Scatter(NamedTuple):
     correlation_length: float
 
 
+@in_float64
 def run_log_density(
     scatter: Scatter, apart: Float[np.ndarray, "cell contrast"], response: Response
 ) -> Float[np.ndarray, " series"]:
@@ -52,39 +58,71 @@ def run_log_density(
         apart: observed coordinates less the account's.
         response: what was observed, the cells of each run together.
     """
-    scale = np.sqrt(scatter.sd_residual**2 + np.asarray(response.variance))
-    rho = _MOST_CORRELATION * np.exp(-np.asarray(response.gap) / scatter.correlation_length)
-    rho = np.where(response.first, 0.0, rho)
-    left = np.sqrt(1 - rho**2)
+    return np.asarray(_log_density(jnp.asarray(scatter), apart, response))
 
-    def innovations(values: np.ndarray) -> np.ndarray:
+
+@in_float64
+def fit_scatter(
+    apart: Float[np.ndarray, "cell contrast"],
+    response: Response,
+    chosen: Bool[np.ndarray, " series"] | None = None,
+) -> Scatter:
+    """The likeliest scatter of the chosen runs, or of all, about an account."""
+    weight = np.ones(len(response.diversity)) if chosen is None else chosen.astype(np.float64)
+
+    def loss(free: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = _loss(jnp.asarray(free), apart, response, weight)
+        return float(value), np.asarray(slope)
+
+    ends = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=_BOUNDS) for start in _STARTS]
+    best = min(ends, key=lambda end: end.fun)
+    return Scatter(*map(float, _bounded(best.x)))
+
+
+@eqx.filter_jit
+def _loss(
+    free: Float[Array, "3"],
+    apart: Float[Array, "cell contrast"],
+    response: Response,
+    weight: Float[Array, " series"],
+) -> tuple[Array, Array]:
+    def loss(free: Array) -> Array:
+        return -(weight @ _log_density(_bounded(free), apart, response))
+
+    return jax.value_and_grad(loss)(free)
+
+
+@eqx.filter_jit
+def _log_density(
+    scatter: Float[Array, "3"], apart: Float[Array, "cell contrast"], response: Response
+) -> Float[Array, " series"]:
+    sd_level, sd_residual, length = scatter
+    scale = jnp.sqrt(sd_residual**2 + response.variance)
+    rho = jnp.where(response.first, 0.0, _MOST_CORRELATION * jnp.exp(-response.gap / length))
+    left = jnp.sqrt(1 - rho**2)
+
+    def innovations(values: Array) -> Array:
         standard = values / scale[:, None]
-        return (standard - rho[:, None] * np.roll(standard, 1, axis=0)) / left[:, None]
+        return (standard - rho[:, None] * jnp.roll(standard, 1, axis=0)) / left[:, None]
 
-    of_data, of_level = innovations(apart), innovations(np.ones((len(scale), 1)))
-    series, number = np.asarray(response.series), len(response.diversity)
+    of_data, of_level = innovations(apart), innovations(jnp.ones((len(scale), 1)))
 
-    def over_run(values: np.ndarray) -> np.ndarray:
-        return np.bincount(series, weights=values, minlength=number)
+    def over_run(values: Array) -> Array:
+        return jax.ops.segment_sum(values, response.series, len(response.diversity))
 
     size = apart.shape[1]
     precision = over_run(of_level[:, 0] ** 2)
-    variance = scatter.sd_level**2
-    crossed = sum(over_run(of_level[:, 0] * of_data[:, i]) ** 2 for i in range(size))
-    squared = over_run((of_data**2).sum(axis=1)) - crossed * variance / (1 + variance * precision)
-    volume = over_run(size * np.log(scale * left * np.sqrt(2 * np.pi)))
-    log_jacobian = over_run(np.asarray(response.log_jacobian))
-    return -0.5 * (squared + size * np.log1p(variance * precision)) - volume + log_jacobian
+    crossed = (over_run(of_level * of_data) ** 2).sum(axis=1)
+    shrunk = sd_level**2 / (1 + sd_level**2 * precision)
+    squared = over_run((of_data**2).sum(axis=1)) - crossed * shrunk
+    volume = over_run(size * jnp.log(scale * left * np.sqrt(2 * np.pi)) - response.log_jacobian)
+    return -0.5 * (squared + size * jnp.log1p(sd_level**2 * precision)) - volume
 
 
-def fit_scatter(apart: Float[np.ndarray, "cell contrast"], response: Response) -> Scatter:
-    """The likeliest scatter of the given runs about an account."""
-
-    def loss(free: np.ndarray) -> float:
-        return -float(run_log_density(_scatter(free), apart, response).sum())
-
-    ends = [minimize(loss, start, method="L-BFGS-B", bounds=_BOUNDS) for start in _STARTS]
-    return _scatter(min(ends, key=lambda end: end.fun).x)
+def _bounded(free: Float[Array, "3"]) -> Float[Array, "3"]:
+    """sd_level, sd_residual and correlation_length from coordinates without bounds."""
+    length = _LONGEST * jax.nn.sigmoid(free[2])
+    return jnp.stack([jnp.exp(free[0]), jnp.exp(free[1]), length])
 
 
 def draw_runs(
@@ -104,7 +142,3 @@ def draw_runs(
     scale = np.sqrt(scatter.sd_residual**2 + np.asarray(response.variance))
     level = scatter.sd_level * rng.standard_normal((len(response.diversity), mean.shape[1]))
     return mean + level[np.asarray(response.series)] + scale[:, None] * standard
-
-
-def _scatter(free: np.ndarray) -> Scatter:
-    return Scatter(np.exp(free[0]), np.exp(free[1]), _LONGEST / (1 + np.exp(-free[2])))

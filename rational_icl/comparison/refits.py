@@ -14,8 +14,6 @@ from rational_icl.descent import minimize_divergence
 from rational_icl.fits import Fit, seen_worth
 from rational_icl.regions import Regions
 
-_FEW_STARTS = 1
-
 
 @dataclass(frozen=True)
 class Refit:
@@ -46,9 +44,8 @@ def refit(
 ) -> Refit:
     """Fit an account to the cells that a fold may see.
 
-    A fit to nearly all cells, as when one run is left out, starts where the fit to all ended and
-    from one further start. All cells are passed, those held out without weight, so that one
-    compiled program serves all folds.
+    A fit to nearly all cells, as when one run is left out, starts where the fit to all ended. All
+    cells are passed, those held out without weight, so that one compiled program serves all folds.
 
     Args:
         account: a theory.
@@ -96,7 +93,7 @@ def _fitted(
         divergence,
         weight=fold.fitted[usable].astype(np.float64),
         near=start,
-        num_starts=num_starts if start is None else _FEW_STARTS,
+        num_starts=num_starts if start is None else 0,
         seed=seed,
     )
     best = starts.loc[starts["objective"].idxmin()]

@@ -28,13 +28,24 @@ class Observed:
         self.split = behaviour.splits["id"]
         found = observed_crossovers(run_crossovers(cells, behaviour))
         self.crossovers = found.dropna(subset=["observed"]).set_index("num_tasks")["observed"]
+        self._responses: dict[bytes, tuple[np.ndarray, Response]] = {}
 
     def response(self, chosen: np.ndarray) -> tuple[np.ndarray, Response]:
-        """See `respond`."""
-        return respond(self.cells, self.behaviour, chosen, ("id",))
+        """See `respond`; kept, because every account asks for the same."""
+        key = chosen.tobytes()
+        if key not in self._responses:
+            self._responses[key] = respond(self.cells, self.behaviour, chosen, ("id",))
+        return self._responses[key]
 
     def scatter(self, fit: Fit, fold: Fold) -> Scatter:
         """How the fitted runs scatter about a fit."""
+        whole = fold.fitted | fold.scored
+        index, response = self.response(whole)
+        runs = np.asarray(response.series)
+        fitted = np.bincount(runs, weights=fold.fitted[index]) > 0
+        scored = np.bincount(runs, weights=fold.scored[index]) > 0
+        if not (fitted & scored).any():  # runs are held out whole: one compiled program for all
+            return fit_scatter(*self._apart(fit, whole), fitted)
         return fit_scatter(*self._apart(fit, fold.fitted))
 
     def run_scores(self, fit: Fit, fold: Fold, scatter: Scatter) -> pd.DataFrame:
@@ -133,7 +144,8 @@ def account_scores(
             floor["divergence"].sum(),
         )
     )
-    apart = np.log(crossings["predicted"] / crossings["observed"]).dropna()
+    both = crossings[["predicted", "observed"]].astype(np.float64).dropna()
+    apart = np.log(both["predicted"] / both["observed"])
     return {
         "elpd": float(runs["log_density"].sum()),
         "divergence": mine,

@@ -115,7 +115,7 @@ def problem_names(problem: Problem) -> dict[str, tuple[str, tuple[str, ...]]]:
     }
     if problem.pooling == "partial":
         slopes = bool(problem.covariates.shape[1])
-        for name in (*own, *model.noise_priors):
+        for name in own:
             found[f"{name}_mean"] = (f"{name}_mean", ())
             found[f"{name}_sd"] = (f"{name}_sd", ())
             if slopes:

@@ -102,7 +102,7 @@ class Model(eqx.Module):
         for name, prior in self.accounts[0].priors.items():
             params[name], log_prior[name] = self.pooling.sample(name, prior, number)
         for name, prior in self.noise_priors.items():
-            noise[name], log_prior[name] = self.pooling.sample(name, prior, number)
+            noise[name], log_prior[name] = self.pooling.of_noise.sample(name, prior, number)
         plain = self.plain_log_weight(params, data)
         effect = self._effect(noise, plain, data)
         numpyro.deterministic("effect", effect)

@@ -22,6 +22,11 @@ class Pooling(eqx.Module):
     ) -> tuple[Float[Array, " condition"], Float[Array, ""]]:
         """The parameter in every condition, and the log density of what its prior decides."""
 
+    @property
+    def of_noise(self) -> "Pooling":
+        """How parameters of the noise are tied together."""
+        return self
+
 
 class CompletePooling(Pooling):
     """One value for all conditions. Of one condition, the prior as declared."""
@@ -54,6 +59,11 @@ class PartialPooling(Pooling):
     """
 
     covariates: tuple[tuple[float, ...], ...]
+
+    @property
+    def of_noise(self) -> Pooling:
+        """Every condition by itself: a few say nothing of how noise differs between others."""
+        return NoPooling()
 
     def sample(self, name, prior, num_conditions):
         transform = biject_to(prior.support)

@@ -94,7 +94,7 @@ def sample_conditions(
     num_chains: int = 4,
     num_warmup: int = 1000,
     num_draws: int = 1000,
-    target_accept: float = 0.9,
+    target_accept: float = 0.95,
     seed: int = 0,
     progress: bool = True,
 ) -> InferenceData:
@@ -103,17 +103,20 @@ def sample_conditions(
     Args:
         account: one theory for all.
         conditions: cells and behaviour of each, by name, all of the same strategies.
-        pooling: `partial`, where the parameters of conditions scatter around a common mean;
-            `none`, where each is by itself; or `complete`, where all are the same.
+        pooling: `partial`, where the account's parameters scatter around a common mean over
+            conditions, and those of the noise are free; `none`, where each is by itself; or
+            `complete`, where all are the same.
         covariates: one row per condition and a column each, such as log width; standardized here.
-            They shift every parameter on its scale without bounds. Only with `partial`.
+            They shift every parameter of the account on its scale without bounds. Only with
+            `partial`.
         regions: by condition; `partition_cells` if None.
         splits, observation, num_chains, num_warmup, num_draws, target_accept, seed, progress: see
             `sample`.
 
     Returns:
         As `sample`, with an axis `condition`. With partial pooling also NAME_mean, NAME_sd and
-        NAME_slope of every sampled parameter; evidence stands for γ there (`Account.pivoted`).
+        NAME_slope of every sampled parameter of the account; evidence stands for γ there
+        (`Account.pivoted`).
 
     Raises:
         FitError: as `sample`; fewer than two conditions, differing strategies, or covariates that
