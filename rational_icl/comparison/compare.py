@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,15 +15,11 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
 from rational_icl.comparison.refits import Refit, refit
-from rational_icl.comparison.scores import (
-    Observed,
-    account_scores,
-    stacking_weights,
-    standard_error,
-)
+from rational_icl.comparison.scores import Observed
+from rational_icl.comparison.tables import FLOOR, Scored, scheme_table
+from rational_icl.comparison.transitions import account_crossovers
 from rational_icl.fits import Fit
 
-FLOOR, CEILING = "constant_weights", "best_mixture"
 _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
 
 
@@ -38,6 +33,10 @@ class Comparison:
         crossover: one row per scheme, account and held-out crossover: observed and predicted N*.
         params: one row per scheme, fold, account and parameter.
         fits: every account fitted to all usable cells, none held out.
+        transitions: one row per account and task diversity, of these fits: predicted N*, and a 90 %
+            jackknife interval over runs if they were left out one by one (`account_crossovers`).
+        weights: one row per cell: run, num_tasks, step, usable, observed (the best mixture's weight
+            on the first strategy), and the weight of every account of `fits`, by its name.
         problems: why accounts could not be fitted, by name.
     """
 
@@ -46,7 +45,25 @@ class Comparison:
     crossover: pd.DataFrame
     params: pd.DataFrame
     fits: Mapping[str, Fit]
+    transitions: pd.DataFrame
+    weights: pd.DataFrame
     problems: Mapping[str, str]
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """Those that were used."""
+        return tuple(self.table["scheme"].unique())
+
+    def row(self, scheme: str, account: str) -> pd.Series:
+        """The scores of one account under one scheme.
+
+        Raises:
+            KeyError: there are none.
+        """
+        found = self.table[(self.table["scheme"] == scheme) & (self.table["account"] == account)]
+        if len(found) != 1:
+            raise KeyError(f"{account} under {scheme}")
+        return found.iloc[0]
 
 
 @in_float64
@@ -77,7 +94,8 @@ def compare(
     - elpd_difference: less that of the best account of the scheme; se its standard error with runs
       as units, and se_num_tasks with task diversities as units, whose runs may err alike
     - stacking_weight: of the mixture of accounts that predicts held-out runs best
-    - divergence: mean over held-out cells, from the account's mixture, nats
+    - divergence: mean over held-out cells, from the account's mixture, nats; divergence_difference,
+      less that of the best account by elpd, and divergence_difference_se with runs as units
     - gap_closed: share of the way from `constant_weights` to `best_mixture`, in divergence
     - relative_distance_error: root mean square of the first strategy's weight less observed
       relative distance
@@ -139,17 +157,37 @@ def compare(
                         inside = observed.run_scores(whole.fit, fold, scatter)
                         scored[-1].runs["seen_log_density"] = inside["log_density"]
                     bar.update()
-    return _assembled(scored, tuple(folds), fits, problems)
+    return _assembled(
+        scored, tuple(folds), fits, problems, _weights(cells, behaviour, fits, usable)
+    )
 
 
-class _Scored(NamedTuple):
-    """One refit with its scores, which are empty if it failed."""
+def _weights(
+    cells: Cells, behaviour: Behaviour, fits: Mapping[str, Fit], usable: np.ndarray
+) -> pd.DataFrame:
+    columns = {
+        "run": np.array(behaviour.runs, dtype=object)[behaviour.run],
+        "num_tasks": np.asarray(cells.num_tasks).astype(int),
+        "step": np.asarray(cells.step).astype(int),
+        "usable": usable,
+        "observed": behaviour.splits["id"].best_weight[:, 0],
+    }
+    own = {name: np.exp(fit.log_weights(cells)[:, 0]) for name, fit in fits.items()}
+    return pd.DataFrame({**columns, **own})
 
-    scheme: str
-    account: str
-    refit: Refit
-    runs: pd.DataFrame
-    crossover: pd.DataFrame
+
+def _transitions(scored: list[Scored], fits: Mapping[str, Fit]) -> pd.DataFrame:
+    tables = []
+    for name, whole in fits.items():
+        without = [
+            one.refit.fit
+            for one in scored
+            if one.account == name
+            and one.scheme == "leave_one_run_out"
+            and one.refit.fit is not None
+        ]
+        tables.append(account_crossovers(whole, without).assign(account=name))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _choose(
@@ -174,20 +212,21 @@ def _choose(
     return chosen, problems
 
 
-def _score(scheme: str, name: str, observed: Observed, one: Refit) -> _Scored:
+def _score(scheme: str, name: str, observed: Observed, one: Refit) -> Scored:
     if one.fit is None:
-        return _Scored(scheme, name, one, pd.DataFrame(), pd.DataFrame())
+        return Scored(scheme, name, one, pd.DataFrame(), pd.DataFrame())
     runs = observed.run_scores(one.fit, one.fold, observed.scatter(one.fit, one.fold))
     label = {"scheme": scheme, "account": name}
     crossover = observed.crossover_scores(one.fit, one.fold)
-    return _Scored(scheme, name, one, runs.assign(**label), crossover.assign(**label))
+    return Scored(scheme, name, one, runs.assign(**label), crossover.assign(**label))
 
 
 def _assembled(
-    scored: list[_Scored],
+    scored: list[Scored],
     schemes: tuple[str, ...],
     fits: dict[str, Fit],
     problems: dict[str, str],
+    weights: pd.DataFrame,
 ) -> Comparison:
     runs = pd.concat([one.runs for one in scored], ignore_index=True)
     crossover = pd.concat([one.crossover for one in scored], ignore_index=True)
@@ -198,75 +237,14 @@ def _assembled(
         if one.refit.fit is not None
         for name, value in one.refit.fit.params.items()
     ]
-    tables = [_scheme_table(scheme, scored, runs, crossover, problems) for scheme in schemes]
+    tables = [scheme_table(scheme, scored, runs, crossover, problems) for scheme in schemes]
     return Comparison(
         table=pd.concat(tables, ignore_index=True),
         runs=runs,
         crossover=crossover,
         params=pd.DataFrame(params),
         fits=fits,
+        transitions=_transitions(scored, fits),
+        weights=weights,
         problems=problems,
     )
-
-
-def _scheme_table(
-    scheme: str,
-    scored: list[_Scored],
-    runs: pd.DataFrame,
-    crossover: pd.DataFrame,
-    problems: Mapping[str, str],
-) -> pd.DataFrame:
-    mine = [one for one in scored if one.scheme == scheme]
-    status = {
-        one.account: f"fold {one.refit.fold.held_out!r}: {one.refit.problem}"
-        for one in mine
-        if one.refit.problem
-    }
-    status = {**problems, **status}
-    runs, crossover = (table[table["scheme"] == scheme] for table in (runs, crossover))
-    floor = runs[runs["account"] == FLOOR]
-    rows = []
-    for name in dict.fromkeys(one.account for one in mine if one.account not in status):
-        own = runs[runs["account"] == name]
-        row = {"scheme": scheme, "account": name, "status": "fitted"}
-        row |= account_scores(own, crossover[crossover["account"] == name], floor)
-        if "seen_log_density" in own and scheme == "leave_one_run_out":
-            row["effective_params"] = own["seen_log_density"].sum() - row["elpd"]
-        rows.append(row | _of_refits([one for one in mine if one.account == name]))
-    table = _with_differences(pd.DataFrame(rows), runs)
-    failed = pd.DataFrame(
-        [{"scheme": scheme, "account": name, "status": why} for name, why in status.items()]
-    )
-    return pd.concat([table, failed, _ceiling(scheme, floor)], ignore_index=True)
-
-
-def _of_refits(mine: list[_Scored]) -> dict[str, Any]:
-    fits = [one.refit.fit for one in mine if one.refit.fit is not None]
-    return {
-        "num_params": max(len(fit.params) for fit in fits),
-        "at_boundary": " ".join(sorted({name for fit in fits for name in fit.at_boundary})),
-        "seconds": sum(one.refit.seconds for one in mine),
-    }
-
-
-def _with_differences(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Accounts from best to worst elpd, with their distance from the best and stacking weight."""
-    table = table.sort_values("elpd", ascending=False, ignore_index=True)
-    wide = runs.pivot(index=["num_tasks", "run"], columns="account", values="log_density")
-    wide = wide[table["account"]]
-    apart = wide.sub(wide.iloc[:, 0], axis=0)
-    diversities = apart.index.get_level_values("num_tasks")
-    table["elpd_difference"] = apart.sum().to_numpy()
-    for column, group in (
-        ("elpd_difference_se", np.arange(len(apart))),
-        ("elpd_difference_se_num_tasks", diversities),
-    ):
-        table[column] = [standard_error(apart[name].to_numpy(), group) for name in apart]
-    table["stacking_weight"] = stacking_weights(wide.to_numpy())
-    return table
-
-
-def _ceiling(scheme: str, floor: pd.DataFrame) -> pd.DataFrame:
-    least = floor["best_divergence"].sum() / floor["cells"].sum()
-    row = {"scheme": scheme, "account": CEILING, "status": "ceiling", "divergence": least}
-    return pd.DataFrame([row | {"gap_closed": 1.0}])
