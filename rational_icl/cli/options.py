@@ -93,3 +93,16 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise SystemExit(2) from None
 
     return guarded
+
+
+def end_unless_converged(name: str, diagnosis: Any) -> None:
+    """Exit status 3 where chains have not converged, with the reasons."""
+    if not diagnosis.converged:
+        for problem in diagnosis.problems:
+            click.echo(f"rational-icl: {name}: not converged: {problem}", err=True)
+        raise SystemExit(3)
+
+
+def own_strategies(log: Any) -> tuple[str, ...]:
+    """The strategies that a log's setting takes unless told otherwise."""
+    return next(iter(log.values())).setting.default_strategies

@@ -7,7 +7,16 @@ import click
 
 from rational_icl._errors import FitError
 from rational_icl.cli.logs import main
-from rational_icl.cli.options import ACCOUNT, LOGS, SEED, STRATEGIES, Numbers, plain_errors
+from rational_icl.cli.options import (
+    ACCOUNT,
+    LOGS,
+    SEED,
+    STRATEGIES,
+    Numbers,
+    end_unless_converged,
+    own_strategies,
+    plain_errors,
+)
 
 
 @main.command()
@@ -29,7 +38,7 @@ def fit(logs: Path, out: Path, account: str, strategies: tuple[str, ...] | None,
 
     _refuse_missing_folder(out)
     log = ri.open_log(logs)
-    strategies = strategies or _strategies(log)
+    strategies = strategies or own_strategies(log)
     theory = ri.accounts.make(account, strategies)
     cells, behaviour = ri.summarize(log, strategies)
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
@@ -111,50 +120,6 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
 
 
 @main.command()
-@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the report.")
-@ACCOUNT
-@STRATEGIES
-@SEED
-@click.option(
-    "--posterior/--no-posterior",
-    default=True,
-    show_default=True,
-    help="Whether to sample it, for error bars.",
-)
-@plain_errors
-def report(
-    logs: tuple[Path, ...],
-    out: Path,
-    account: str,
-    strategies: tuple[str, ...] | None,
-    seed: int,
-    posterior: bool,
-) -> None:
-    """Fit logs and write a report: index.html, report.json, figures and tables.
-
-    Each of several logs gets a section of the page, and a folder of its own. The page opens without
-    a network. Fitted and held-out cells are never mixed in one number. Exit status 3 says that the
-    chains of a posterior have not converged; so does the top of the page.
-    """
-    import rational_icl as ri
-
-    if out.is_file() or any(out.resolve() == path.resolve() for path in logs):
-        raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
-    analyses = []
-    for path in logs:
-        log = ri.open_log(path)
-        names = strategies or _strategies(log)
-        theory = ri.accounts.make(account, names)
-        analyses.append(ri.analyse(log, theory, strategies=names, posterior=posterior, seed=seed))
-    page = ri.write_report(analyses, out)
-    click.echo(f"Report written. Open {page}")
-    for analysis in analyses:
-        if analysis.bayesian:
-            _end_unless_converged(analysis.name, analysis.bayesian.diagnosis)
-
-
-@main.command()
 @LOGS
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="File for the draws (NetCDF)."
@@ -191,7 +156,7 @@ def sample(
     for name, value in (("warmup", warmup), ("draws", draws)):
         check_number(name, value)
     log = ri.open_log(logs)
-    strategies = strategies or _strategies(log)
+    strategies = strategies or own_strategies(log)
     theory = ri.accounts.make(account, strategies)
     cells, behaviour = ri.summarize(log, strategies)
     idata = ri.sample(
@@ -204,18 +169,7 @@ def sample(
     for caution in diagnosis.cautions:
         click.echo(f"note: {caution}")
     click.echo(f"saved in {out}")
-    _end_unless_converged(logs.name, diagnosis)
-
-
-def _end_unless_converged(name: str, diagnosis: Any) -> None:
-    if not diagnosis.converged:
-        for problem in diagnosis.problems:
-            click.echo(f"rational-icl: {name}: not converged: {problem}", err=True)
-        raise SystemExit(3)
-
-
-def _strategies(log: Any) -> tuple[str, ...]:
-    return next(iter(log.values())).setting.default_strategies
+    end_unless_converged(logs.name, diagnosis)
 
 
 def _refuse_missing_folder(out: Path) -> None:

@@ -48,7 +48,7 @@ class PartialPooling(Pooling):
     """Conditions scatter around a common mean, in coordinates without bounds.
 
         u_c ~ N(u_mean + Σ_j slope_j x_cj, sd²)
-        slope_j ~ N(0, 1),   ln sd ~ N(ln 0.3, 0.7²)
+        slope_j ~ N(0, ½²),   ln sd ~ N(ln ¼, ½²)
 
     with u the log or logit of the parameter, as its support asks, and its declared prior on the
     mean. The prior of sd keeps off zero, where chains would get stuck (Chung et al. 2013,
@@ -68,11 +68,11 @@ class PartialPooling(Pooling):
     def sample(self, name, prior, num_conditions):
         transform = biject_to(prior.support)
         mean = numpyro.sample(f"{name}_mean", prior)
-        spread = numpyro.sample(f"{name}_sd", dist.LogNormal(math.log(0.3), 0.7))
+        spread = numpyro.sample(f"{name}_sd", dist.LogNormal(math.log(0.25), 0.5))
         centre = jnp.broadcast_to(transform.inv(mean), (num_conditions,))
         number = len(self.covariates[0])
         if number:
-            slopes = dist.Normal(0, 1).expand([number]).to_event(1)
+            slopes = dist.Normal(0, 0.5).expand([number]).to_event(1)
             slope = numpyro.sample(f"{name}_slope", slopes)
             centre = centre + jnp.asarray(self.covariates) @ slope
         free = numpyro.sample(f"{name}_free", dist.Normal(centre, spread).to_event(1))

@@ -10,11 +10,13 @@ import pandas as pd
 from rational_icl.accounts import Account, ConstantWeights
 from rational_icl.agreement import cell_agreement, divergence_at, measure_names, region_agreement
 from rational_icl.cells import Behaviour, Cells
+from rational_icl.comparison import DEFAULT_SCHEMES, Comparison, compare
 from rational_icl.fits import Fit, fit
 from rational_icl.logs import Log
 from rational_icl.phases import crossovers
 from rational_icl.posterior import sample
 from rational_icl.regions import partition_cells
+from rational_icl.report import comparing
 from rational_icl.report.bayesian import Bayesian, interpret
 from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
@@ -41,6 +43,7 @@ class Analysis:
             within the logged steps; and whether the observed one is early, among excluded steps.
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
         bayesian: the posterior and what it says of the log, where one was sampled.
+        comparison: with other accounts, where it was asked for.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Analysis:
     crossover: pd.DataFrame
     bounds: dict[str, dict[str, float | None]]
     bayesian: Bayesian | None = None
+    comparison: Comparison | None = None
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
@@ -119,6 +123,7 @@ class Analysis:
             "ceiling": _bound_json(self.bounds["ceiling"]),
             "provenance": self.provenance,
             "posterior": self.bayesian.to_json() if self.bayesian else None,
+            "comparison": comparing.to_json(self.comparison) if self.comparison else None,
         }
         return plain(document)
 
@@ -151,6 +156,9 @@ def analyse(
     *,
     strategies: Sequence[str] | None = None,
     posterior: bool = False,
+    compared: Sequence[str | Account] | None = (),
+    schemes: Sequence[str] = DEFAULT_SCHEMES,
+    num_starts: int = 16,
     seed: int = 0,
     progress: bool = True,
 ) -> Analysis:
@@ -161,6 +169,9 @@ def analyse(
         account: a theory of these strategies.
         strategies: see `summarize`.
         posterior: whether to sample it too, on the fitted cells.
+        compared: accounts to compare it with, by `compare`; all if None, none if empty.
+        schemes: ways of holding data out for that.
+        num_starts: optimizer starts of the fit, and twice those of each refit.
         seed: of optimizer starts and chains.
         progress: show bars.
 
@@ -169,7 +180,7 @@ def analyse(
     """
     cells, behaviour = summarize(log, strategies, progress=progress)
     regions = partition_cells(cells, behaviour)
-    fitted = fit(account, cells, behaviour, regions=regions, seed=seed)
+    fitted = fit(account, cells, behaviour, regions=regions, num_starts=num_starts, seed=seed)
     frame = cell_agreement(log, cells, behaviour, fitted, progress=progress)
     runs = run_crossovers(cells, behaviour)
     observed = observed_crossovers(runs)
@@ -183,8 +194,15 @@ def analyse(
     if posterior:
         options = {"regions": regions, "seed": seed, "progress": progress}
         bayesian = interpret(sample(account, cells, behaviour, **options), frame, cells.strategies)
+    comparison = None
+    if compared is None or len(compared):
+        names = [one if isinstance(one, str) else one.name for one in compared or ()]
+        every = compared if compared is None or account.name in names else [account, *compared]
+        options = {"num_starts": max(1, num_starts // 2), "seed": seed, "progress": progress}
+        comparison = compare(every, cells, behaviour, schemes=schemes, **options)
     return Analysis(
         bayesian=bayesian,
+        comparison=comparison,
         name=log.path.name,
         splits=tuple(behaviour.splits),
         provenance=log.provenance,

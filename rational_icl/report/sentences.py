@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from rational_icl.report import bayesian
+from rational_icl.report import bayesian, comparing
 from rational_icl.report.analysis import Analysis
 
 
@@ -20,6 +20,8 @@ def sentences(analysis: Analysis) -> list[str]:
     ]
     if analysis.bayesian:
         found[1:1] = bayesian.sentences(analysis.bayesian, analysis.crossover)
+    if analysis.comparison:
+        found += comparing.sentences(analysis.comparison, analysis.fit.account.name)
     return [sentence for sentence in found if sentence]
 
 

@@ -24,10 +24,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rational_icl._errors import LogError
-from rational_icl.report import bayesian
+from rational_icl.report import bayesian, comparing
 from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.explorer import explorer_data, explorer_script
 from rational_icl.report.figures import FIGURES
+from rational_icl.report.references import Reference, cited
 from rational_icl.report.sentences import sentences
 
 _REGION_NAMES = {
@@ -135,6 +136,9 @@ def _figures(analysis: Analysis) -> Iterator[tuple[str, Callable[[], Figure]]]:
     if analysis.bayesian:
         for name, make in bayesian.FIGURES.items():
             yield name, partial(make, analysis.bayesian, analysis)
+    if analysis.comparison:
+        for name, make in comparing.FIGURES.items():
+            yield name, partial(make, analysis.comparison, analysis)
 
 
 def _write_tables(analysis: Analysis, folder: Path) -> None:
@@ -154,6 +158,8 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         tables["posterior_crossover"] = analysis.bayesian.crossover_table
         coverage = analysis.bayesian.coverage.rename_axis("region").reset_index()
         tables["posterior_coverage"] = coverage
+    if analysis.comparison:
+        tables |= comparing.tables(analysis.comparison)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
 
@@ -185,9 +191,28 @@ def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
         "crossover": analysis.crossover.to_dict(orient="records"),
         "starts": analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
         "figures": drawn,
-        "explorer": explorer_data(analysis),
+        "explorer": explorer_data(analysis, _explored(analysis)),
+        "references": _references(analysis),
+        "score_names": comparing.TABLE_COLUMNS,
         "definition": (inspect.getdoc(setting) or "").split("\nArgs:")[0].strip(),
     }
+
+
+def _explored(analysis: Analysis) -> dict[str, float] | None:
+    """Where the explorer starts, if the page's own fit is not of the rational account."""
+    fits = analysis.comparison.fits if analysis.comparison else {}
+    if analysis.fit.account.name == "rational" or "rational" not in fits:
+        return None
+    return dict(fits["rational"].params)
+
+
+def _references(analysis: Analysis) -> dict[str, Reference]:
+    compared = analysis.comparison.fits if analysis.comparison else ()
+    return cited(
+        (analysis.fit.account.name, *compared),
+        posterior=analysis.bayesian is not None,
+        comparison=analysis.comparison is not None,
+    )
 
 
 def _template(name: str) -> Template:

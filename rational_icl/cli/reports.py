@@ -1,0 +1,151 @@
+"""Commands that write a page: report and compare."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rational_icl._errors import FitError
+from rational_icl.cli.logs import main
+from rational_icl.cli.options import (
+    ACCOUNT,
+    SEED,
+    STRATEGIES,
+    Words,
+    end_unless_converged,
+    own_strategies,
+    plain_errors,
+)
+
+_FEW_SCHEMES = ("late_steps", "large_num_tasks", "small_num_tasks")
+_STARTS, _FEW_STARTS = 16, 4
+
+EVERY_LOG = click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
+OUT = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the report."
+)
+SCHEMES = click.option(
+    "--schemes",
+    type=Words(),
+    help="Ways of holding data out: late_steps, large_num_tasks, small_num_tasks, "
+    "leave_one_run_out, leave_one_num_tasks_out.  [default: the first four]",
+)
+
+
+@main.command()
+@EVERY_LOG
+@OUT
+@ACCOUNT
+@click.option(
+    "--accounts",
+    type=Words(),
+    default=(),
+    help="Accounts to compare it with, or `all`.  [default: none]",
+)
+@SCHEMES
+@STRATEGIES
+@SEED
+@click.option(
+    "--posterior/--no-posterior",
+    default=True,
+    show_default=True,
+    help="Whether to sample it, for error bars.",
+)
+@click.option(
+    "--quick", is_flag=True, help="No posterior, few optimizer starts, no runs left out one by one."
+)
+@plain_errors
+def report(
+    logs: tuple[Path, ...],
+    out: Path,
+    account: str,
+    accounts: tuple[str, ...],
+    schemes: tuple[str, ...] | None,
+    strategies: tuple[str, ...] | None,
+    seed: int,
+    posterior: bool,
+    quick: bool,
+) -> None:
+    """Fit logs and write a report: index.html, report.json, figures and tables.
+
+    Each of several logs gets a section of the page, and a folder of its own. The page opens without
+    a network. Fitted and held-out cells are never mixed in one number. Exit status 3 says that the
+    chains of a posterior have not converged; so does the top of the page.
+
+    \b
+        rational-icl report logs --out report
+        rational-icl report logs --accounts all --out report
+    """
+    _write(logs, out, account, accounts, schemes, strategies, seed, posterior and not quick, quick)
+
+
+@main.command()
+@EVERY_LOG
+@OUT
+@ACCOUNT
+@click.option(
+    "--accounts",
+    type=Words(),
+    default=("all",),
+    help="Accounts to compare, or `all`.  [default: all]",
+)
+@SCHEMES
+@STRATEGIES
+@SEED
+@click.option("--quick", is_flag=True, help="Few optimizer starts, no runs left out one by one.")
+@plain_errors
+def compare(
+    logs: tuple[Path, ...],
+    out: Path,
+    account: str,
+    accounts: tuple[str, ...],
+    schemes: tuple[str, ...] | None,
+    strategies: tuple[str, ...] | None,
+    seed: int,
+    quick: bool,
+) -> None:
+    """Refit accounts with data held out, and report which predicts best.
+
+    The page is that of `report`, without a posterior.
+
+    \b
+        rational-icl compare logs --out comparison
+        rational-icl compare logs --accounts rational,logistic_surface --quick --out comparison
+    """
+    _write(logs, out, account, accounts, schemes, strategies, seed, False, quick)
+
+
+def _write(
+    logs: tuple[Path, ...],
+    out: Path,
+    account: str,
+    accounts: tuple[str, ...],
+    schemes: tuple[str, ...] | None,
+    strategies: tuple[str, ...] | None,
+    seed: int,
+    posterior: bool,
+    quick: bool,
+) -> None:
+    import rational_icl as ri
+    from rational_icl.comparison import DEFAULT_SCHEMES
+
+    if out.is_file() or any(out.resolve() == path.resolve() for path in logs):
+        raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
+    options: dict[str, Any] = {
+        "posterior": posterior,
+        "compared": None if accounts == ("all",) else accounts,
+        "schemes": schemes or (_FEW_SCHEMES if quick else DEFAULT_SCHEMES),
+        "num_starts": _FEW_STARTS if quick else _STARTS,
+        "seed": seed,
+    }
+    analyses = []
+    for path in logs:
+        log = ri.open_log(path)
+        names = strategies or own_strategies(log)
+        theory = ri.accounts.make(account, names)
+        analyses.append(ri.analyse(log, theory, strategies=names, **options))
+    page = ri.write_report(analyses, out)
+    click.echo(f"Report written. Open {page}")
+    for analysis in analyses:
+        if analysis.bayesian:
+            end_unless_converged(analysis.name, analysis.bayesian.diagnosis)

@@ -1,0 +1,159 @@
+"""Figures that set accounts beside each other."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from rational_icl.plotting.shared import DIVERSITY_LABEL, MEMORIZING_COLOURS, STEP_LABEL
+
+_MARKERS = "osD^v<>Pp*"
+
+
+def account_colours(accounts: Sequence[str]) -> Mapping[str, tuple[float, float, float]]:
+    """A colour for each account, the same in all figures of a report."""
+    return dict(zip(accounts, sns.color_palette("husl", len(accounts)), strict=True))
+
+
+def plot_forest(
+    table: pd.DataFrame, scheme: str, *, score: str = "elpd_difference", ax: Axes | None = None
+) -> Axes:
+    """How far every account is from the best under one way of holding data out.
+
+    Bars are one standard error, over runs (thick) and over task diversities where known (thin).
+
+    Args:
+        table: from `compare`.
+        scheme: a value of its column scheme.
+        score: `elpd_difference` or `divergence_difference`.
+    """
+    rows = table[(table["scheme"] == scheme) & table[score].notna()]
+    rows = rows.sort_values(score, ascending=score != "elpd_difference")
+    ax = ax or plt.subplots(figsize=(5.0, 0.4 + 0.22 * len(rows)), layout="constrained")[1]
+    place = np.arange(len(rows))[::-1]
+    wide = f"{score}_se_num_tasks"
+    if wide in rows:
+        ax.errorbar(rows[score], place, xerr=rows[wide], fmt="none", ecolor="0.7", elinewidth=1)
+    own = rows[f"{score}_se"]
+    ax.errorbar(rows[score], place, xerr=own, fmt="o", color="k", markersize=3.5, elinewidth=2)
+    ax.axvline(0, color="0.5", linewidth=0.6)
+    ax.set_yticks(place, rows["account"].tolist(), fontsize="small")
+    ax.set_xlabel(score.replace("_", " ").replace("elpd", "ELPD") + ", nats")
+    ax.set_title(scheme.replace("_", " "), fontsize="medium")
+    ax.margins(y=0.03)
+    return ax
+
+
+def plot_transitions(
+    transitions: pd.DataFrame,
+    runs: pd.DataFrame,
+    *,
+    accounts: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """N*(D) of accounts on logarithmic axes, with 90 % intervals, beside that of runs.
+
+    Args:
+        transitions: from `compare`.
+        runs: from `run_crossovers`; those that crossed are drawn.
+        accounts: which; all if None.
+    """
+    ax = ax or plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+    every = list(transitions["account"].unique())
+    colours = account_colours(every)
+    for index, (name, rows) in enumerate(transitions.groupby("account", sort=False)):
+        known = rows.dropna(subset=["predicted"])
+        if known.empty or (accounts is not None and name not in accounts):
+            continue
+        shift = 1 + 0.015 * (index - len(every) / 2)  # so that intervals do not hide each other
+        at, colour = known["num_tasks"] * shift, colours[str(name)]
+        ax.plot(at, known["predicted"], color=colour, linewidth=1, alpha=0.9, label=str(name),
+                marker=_MARKERS[index % len(_MARKERS)], markersize=3.5)  # fmt: skip
+        ax.vlines(at, known["lower"], known["upper"], color=colour, linewidth=0.9, alpha=0.6)
+    crossed = runs.dropna(subset=["step"])
+    ax.scatter(crossed["num_tasks"], crossed["step"], c="k", s=18, zorder=5, label="runs")
+    if len(crossed):
+        seen = crossed["step"]
+        ax.set_ylim(max(1.0, seen.min() / 30), seen.max() * 300)
+    ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
+    diversities = sorted(transitions["num_tasks"].unique())
+    ax.set_xticks(diversities, [f"{one:g}" for one in diversities])
+    ax.set_xticks([], minor=True)
+    ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return ax
+
+
+def plot_ablations(table: pd.DataFrame, accounts: Sequence[str], *, ax: Axes | None = None) -> Axes:
+    """Share of the floor-to-ceiling gap that each ablation closes, by scheme.
+
+    Args:
+        table: from `compare`.
+        accounts: the whole account first.
+    """
+    ax = ax or plt.subplots(figsize=(6.4, 3.0), layout="constrained")[1]
+    rows = table[table["account"].isin(accounts) & table["gap_closed"].notna()]
+    schemes = list(rows["scheme"].unique())
+    width = 0.8 / max(len(schemes), 1)
+    colours = sns.color_palette("deep", len(schemes))
+    for index, scheme in enumerate(schemes):
+        own = rows[rows["scheme"] == scheme].set_index("account")["gap_closed"]
+        names = [name for name in accounts if name in own]
+        place = np.array([accounts.index(name) for name in names]) + (index + 0.5) * width - 0.4
+        share = own[names].clip(lower=-0.25)
+        ax.bar(place, share, width * 0.92, color=colours[index], label=scheme.replace("_", " "))
+        for x, y, name in zip(place, share, names, strict=True):
+            if own[name] < y:
+                ax.annotate("▼", (x, y), ha="center", va="bottom", fontsize=6)
+    ax.axhline(1, color="0.5", linewidth=0.6, linestyle=":")
+    ax.axhline(0, color="0.3", linewidth=0.6)
+    ax.set_xticks(range(len(accounts)), [name.replace("_", "\n") for name in accounts], fontsize=7)
+    ax.set_ylabel("share of gap closed, held out")
+    ax.legend(fontsize="x-small", loc="lower left", ncols=2)
+    return ax
+
+
+def plot_account_map(
+    weights: pd.DataFrame, column: str, *, difference: bool = False, ax: Axes | None = None
+) -> Axes:
+    """A small phase diagram of one account, without a colour bar.
+
+    Args:
+        weights: `Comparison.weights`.
+        column: `observed` or the name of an account.
+        difference: the account less what is observed, red where it memorizes too much.
+    """
+    ax = ax or plt.subplots(figsize=(2.4, 1.9), layout="constrained")[1]
+    values = weights[column] - (weights["observed"] if difference else 0)
+    grid = values.groupby([weights["num_tasks"], weights["step"]]).mean().unstack()
+    colours = {"cmap": "RdBu_r", "vmin": -0.6, "vmax": 0.6} if difference else {
+        "cmap": sns.blend_palette(MEMORIZING_COLOURS, as_cmap=True),
+        "vmin": 0.0,
+        "vmax": 1.0,
+    }  # fmt: skip
+    steps, rows = grid.columns.to_numpy(dtype=float), np.arange(len(grid) + 1)
+    edge = np.sqrt(steps[1:] * steps[:-1]) if len(steps) > 1 else np.empty(0)
+    sides = np.concatenate([[steps[0] * 0.9], edge, [steps[-1] * 1.1]])
+    ax.pcolormesh(sides, rows, grid.to_numpy(), rasterized=True, **colours)
+    ax.set(xscale="log", xlabel=STEP_LABEL)
+    ax.set_yticks(rows[:-1] + 0.5, [f"{one:g}" for one in grid.index], fontsize=6)
+    ax.set_title(column.replace("_", " "), fontsize="small")
+    return ax
+
+
+def plot_recovery(recovered: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """How often each account wins on runs simulated from each.
+
+    Args:
+        recovered: from `model_recovery`.
+    """
+    won = recovered[recovered["won"]]
+    names = list(recovered["truth"].unique())
+    share = pd.crosstab(won["truth"], won["account"], normalize="index")
+    share = share.reindex(index=names, columns=names, fill_value=0.0)
+    ax = ax or plt.subplots(figsize=(5.2, 4.4), layout="constrained")[1]
+    sns.heatmap(share, vmin=0, vmax=1, cmap="Greys", annot=True, fmt=".1f", cbar=False, ax=ax)
+    ax.set(xlabel="account that wins", ylabel="account that runs were simulated from")
+    return ax
