@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rational_icl._errors import FitError
+from rational_icl.accounts.abrupt import Abrupt
 from rational_icl.accounts.base import Account, Params
 from rational_icl.accounts.benchmarks import (
     ConstantWeights,
@@ -13,7 +14,11 @@ from rational_icl.accounts.benchmarks import (
     LogisticSurface,
     ScalingCollapse,
 )
+from rational_icl.accounts.coopetition import Coopetition
 from rational_icl.accounts.crossed import Crossed, RationalLinearPrior, RationalLog
+from rational_icl.accounts.emergence import Emergence
+from rational_icl.accounts.internal_selection import InternalSelection
+from rational_icl.accounts.kinetic import Kinetic
 from rational_icl.accounts.plateau import Plateau
 from rational_icl.accounts.rational import (
     Rational,
@@ -22,6 +27,9 @@ from rational_icl.accounts.rational import (
     RationalFixed,
     RationalGamma1,
 )
+from rational_icl.accounts.relative_cost import RelativeCost
+from rational_icl.accounts.two_boundaries import TwoBoundaries
+from rational_icl.accounts.two_strategies import TwoStrategies
 
 _KINDS = (
     Rational,
@@ -32,6 +40,13 @@ _KINDS = (
     RationalFixed,
     Plateau,
     RationalLog,
+    InternalSelection,
+    Kinetic,
+    TwoBoundaries,
+    Coopetition,
+    Emergence,
+    Abrupt,
+    RelativeCost,
     Logistic,
     LogisticSurface,
     CurvedSurface,
@@ -74,10 +89,15 @@ def remake(name: str, strategies: tuple[str, ...], options: Mapping[str, Any]) -
 
 
 __all__ = [
+    "Abrupt",
     "Account",
     "ConstantWeights",
+    "Coopetition",
     "Crossed",
     "CurvedSurface",
+    "Emergence",
+    "InternalSelection",
+    "Kinetic",
     "Logistic",
     "LogisticSurface",
     "Params",
@@ -89,7 +109,10 @@ __all__ = [
     "RationalGamma1",
     "RationalLinearPrior",
     "RationalLog",
+    "RelativeCost",
     "ScalingCollapse",
+    "TwoBoundaries",
+    "TwoStrategies",
     "make",
     "names",
     "options",

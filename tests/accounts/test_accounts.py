@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpyro.distributions import biject_to
 from oracles import measures
+from rivals import RIVALS
 from synthetic import TRUTH, make_cells
 
 from rational_icl import accounts
@@ -22,6 +23,8 @@ ACCOUNTS = [
     pytest.param(Rational(), TRUTH, 3, id="rational-3"),
     pytest.param(ConstantWeights(2), {"logit_2": 0.7}, 2, id="constant-2"),
     pytest.param(ConstantWeights(3), {"logit_2": 0.7, "logit_3": -1.2}, 3, id="constant-3"),
+    *(pytest.param(*rival, 2, id=name) for name, rival in RIVALS.items()),
+    pytest.param(*RIVALS["relative_cost"], 3, id="relative_cost-3"),
 ]
 every_account = pytest.mark.parametrize(("account", "params", "num_strategies"), ACCOUNTS)
 
@@ -161,5 +164,7 @@ def test_supports_are_those_of_the_theory():
 
 
 def test_an_unknown_account_is_refused_by_name():
-    with pytest.raises(FitError, match="'magic' is not known; expected one of rational, constant"):
+    with pytest.raises(
+        FitError, match="'magic' is not known; expected one of rational, internal_selection"
+    ):
         accounts.make("magic", ("memorizing", "generalizing"))

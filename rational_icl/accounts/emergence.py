@@ -1,0 +1,57 @@
+"""The account by which the generalizing strategy emerges at a time set by the task's sizes."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Float
+
+from rational_icl._arrays import Array
+from rational_icl.accounts.base import Params
+from rational_icl.accounts.two_strategies import TwoStrategies
+from rational_icl.cells import Cells
+
+
+class Emergence(TwoStrategies):
+    """Generalizing emerges once, at a time that sizes set, and stays. Source: notes on [1].
+
+        π_G = σ((ln N − ln t_e)/s),   t_e = A C^a m^b D^κ
+
+    C is the context length, m the number of dimensions. The source has t_e ∝ C √m and little
+    dependence on D; the logistic of ln N and D^κ are our own forms.
+
+    | parameter | range | meaning | unit |
+    |---|---|---|---|
+    | A | > 0 | emergence time at C = m = D = 1 | step |
+    | a | real | exponent of the context length | 1 |
+    | b | real | exponent of the number of dimensions | 1 |
+    | kappa | real | exponent of task diversity | 1 |
+    | s | > 0 | width of the transition in ln N | 1 |
+
+    In one log C and m are usually the same everywhere; then only A C^a m^b can be told.
+
+    [1] Zucchet et al. (2025), arXiv:2505.17863.
+    """
+
+    name: ClassVar[str] = "emergence"
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        """a around 1, b around ½, κ around 0, as the source has them; A within e⁴ of 12 steps."""
+        return {
+            "A": dist.LogNormal(2.5, 2.0),
+            "a": dist.Normal(1.0, 0.5),
+            "b": dist.Normal(0.5, 0.5),
+            "kappa": dist.Normal(0.0, 0.25),
+            "s": dist.LogNormal(-0.5, 0.7),
+        }
+
+    def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
+        """(ln t_e − ln N)/s: nothing but sizes enters, not the losses."""
+        log_emergence = (
+            jnp.log(params["A"])
+            + params["a"] * jnp.log(cells.context_length)
+            + params["b"] * jnp.log(cells.num_dims)
+            + params["kappa"] * jnp.log(cells.num_tasks)
+        )
+        return (log_emergence - jnp.log(cells.step)) / params["s"]
