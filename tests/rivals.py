@@ -35,7 +35,7 @@ RIVALS: dict[str, tuple[Account, dict[str, float]]] = {
         {"mu_1": 0.1, "cost": 0.1, "D_0": 8.0, "kappa": 0.6, "rate": 0.8},
     ),
     "emergence": (Emergence(), {"A": 5.0, "a": 1.0, "b": 0.5, "kappa": 0.2, "s": 0.6}),
-    "abrupt": (Abrupt(), {"rate": 0.05, "tau_M": 100.0, "nu": 0.7}),
+    "abrupt": (Abrupt(), {"rate": 0.05, "tau_M": 3000.0, "nu": 0.7}),
     "relative_cost": (RelativeCost(), {"T": 20.0, "h": 0.5, "tau": 0.05, "p": 0.8}),
 }
 

@@ -22,6 +22,8 @@ class Account(eqx.Module):
     """
 
     name: ClassVar[str]
+    costly: ClassVar[bool] = False
+    """Whether weights take tens of milliseconds, so that comparisons start fewer optimizers."""
 
     @classmethod
     def of(cls, strategies: tuple[str, ...]) -> "Account":

@@ -54,6 +54,7 @@ class Coopetition(TwoStrategies):
     """
 
     name: ClassVar[str] = "coopetition"
+    costly: ClassVar[bool] = True
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:

@@ -238,7 +238,7 @@ FIGURES: dict[str, Callable[[Comparison, Any], Figure]] = {
         ablations,
     )
 }
-TABLE_COLUMNS = {
+_SCORE_NAMES = {
     "elpd": "ELPD",
     "elpd_difference": "less best",
     "elpd_difference_se": "± over runs",
@@ -253,3 +253,8 @@ TABLE_COLUMNS = {
     "effective_params": "effective",
     "seconds": "seconds",
 }
+
+
+def score_names(comparison: Comparison) -> dict[str, str]:
+    """Columns of the page's tables, and what they are called there."""
+    return {key: words for key, words in _SCORE_NAMES.items() if key in comparison.table}

@@ -193,7 +193,7 @@ def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
         "figures": drawn,
         "explorer": explorer_data(analysis, _explored(analysis)),
         "references": _references(analysis),
-        "score_names": comparing.TABLE_COLUMNS,
+        "score_names": comparing.score_names(analysis.comparison) if analysis.comparison else {},
         "definition": (inspect.getdoc(setting) or "").split("\nArgs:")[0].strip(),
     }
 

@@ -56,7 +56,7 @@ def test_weights_equal_their_formula():
         above = (solved[np.searchsorted(times, rate * step)] - 1 / 8) / (7 / 8)
         g = 0.01 * np.logaddexp(0, above / 0.01)
         m = 1 - np.exp(-step / (scale * tasks**nu))
-        np.testing.assert_allclose(weight[0], m / (m + g), atol=INTEGRATION)
+        np.testing.assert_allclose(weight[0], m / (m + g * (1 - m)), atol=INTEGRATION)
 
 
 def test_before_and_after_the_solution_nothing_moves():
