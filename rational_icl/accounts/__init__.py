@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rational_icl._errors import FitError
+from rational_icl.accounts import ingredients
 from rational_icl.accounts.abrupt import Abrupt
 from rational_icl.accounts.base import Account, Params
 from rational_icl.accounts.benchmarks import (
@@ -113,6 +114,7 @@ __all__ = [
     "ScalingCollapse",
     "TwoBoundaries",
     "TwoStrategies",
+    "ingredients",
     "make",
     "names",
     "options",

@@ -68,7 +68,7 @@ class Comparison:
 
 @in_float64
 def compare(
-    accounts: Sequence[str | Account] | None,
+    accounts: Sequence[str | Account] | Mapping[str, Account] | None,
     cells: Cells,
     behaviour: Behaviour,
     *,
@@ -108,8 +108,9 @@ def compare(
     - seconds: of its refits
 
     Args:
-        accounts: names or accounts; all that speak of these strategies if None. Constant weights,
-            the floor, are always fitted; the last row of a scheme is the ceiling.
+        accounts: names or accounts, or accounts by the names they go by here; all that speak of
+            these strategies if None. Constant weights, the floor, are always fitted; the last row
+            of a scheme is the ceiling.
         cells, behaviour: from `summarize`.
         schemes: ways of holding out; those that leave nothing to fit are left out.
         num_starts: optimizer starts of each refit; a quarter for accounts that are `costly`, whose
@@ -193,9 +194,11 @@ def _transitions(scored: list[Scored], fits: Mapping[str, Fit]) -> pd.DataFrame:
 
 
 def _choose(
-    accounts: Sequence[str | Account] | None, strategies: tuple[str, ...]
+    accounts: Sequence[str | Account] | Mapping[str, Account] | None, strategies: tuple[str, ...]
 ) -> tuple[dict[str, Account], dict[str, str]]:
     """Accounts by name, the floor last if it was not asked for; and why others were not made."""
+    if isinstance(accounts, Mapping):
+        return {**accounts, FLOOR: known.make(FLOOR, strategies)}, {}
     asked = known.names() if accounts is None else accounts
     chosen: dict[str, Account] = {}
     problems: dict[str, str] = {}

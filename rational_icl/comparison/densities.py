@@ -1,14 +1,14 @@
 """How probable a run is under an account, with all its checkpoints taken together.
 
 Coordinates of a run's cells (`rational_icl.responses`) scatter about the account's with a common
-offset and autocorrelated residuals, as in `StudentResiduals`, but normal, so that the offset
-integrates out exactly:
+offset, whose tails are heavy, and autocorrelated residuals, as in `StudentResiduals` but normal:
 
-    y_c = y(π_c) + e + s_c z_c,   e ~ N(0, sd_level²),   s_c² = sd_residual² + v_c
+    y_c = y(π_c) + e + s_c z_c,   e ~ Student-t(4) × sd_level,   s_c² = sd_residual² + v_c
     z_c = ρ_c z_(c−1) + √(1 − ρ_c²) ε_c,   ε_c ~ N(0, 1),   ρ_c = .9999 exp(−gap_c / length)
 
-Given e, innovations are normal and linear in e, so the density of a run needs three sums over its
-cells. Contrasts of more than two strategies are independent.
+Given e, innovations are normal and linear in e, so a normal offset integrates out exactly and the
+density of a run needs three sums over its cells; Student-t is an even mixture of 16 normals whose
+precisions are quantiles of Gamma(2, 2). Contrasts of more than two strategies share it.
 """
 
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize
+from scipy.stats import gamma
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
@@ -26,6 +27,7 @@ from rational_icl.responses import Response
 
 _MOST_CORRELATION = 0.9999
 _LONGEST = 0.25
+_PRECISIONS = gamma(2.0, scale=0.5).ppf((np.arange(16) + 0.5) / 16)
 _BOUNDS = [(np.log(0.01), np.log(20.0)), (np.log(0.005), np.log(20.0)), (-6.0, 6.0)]
 _STARTS = (
     (np.log(0.5), np.log(0.2), 0.0),
@@ -37,7 +39,7 @@ class Scatter(NamedTuple):
     """How runs scatter about an account.
 
     Args:
-        sd_level: of the offset of a run, log-odds.
+        sd_level: scale of the offset of a run, log-odds.
         sd_residual: of a cell about its run, log-odds, beside measurement error.
         correlation_length: as a share of √N of the longest run, below ¼.
     """
@@ -113,10 +115,12 @@ def _log_density(
     size = apart.shape[1]
     precision = over_run(of_level[:, 0] ** 2)
     crossed = (over_run(of_level * of_data) ** 2).sum(axis=1)
-    shrunk = sd_level**2 / (1 + sd_level**2 * precision)
-    squared = over_run((of_data**2).sum(axis=1)) - crossed * shrunk
+    squared = over_run((of_data**2).sum(axis=1))
+    variance = sd_level**2 / jnp.asarray(_PRECISIONS)[:, None]
     volume = over_run(size * jnp.log(scale * left * np.sqrt(2 * np.pi)) - response.log_jacobian)
-    return -0.5 * (squared + size * jnp.log1p(sd_level**2 * precision)) - volume
+    grown = 1 + variance * precision
+    each = -0.5 * (squared - crossed * variance / grown + size * jnp.log(grown))
+    return jax.nn.logsumexp(each, axis=0) - np.log(len(_PRECISIONS)) - volume
 
 
 def _bounded(free: Float[Array, "3"]) -> Float[Array, "3"]:
@@ -140,5 +144,7 @@ def draw_runs(
     for cell, share in enumerate(rho):
         before = standard[cell] = share * before + shock[cell]
     scale = np.sqrt(scatter.sd_residual**2 + np.asarray(response.variance))
-    level = scatter.sd_level * rng.standard_normal((len(response.diversity), mean.shape[1]))
+    precision = rng.choice(_PRECISIONS, size=(len(response.diversity), 1))
+    normal = rng.standard_normal((len(response.diversity), mean.shape[1]))
+    level = scatter.sd_level * normal / np.sqrt(precision)
     return mean + level[np.asarray(response.series)] + scale[:, None] * standard

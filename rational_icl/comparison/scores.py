@@ -16,6 +16,9 @@ from rational_icl.responses import Response, respond, softened
 from rational_icl.transitions import observed_crossovers, run_crossovers
 
 
+_NO_WEIGHT = 1e-6
+
+
 class Observed:
     """What refits of one log are scored against, computed once.
 
@@ -116,7 +119,8 @@ def stacking_weights(
         if np.abs(new - weight).max() < 1e-10:
             break
         weight = new
-    return weight
+    weight = np.where(weight < _NO_WEIGHT, 0.0, weight)
+    return weight / weight.sum()
 
 
 def standard_error(difference: np.ndarray, group: Sequence[object] | np.ndarray) -> float:

@@ -43,6 +43,8 @@ def plot_forest(
     ax.set_yticks(place, rows["account"].tolist(), fontsize="small")
     ax.set_xlabel(score.replace("_", " ").replace("elpd", "ELPD") + ", nats")
     ax.set_title(scheme.replace("_", " "), fontsize="medium")
+    if score == "divergence_difference":  # floors are a hundred times farther than rivals
+        ax.set_xscale("symlog", linthresh=1e-4)
     ax.margins(y=0.03)
     return ax
 
@@ -68,7 +70,7 @@ def plot_transitions(
         known = rows.dropna(subset=["predicted"])
         if known.empty or (accounts is not None and name not in accounts):
             continue
-        shift = 1 + 0.015 * (index - len(every) / 2)  # so that intervals do not hide each other
+        shift = 1 + 0.006 * (index - len(every) / 2)  # so that intervals do not hide each other
         at, colour = known["num_tasks"] * shift, colours[str(name)]
         ax.plot(at, known["predicted"], color=colour, linewidth=1, alpha=0.9, label=str(name),
                 marker=_MARKERS[index % len(_MARKERS)], markersize=3.5)  # fmt: skip
@@ -118,7 +120,7 @@ def plot_ablations(table: pd.DataFrame, accounts: Sequence[str], *, ax: Axes | N
 def plot_account_map(
     weights: pd.DataFrame, column: str, *, difference: bool = False, ax: Axes | None = None
 ) -> Axes:
-    """A small phase diagram of one account, without a colour bar.
+    """A small phase diagram of one account, without a colour bar; unusable early steps hatched.
 
     Args:
         weights: `Comparison.weights`.
@@ -137,6 +139,10 @@ def plot_account_map(
     edge = np.sqrt(steps[1:] * steps[:-1]) if len(steps) > 1 else np.empty(0)
     sides = np.concatenate([[steps[0] * 0.9], edge, [steps[-1] * 1.1]])
     ax.pcolormesh(sides, rows, grid.to_numpy(), rasterized=True, **colours)
+    early = steps[~weights.groupby("step")["usable"].any().to_numpy()]
+    if len(early):
+        end = sides[int(np.searchsorted(steps, early[-1])) + 1]
+        ax.axvspan(sides[0], end, fill=False, hatch="////", edgecolor="0.4", linewidth=0)
     ax.set(xscale="log", xlabel=STEP_LABEL)
     ax.set_yticks(rows[:-1] + 0.5, [f"{one:g}" for one in grid.index], fontsize=6)
     ax.set_title(column.replace("_", " "), fontsize="small")

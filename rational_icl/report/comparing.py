@@ -38,6 +38,7 @@ _WORDS = {
 }
 _POOR = 0.9
 _COLUMNS = 4
+_MOST_LISTED = 4
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -82,7 +83,9 @@ def _best(comparison: Comparison, scheme: str) -> str:
     rest = ranked.iloc[1:]
     level = rest[rest["elpd_difference"] > -_CLEAR * rest["elpd_difference_se"]]["account"]
     if len(level):
-        text += f"; within two standard errors of it are {', '.join(level)}"
+        shown = ", ".join(level[:_MOST_LISTED])
+        more = f" and {len(level) - _MOST_LISTED} more" if len(level) > _MOST_LISTED else ""
+        text += f"; within two standard errors of it are {shown}{more}"
     closest = ranked["gap_closed"].max()
     if closest < _POOR:
         text += f". All accounts fail here: none closes more than {100 * closest:.0f} % of the gap"
