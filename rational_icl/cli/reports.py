@@ -135,6 +135,7 @@ def _write(
         "posterior": posterior,
         "compared": None if accounts == ("all",) else accounts,
         "schemes": schemes or (_FEW_SCHEMES if quick else DEFAULT_SCHEMES),
+        "variants": not quick,
         "num_starts": _FEW_STARTS if quick else _STARTS,
         "seed": seed,
     }

@@ -15,7 +15,6 @@ from rational_icl.phases import crossovers
 from rational_icl.responses import Response, respond, softened
 from rational_icl.transitions import observed_crossovers, run_crossovers
 
-
 _NO_WEIGHT = 1e-6
 
 

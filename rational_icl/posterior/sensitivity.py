@@ -1,21 +1,18 @@
 """How conclusions change with what was assumed: one call, one table."""
 
-from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 import pandas as pd
 
 from rational_icl import _arviz
-from rational_icl._errors import FitError
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
-from rational_icl.complexity import table_bits
 from rational_icl.logs import Log
 from rational_icl.posterior.crossings import predict_crossovers
 from rational_icl.posterior.sampling import sample
-from rational_icl.regions import Regions, partition_cells
+from rational_icl.regions import partition_cells
+from rational_icl.variants import variants
 
 
 def sensitivity(
@@ -50,9 +47,6 @@ def sensitivity(
             bits to change.
     """
     regions = partition_cells(cells, behaviour)
-    everything = Regions(
-        regions.fitted | _early(cells, regions), regions.held_out, np.zeros_like(regions.fitted)
-    )
     options = {
         "num_chains": num_chains,
         "num_warmup": num_warmup,
@@ -60,30 +54,16 @@ def sensitivity(
         "seed": seed,
         "progress": progress,
     }
-    variants: dict[str, Callable[[], tuple[Cells, dict[str, Any]]]] = {
-        "as declared": lambda: (cells, {}),
-        "program bits × ½": lambda: (_with_program_bits(log, cells, 0.5), {}),
-        "program bits × 2": lambda: (_with_program_bits(log, cells, 2.0), {}),
-        "single-precision tables": lambda: (_single_precision(log, cells, behaviour), {}),
-        "N in sequences": lambda: (_in_sequences(cells), {}),
-        "early cells included": lambda: (cells, {"regions": everything}),
-        "ID and OOD": lambda: (cells, {"splits": ("id", "ood")}),
-    }
+    every = variants(log, cells, behaviour, regions)
+    every["ID and OOD"] = lambda: (cells, regions)
     frames = []
-    for name, change in variants.items():
-        changed, further = change()
-        chosen = {"regions": regions, **options, **further}
-        frames.append(
-            _summary(sample(account, changed, behaviour, **chosen), cells).assign(variant=name)
-        )
+    for name, make in every.items():
+        changed, chosen = make()
+        splits = ("id", "ood") if name == "ID and OOD" else ("id",)
+        idata = sample(account, changed, behaviour, regions=chosen, splits=splits, **options)
+        frames.append(_summary(idata, cells).assign(variant=name))
     columns = ["variant", "quantity", "mean", "lower", "upper", "converged"]
     return pd.concat(frames, ignore_index=True)[columns]
-
-
-def _early(cells: Cells, regions: Regions) -> np.ndarray:
-    """Early cells of fitted task diversities."""
-    num_tasks = np.asarray(cells.num_tasks)
-    return regions.excluded_early & (num_tasks <= num_tasks[regions.fitted].max())
 
 
 def _summary(idata: Any, cells: Cells) -> pd.DataFrame:
@@ -108,32 +88,3 @@ def _summary(idata: Any, cells: Cells) -> pd.DataFrame:
         rows.append(("slope", slope.mean(), *np.quantile(slope, [0.05, 0.95])))
     frame = pd.DataFrame(rows, columns=["quantity", "mean", "lower", "upper"])
     return frame.assign(converged=converged)
-
-
-def _with_program_bits(log: Log, cells: Cells, factor: float) -> Cells:
-    if any(run.overrides for run in log.values()):
-        raise FitError(
-            "complexities of this log are its own, so there are no program bits to change"
-        )
-    bits = np.array([cells.setting.program_bits[name] for name in cells.strategies])
-    return _with_complexity(cells, np.asarray(cells.complexity) + (factor - 1) * bits)
-
-
-def _single_precision(log: Log, cells: Cells, behaviour: Behaviour) -> Cells:
-    changed = np.array(cells.complexity)
-    for index, name in enumerate(behaviour.runs):
-        here = behaviour.run == index
-        for k, strategy in enumerate(cells.strategies):
-            if strategy in cells.setting.memorizing:
-                table = cells.setting.prior_table(strategy, log[name].tasks)
-                changed[here, k] -= table_bits(table) - table_bits(table, np.float32)
-    return _with_complexity(cells, changed)
-
-
-def _with_complexity(cells: Cells, complexity: np.ndarray) -> Cells:
-    return eqx.tree_at(lambda c: c.complexity, cells, complexity)
-
-
-def _in_sequences(cells: Cells) -> Cells:
-    seen = np.asarray(cells.step) * np.asarray(cells.batch_size)
-    return eqx.tree_at(lambda c: c.step, cells, seen)

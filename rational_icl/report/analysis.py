@@ -20,6 +20,7 @@ from rational_icl.report import comparing
 from rational_icl.report.bayesian import Bayesian, interpret
 from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
+from rational_icl.variants import fit_variants
 
 REGIONS = ("fitted", "held_out")
 EXTRAPOLATIONS = ("later_steps", "larger_num_tasks")
@@ -44,6 +45,7 @@ class Analysis:
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
         bayesian: the posterior and what it says of the log, where one was sampled.
         comparison: with other accounts, where it was asked for.
+        variants: the point fit under other assumptions, from `fit_variants`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Analysis:
     bounds: dict[str, dict[str, float | None]]
     bayesian: Bayesian | None = None
     comparison: Comparison | None = None
+    variants: pd.DataFrame | None = None
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
@@ -123,6 +126,7 @@ class Analysis:
             "ceiling": _bound_json(self.bounds["ceiling"]),
             "provenance": self.provenance,
             "posterior": self.bayesian.to_json() if self.bayesian else None,
+            "variants": None if self.variants is None else self.variants.to_dict(orient="records"),
             "comparison": comparing.to_json(self.comparison) if self.comparison else None,
         }
         return plain(document)
@@ -158,6 +162,7 @@ def analyse(
     posterior: bool = False,
     compared: Sequence[str | Account] | None = (),
     schemes: Sequence[str] = DEFAULT_SCHEMES,
+    variants: bool = False,
     num_starts: int = 16,
     seed: int = 0,
     progress: bool = True,
@@ -171,6 +176,7 @@ def analyse(
         posterior: whether to sample it too, on the fitted cells.
         compared: accounts to compare it with, by `compare`; all if None, none if empty.
         schemes: ways of holding data out for that.
+        variants: whether to fit it under other assumptions too.
         num_starts: optimizer starts of the fit, and twice those of each refit.
         seed: of optimizer starts and chains.
         progress: show bars.
@@ -200,9 +206,11 @@ def analyse(
         every = compared if compared is None or account.name in names else [account, *compared]
         options = {"num_starts": max(1, num_starts // 2), "seed": seed, "progress": progress}
         comparison = compare(every, cells, behaviour, schemes=schemes, **options)
+    sensitivity = fit_variants(log, account, cells, behaviour, regions) if variants else None
     return Analysis(
         bayesian=bayesian,
         comparison=comparison,
+        variants=sensitivity,
         name=log.path.name,
         splits=tuple(behaviour.splits),
         provenance=log.provenance,

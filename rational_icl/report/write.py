@@ -158,6 +158,8 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         tables["posterior_crossover"] = analysis.bayesian.crossover_table
         coverage = analysis.bayesian.coverage.rename_axis("region").reset_index()
         tables["posterior_coverage"] = coverage
+    if analysis.variants is not None:
+        tables["variants"] = analysis.variants
     if analysis.comparison:
         tables |= comparing.tables(analysis.comparison)
     for name, table in tables.items():
