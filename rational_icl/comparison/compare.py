@@ -74,8 +74,9 @@ def compare(
     - elpd: expected log predictive density, the log density of the held-out best-mixture weights,
       each run's checkpoints taken together (`comparison.densities`), summed over runs, nats; the
       scatter about the account is that of the fitted runs
-    - elpd_difference: less that of the best account of the scheme; se its standard error with runs
-      as units, and se_num_tasks with task diversities as units, whose runs may err alike
+    - elpd_difference: less that of the best account of the scheme; elpd_difference_se its standard
+      error with runs as units, and elpd_difference_se_num_tasks with task diversities as units,
+      whose runs may err alike
     - stacking_weight: of the mixture of accounts that predicts held-out runs best
     - divergence: mean over held-out cells, from the account's mixture, nats
     - gap_closed: share of the way from `constant_weights` to `best_mixture`, in divergence
@@ -99,7 +100,7 @@ def compare(
         progress: show a bar.
 
     Raises:
-        FitError: an unknown account or scheme, or none that fits these cells.
+        FitError: an unknown account or scheme, or not even constant weights fit these cells.
     """
     chosen, problems = _choose(accounts, cells.strategies)
     folds = make_folds(cells, behaviour, schemes)
@@ -139,6 +140,8 @@ def compare(
                         inside = observed.run_scores(whole.fit, fold, scatter)
                         scored[-1].runs["seen_log_density"] = inside["log_density"]
                     bar.update()
+    if FLOOR not in fits:
+        raise FitError(problems[FLOOR])
     return _assembled(scored, tuple(folds), fits, problems)
 
 
@@ -259,7 +262,7 @@ def _with_differences(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     table["elpd_difference"] = apart.sum().to_numpy()
     for column, group in (
         ("elpd_difference_se", np.arange(len(apart))),
-        ("elpd_difference_se_num_tasks", diversities),
+        ("elpd_difference_se_num_tasks", diversities.to_numpy()),
     ):
         table[column] = [standard_error(apart[name].to_numpy(), group) for name in apart]
     table["stacking_weight"] = stacking_weights(wide.to_numpy())

@@ -96,6 +96,7 @@ class Observed:
             if steps.min() <= seen <= steps.max():
                 rows.append((int(diversity), float(seen)))
         found = pd.DataFrame(rows, columns=["num_tasks", "observed"])
+        found = found.astype({"num_tasks": int, "observed": float})
         if found.empty:
             return found.assign(predicted=np.empty(0))
         predicted = crossovers(fit, found["num_tasks"].to_numpy())
