@@ -59,9 +59,11 @@ def weights_at(account: Account, params: dict[str, float], cells: Cells) -> np.n
         return np.exp(np.asarray(account.log_weights(wide, cells)))
 
 
-def scattered(weight: np.ndarray, run: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Weights moved by an offset of their run and noise of their own, in log-ratios."""
-    noise = 0.3 * rng.standard_normal((run.max() + 1, weight.shape[1] - 1))[run]
-    noise = noise + 0.1 * rng.standard_normal(noise.shape)
+def scattered(
+    weight: np.ndarray, run: np.ndarray, rng: np.random.Generator, size: float = 0.3
+) -> np.ndarray:
+    """Weights moved by an offset of their run and a third of it of their own, in log-ratios."""
+    noise = size * rng.standard_normal((run.max() + 1, weight.shape[1] - 1))[run]
+    noise = noise + size / 3 * rng.standard_normal(noise.shape)
     moved = weight * np.exp(noise @ contrasts(weight.shape[1]) / 2)
     return moved / moved.sum(axis=1, keepdims=True)

@@ -131,7 +131,11 @@ def test_a_run_is_scored_on_its_held_out_cells_together(scheme: str):
     predicted = np.exp(fit.log_weights(cells))[:, 0]
     for (_, row), run in zip(found.iterrows(), runs, strict=True):
         here = fold.scored & (behaviour.run == run)
-        observed, mean, root = split.best_weight[here, 0], predicted[here], np.sqrt(cells.step[here])
+        observed, mean, root = (
+            split.best_weight[here, 0],
+            predicted[here],
+            np.sqrt(cells.step[here]),
+        )
         soft = (observed + delta) / (1 + 2 * delta)
         slope = 1 / (soft * (1 - soft) * (1 + 2 * delta))
         scale = np.sqrt(SCATTER.sd_residual**2 + (slope * error) ** 2)
