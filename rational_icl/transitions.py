@@ -25,7 +25,7 @@ def run_crossovers(
             the transformers' own if None.
 
     Returns:
-        One row per run: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
+        One row per run that has cells: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
         half throughout; `not_by_last_step` when it ends below; `undefined` without any finite
         relative distance), step (NaN unless crossed), first
         and last logged step.
@@ -35,6 +35,8 @@ def run_crossovers(
         distance = behaviour.splits["id"].relative_distance
     rows = []
     for index, name in enumerate(behaviour.runs):
+        if not (behaviour.run == index).any():
+            continue
         here = (behaviour.run == index) & np.isfinite(distance)
         steps = np.asarray(cells.step)[here]
         status, step = _last_rise(steps, distance[here])
