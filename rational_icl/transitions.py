@@ -25,10 +25,9 @@ def run_crossovers(
             the transformers' own if None.
 
     Returns:
-        One row per run that has cells: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
-        half throughout; `not_by_last_step` when it ends below; `undefined` without any finite
-        relative distance), step (NaN unless crossed), first
-        and last logged step.
+        One row per run that has cells: run, num_tasks, status (`crossed`; `before_first_step` when
+        it is above one half throughout; `not_by_last_step` when it ends below; `undefined` without
+        any finite relative distance), step (NaN unless crossed), first_step and last_step logged.
     """
     distance = relative_distance
     if distance is None:

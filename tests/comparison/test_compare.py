@@ -19,7 +19,8 @@ from rational_icl._errors import FitError
 from rational_icl.accounts import Account, Rational, ScalingCollapse
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison import DEFAULT_SCHEMES, SCHEMES, Comparison, compare
-from rational_icl.comparison.compare import CEILING, FLOOR as FLOOR_ACCOUNT
+from rational_icl.comparison.compare import CEILING
+from rational_icl.comparison.compare import FLOOR as FLOOR_ACCOUNT
 
 EXACT = 1e-10  # sums of the same float64 numbers in another order
 STEPS = np.round(np.geomspace(30, 30_000, 8))
