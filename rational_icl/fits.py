@@ -69,11 +69,22 @@ class Fit:
         return tuple(name for name, value in free.items() if not abs(value) < _FAR_OUT)
 
     def save(self, path: str | Path) -> None:
-        """Write the fit as JSON, for `load_fit`."""
+        """Write the fit as JSON, for `load_fit`.
+
+        Raises:
+            FitError: the account has a known name but ingredients that the file would not hold.
+        """
+        name, options = self.account.name, accounts.options(self.account)
+        known = name in accounts.names()
+        if known and accounts.remake(name, self.strategies, options) != self.account:
+            raise FitError(
+                f"account: {name!r} with ingredients other than its own cannot be saved; save its "
+                "parameters instead"
+            )
         document = {
             "schema": 1,
-            "account": self.account.name,
-            "account_options": accounts.options(self.account),
+            "account": name,
+            "account_options": options,
             "params": dict(self.params),
             "objective": self.objective,
             "starts": self.starts.replace({np.nan: None}).to_dict(orient="list"),

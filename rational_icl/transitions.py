@@ -25,16 +25,17 @@ def run_crossovers(
             the transformers' own if None.
 
     Returns:
-        One row per run: run, num_tasks, status (`crossed`; `before_first_step` when it is above one
-        half throughout; `not_by_last_step` when it ends below; `undefined` without any finite
-        relative distance), step (NaN unless crossed), first
-        and last logged step.
+        One row per run that has cells: run, num_tasks, status (`crossed`; `before_first_step` when
+        it is above one half throughout; `not_by_last_step` when it ends below; `undefined` without
+        any finite relative distance), step (NaN unless crossed), first_step and last_step logged.
     """
     distance = relative_distance
     if distance is None:
         distance = behaviour.splits["id"].relative_distance
     rows = []
     for index, name in enumerate(behaviour.runs):
+        if not (behaviour.run == index).any():
+            continue
         here = (behaviour.run == index) & np.isfinite(distance)
         steps = np.asarray(cells.step)[here]
         status, step = _last_rise(steps, distance[here])

@@ -14,7 +14,7 @@ from synthetic import (
     mixed_behaviour,
 )
 
-from rational_icl import fits
+from rational_icl import descent
 from rational_icl._errors import FitError
 from rational_icl.accounts import ConstantWeights, Rational
 from rational_icl.cells import Behaviour, Cells, select
@@ -66,15 +66,15 @@ def test_only_the_fitted_cells_count():
 )
 def test_gradients_are_exact(account, free: list[float]):
     cells, behaviour = synthetic()
-    divergence = behaviour.splits["id"].divergence
+    weight = np.random.default_rng(31).dirichlet(np.ones(len(cells)))
+    rest = (account, cells, behaviour.splits["id"].divergence, weight)
     point = np.array(free)
     with jax.enable_x64(True):
-        value, gradient = fits._objective(point, account, cells, divergence)
+        value, gradient = descent._value_and_gradient(point, *rest)
         assert np.isfinite(value)
         for i, step in enumerate(1e-5 * np.eye(len(point))):
             up, down = (
-                fits._objective(point + sign * step, account, cells, divergence)[0]
-                for sign in (1, -1)
+                descent._value_and_gradient(point + sign * step, *rest)[0] for sign in (1, -1)
             )
             np.testing.assert_allclose(gradient[i], (up - down) / 2e-5, rtol=SLOPE, atol=1e-9)
 

@@ -91,8 +91,9 @@ def compare(
     - elpd: expected log predictive density, the log density of the held-out best-mixture weights,
       each run's checkpoints taken together (`comparison.densities`), summed over runs, nats; the
       scatter about the account is that of the fitted runs
-    - elpd_difference: less that of the best account of the scheme; se its standard error with runs
-      as units, and se_num_tasks with task diversities as units, whose runs may err alike
+    - elpd_difference: less that of the best account of the scheme; elpd_difference_se its standard
+      error with runs as units, and elpd_difference_se_num_tasks with task diversities as units,
+      whose runs may err alike
     - stacking_weight: of the mixture of accounts that predicts held-out runs best
     - divergence: mean over held-out cells, from the account's mixture, nats; divergence_difference,
       less that of the best account by elpd, and divergence_difference_se with runs as units
@@ -119,7 +120,7 @@ def compare(
         progress: show a bar.
 
     Raises:
-        FitError: an unknown account or scheme, or none that fits these cells.
+        FitError: an unknown account or scheme, or not even constant weights fit these cells.
     """
     chosen, problems = _choose(accounts, cells.strategies)
     folds = make_folds(cells, behaviour, schemes)
@@ -160,9 +161,10 @@ def compare(
                         inside = observed.run_scores(whole.fit, fold, scatter)
                         scored[-1].runs["seen_log_density"] = inside["log_density"]
                     bar.update()
-    return _assembled(
-        scored, tuple(folds), fits, problems, _weights(cells, behaviour, fits, usable)
-    )
+    if FLOOR not in fits:
+        raise FitError(problems[FLOOR])
+    weights = _weights(cells, behaviour, fits, usable)
+    return _assembled(scored, tuple(folds), fits, problems, weights)
 
 
 def _weights(

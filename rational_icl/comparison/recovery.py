@@ -51,7 +51,7 @@ def model_recovery(
 
     Returns:
         One row per simulated log and account: truth, simulation, account, elpd, and won (whether it
-        is the highest of that log). An account that fails has no row.
+        is the highest of that log). An account that fails under some scheme has no row.
     """
     usable = usable_cells(cells, behaviour)
     cells, behaviour = select(cells, usable), select(behaviour, usable)
@@ -65,8 +65,10 @@ def model_recovery(
         drawn = simulate_runs(whole.fits[name], cells, behaviour, rng)
         found = compare(accounts, cells, drawn, schemes=schemes, num_starts=num_starts, seed=seed,
                         progress=False).table  # fmt: skip
-        total = found[found["account"].isin(names)].groupby("account")["elpd"].sum(min_count=1)
-        total = total.dropna()
+        elpd = found[found["account"].isin(names)].pivot(
+            index="account", columns="scheme", values="elpd"
+        )
+        total = elpd.dropna().sum(axis=1)
         for account, elpd in total.items():
             row = {"truth": name, "simulation": simulation, "account": account, "elpd": elpd}
             rows.append(row | {"won": elpd == total.max()})

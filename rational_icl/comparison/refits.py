@@ -62,7 +62,7 @@ def refit(
     except FitError as error:
         problem = str(error)
     except (RuntimeError, FloatingPointError) as error:  # a solver of differential equations
-        problem = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
     return Refit(fold, fit, problem, perf_counter() - begun)
 
 

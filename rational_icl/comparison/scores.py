@@ -1,6 +1,7 @@
 """Scores of refits on the cells that they did not see."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,15 +29,25 @@ class Observed:
     def __init__(self, cells: Cells, behaviour: Behaviour):
         self.cells, self.behaviour = cells, behaviour
         self.split = behaviour.splits["id"]
+        self._root = np.sqrt(np.asarray(cells.step))
+        every = [self._root[behaviour.run == run] for run in np.unique(behaviour.run)]
+        self._longest = max(1.0, *(float(np.ptp(root)) for root in every))
         found = observed_crossovers(run_crossovers(cells, behaviour))
         self.crossovers = found.dropna(subset=["observed"]).set_index("num_tasks")["observed"]
         self._responses: dict[bytes, tuple[np.ndarray, Response]] = {}
 
     def response(self, chosen: np.ndarray) -> tuple[np.ndarray, Response]:
-        """See `respond`; kept, because every account asks for the same."""
+        """See `respond`, but with gaps as shares of the longest run of the log.
+
+        Otherwise the unit of correlation lengths would depend on what is held out. Kept, because
+        every account asks for the same.
+        """
         key = chosen.tobytes()
         if key not in self._responses:
-            self._responses[key] = respond(self.cells, self.behaviour, chosen, ("id",))
+            index, response = respond(self.cells, self.behaviour, chosen, ("id",))
+            apart = np.diff(self._root[index], prepend=0.0) / self._longest
+            gap = np.where(response.first, 1.0, apart)
+            self._responses[key] = index, replace(response, gap=gap)
         return self._responses[key]
 
     def scatter(self, fit: Fit, fold: Fold) -> Scatter:
@@ -87,6 +98,7 @@ class Observed:
             if steps.min() <= seen <= steps.max():
                 rows.append((int(diversity), float(seen)))
         found = pd.DataFrame(rows, columns=["num_tasks", "observed"])
+        found = found.astype({"num_tasks": int, "observed": float})
         if found.empty:
             return found.assign(predicted=np.empty(0))
         predicted = crossovers(fit, found["num_tasks"].to_numpy())

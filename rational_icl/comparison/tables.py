@@ -80,7 +80,7 @@ def _with_differences(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     table["elpd_difference"] = apart.sum().to_numpy()
     for column, group in (
         ("elpd_difference_se", np.arange(len(apart))),
-        ("elpd_difference_se_num_tasks", diversities),
+        ("elpd_difference_se_num_tasks", diversities.to_numpy()),
     ):
         table[column] = [standard_error(apart[name].to_numpy(), group) for name in apart]
     table["stacking_weight"] = stacking_weights(wide.to_numpy())
