@@ -33,8 +33,7 @@ def quadratic_behaviour(
 ) -> Behaviour:
     """Divergence floor + CURVATURE |w - weight|²; weights known to within `error`, both splits."""
     size, strategies = weight.shape
-    if run is None:
-        run = np.arange(size) // len(np.unique(cells.step))
+    of_run = np.arange(size) // len(np.unique(cells.step)) if run is None else run
     floor = np.broadcast_to(floor, size).astype(float)
     apart = np.eye(strategies) - weight[:, :, None]
     quadratic = CURVATURE * np.einsum("cji,cjk->cik", apart, apart) + floor[:, None, None]
@@ -48,8 +47,8 @@ def quadratic_behaviour(
         best_divergence=floor,
         divergence=SquaredDivergence(quadratic),
     )
-    names = tuple(f"run{index}" for index in range(run.max() + 1))
-    return Behaviour(names, run, {"id": split, "ood": split})
+    names = tuple(f"run{index}" for index in range(of_run.max() + 1))
+    return Behaviour(names, of_run, {"id": split, "ood": split})
 
 
 def weights_at(account: Account, params: dict[str, float], cells: Cells) -> np.ndarray:

@@ -75,13 +75,13 @@ class Broken(Account):
         raise RuntimeError("the solver stopped")
 
 
-class NotANumber(Broken):
+class NotANumber(Own):
     """One whose weights are not numbers."""
 
     name: ClassVar[str] = "not_a_number"
 
     def log_weights(self, params, cells):
-        return jax.nn.log_softmax(jnp.full(cells.loss.shape, jnp.nan) * params["a"], axis=1)
+        return jax.nn.log_softmax(jnp.full(cells.loss.shape, jnp.nan) * params["slope"], axis=1)
 
 
 class AtTwo(Own):
