@@ -96,7 +96,7 @@ def _fitted(
         num_starts=num_starts if start is None else 0,
         seed=seed,
     )
-    best = starts.loc[starts["objective"].idxmin()]
+    best = starts.iloc[int(starts["objective"].argmin())]
     return Fit(
         account=own,
         params={name: float(best[name]) for name in own.priors},
