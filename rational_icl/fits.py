@@ -192,7 +192,7 @@ def fit(
             "outcomes that every strategy rules out; add a strategy that does not"
         )
     starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
-    best = starts.loc[starts["objective"].idxmin()]
+    best = starts.iloc[int(starts["objective"].argmin())]
     return Fit(
         account=account,
         params={name: float(best[name]) for name in account.priors},

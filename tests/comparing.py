@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from scipy.stats import gamma, multivariate_normal
 from synthetic import make_cells
 
 from rational_icl.accounts import Account
@@ -11,6 +12,8 @@ from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.responses import contrasts
 from rational_icl.statistics.squared import SquaredDivergence
 
+PRECISIONS = gamma(2.0, scale=0.5).ppf((np.arange(16) + 0.5) / 16)
+"""Of an offset that is Student-t(4), as an even mixture of normals."""
 CURVATURE = 0.3
 FLOOR = 0.01  # nats, that no mixture can lower
 
@@ -33,8 +36,7 @@ def quadratic_behaviour(
 ) -> Behaviour:
     """Divergence floor + CURVATURE |w - weight|²; weights known to within `error`, both splits."""
     size, strategies = weight.shape
-    if run is None:
-        run = np.arange(size) // len(np.unique(cells.step))
+    of_run = np.arange(size) // len(np.unique(cells.step)) if run is None else run
     floor = np.broadcast_to(floor, size).astype(float)
     apart = np.eye(strategies) - weight[:, :, None]
     quadratic = CURVATURE * np.einsum("cji,cjk->cik", apart, apart) + floor[:, None, None]
@@ -48,8 +50,8 @@ def quadratic_behaviour(
         best_divergence=floor,
         divergence=SquaredDivergence(quadratic),
     )
-    names = tuple(f"run{index}" for index in range(run.max() + 1))
-    return Behaviour(names, run, {"id": split, "ood": split})
+    names = tuple(f"run{index}" for index in range(of_run.max() + 1))
+    return Behaviour(names, of_run, {"id": split, "ood": split})
 
 
 def weights_at(account: Account, params: dict[str, float], cells: Cells) -> np.ndarray:
@@ -67,3 +69,12 @@ def scattered(
     noise = noise + size / 3 * rng.standard_normal(noise.shape)
     moved = weight * np.exp(noise @ contrasts(weight.shape[1]) / 2)
     return moved / moved.sum(axis=1, keepdims=True)
+
+
+def mixed_density(apart: np.ndarray, residual: np.ndarray, sd_level: float) -> float:
+    """Log density of one run (cell, contrast): residuals of a covariance and a Student-t offset."""
+    each = []
+    for precision in PRECISIONS:
+        normal = multivariate_normal(np.zeros(len(residual)), residual + sd_level**2 / precision)
+        each.append(sum(normal.logpdf(contrast) for contrast in apart.T))
+    return float(np.logaddexp.reduce(each) - np.log(len(each)))

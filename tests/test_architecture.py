@@ -26,6 +26,7 @@ LAYERS = [
     {"fits"},
     {"worth"},
     {"phases", "agreement", "in_context"},
+    {"variants"},
     {"posterior", "comparison"},
     {"plotting"},
     {"report"},

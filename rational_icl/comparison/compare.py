@@ -16,7 +16,7 @@ from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
 from rational_icl.comparison.refits import Refit, refit
 from rational_icl.comparison.scores import Observed
-from rational_icl.comparison.tables import FLOOR, Scored, scheme_table
+from rational_icl.comparison.tables import CEILING, FLOOR, Scored, scheme_table
 from rational_icl.comparison.transitions import account_crossovers
 from rational_icl.fits import Fit
 
@@ -199,8 +199,14 @@ def _choose(
     accounts: Sequence[str | Account] | Mapping[str, Account] | None, strategies: tuple[str, ...]
 ) -> tuple[dict[str, Account], dict[str, str]]:
     """Accounts by name, the floor last if it was not asked for; and why others were not made."""
+    floor = known.make(FLOOR, strategies)
+    own = accounts if isinstance(accounts, Mapping) else {}
+    given = [one.name for one in accounts or () if isinstance(one, Account)]
+    for name in (*own, *given):
+        if name == CEILING or (name == FLOOR and own.get(name, floor) != floor):
+            raise FitError(f"accounts: {name!r} is the name of a bound; give yours another")
     if isinstance(accounts, Mapping):
-        return {**accounts, FLOOR: known.make(FLOOR, strategies)}, {}
+        return {**accounts, FLOOR: floor}, {}
     asked = known.names() if accounts is None else accounts
     chosen: dict[str, Account] = {}
     problems: dict[str, str] = {}

@@ -61,7 +61,7 @@ def refit(
         fit = _fitted(account, cells, behaviour, fold, near, num_starts, seed)
     except FitError as error:
         problem = str(error)
-    except (RuntimeError, FloatingPointError) as error:  # a solver of differential equations
+    except Exception as error:  # whatever one account does, the others are still compared
         problem = f"{type(error).__name__}: {error}".splitlines()[0]
     return Refit(fold, fit, problem, perf_counter() - begun)
 
@@ -77,10 +77,10 @@ def _fitted(
 ) -> Fit:
     usable = fold.fitted | fold.scored
     divergence = behaviour.splits["id"].divergence.select(usable)
-    if not divergence.finite[fold.fitted[usable]].all():
+    if not divergence.finite.all():
         raise FitError(
-            "some fitted cells have an infinite divergence: the transformers give probability to "
-            "outcomes that every strategy rules out; add a strategy that does not"
+            "some cells have an infinite divergence: the transformers give probability to outcomes "
+            "that every strategy rules out; add a strategy that does not"
         )
     own = account.for_cells(select(cells, fold.fitted))
     # parameters for each task diversity that the other fit lacks cannot start from it
@@ -96,7 +96,7 @@ def _fitted(
         num_starts=num_starts if start is None else 0,
         seed=seed,
     )
-    best = starts.loc[starts["objective"].idxmin()]
+    best = starts.iloc[int(starts["objective"].argmin())]
     return Fit(
         account=own,
         params={name: float(best[name]) for name in own.priors},

@@ -65,12 +65,13 @@ class Observed:
         """One row per scored run.
 
         Columns run, num_tasks, cells, log_density (of its scored cells together), divergence
-        (nats), best_divergence, and squared (of relative distance less the first strategy's
-        weight), the last three summed over cells.
+        (nats), best_divergence, squared (relative distance less the first strategy's weight) and
+        defined (how many cells have a relative distance), the last four summed over cells.
         """
         index, response = self.response(fold.scored)
         density = run_log_density(scatter, *self._apart(fit, fold.scored))
         log_weight = fit.log_weights(self.cells)[index]
+        distance = self.split.relative_distance[index]
         divergence = self.split.divergence.select(index)
         rows = pd.DataFrame(
             {
@@ -79,12 +80,15 @@ class Observed:
                 "cells": 1,
                 "divergence": divergence_at(divergence, log_weight),
                 "best_divergence": self.split.best_divergence[index],
-                "squared": (np.exp(log_weight[:, 0]) - self.split.relative_distance[index]) ** 2,
+                "squared": np.nan_to_num((np.exp(log_weight[:, 0]) - distance) ** 2),
+                "defined": np.isfinite(distance),
                 "series": np.asarray(response.series),
             }
         )
         first = {"run": "first", "num_tasks": "first"}
-        sums = dict.fromkeys(("cells", "divergence", "best_divergence", "squared"), "sum")
+        sums = dict.fromkeys(
+            ("cells", "divergence", "best_divergence", "squared", "defined"), "sum"
+        )
         found = rows.groupby("series").agg({**first, **sums})
         return found.assign(log_density=density).reset_index(drop=True)
 
@@ -165,7 +169,7 @@ def account_scores(
         "elpd": float(runs["log_density"].sum()),
         "divergence": mine,
         "gap_closed": (most - mine) / (most - least) if most > least else float("nan"),
-        "relative_distance_error": float(np.sqrt(runs["squared"].sum() / cells)),
+        "relative_distance_error": float(np.sqrt(runs["squared"].sum() / runs["defined"].sum())),
         "crossover_error": float(np.sqrt((apart**2).mean())) if len(apart) else float("nan"),
         "crossovers": len(crossings),
         "crossovers_missed": int(crossings["predicted"].isna().sum()),

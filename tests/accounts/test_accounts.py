@@ -237,7 +237,7 @@ def test_accounts_of_two_strategies_refuse_three(case: Case):
     if isinstance(case.account, ConstantWeights):
         assert len(accounts.make(case.account.name, strategies).priors) == 2
         return
-    with pytest.raises(FitError, match=f"{case.account.name!r}.*these are 3 .memorizing, gener"):
+    with pytest.raises(FitError, match=f"{case.account.name!r}.*3 strategies .memorizing, gener"):
         accounts.make(case.account.name, strategies)
 
 

@@ -21,6 +21,13 @@ EXTREME_DIVERSITIES = (2.0, 30.0, 1e3, 1e6)
 EXTREME_STEPS = (1.0, 1e2, 1e4, 1e7)
 
 every_rival = pytest.mark.parametrize("name", RIVALS)
+costly_ones_are_slow = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if account.costly else [])
+        for name, (account, _) in RIVALS.items()
+    ],
+)
 
 
 @every_rival
@@ -31,7 +38,7 @@ def test_examples_are_in_transition(name: str):
     assert ((found > 0.05) & (found < 0.95)).mean() > 0.25
 
 
-@every_rival
+@costly_ones_are_slow
 def test_weights_and_slopes_are_finite_wherever_priors_reach(name: str):
     account, _ = RIVALS[name]
     cells = make_cells(EXTREME_DIVERSITIES, EXTREME_STEPS)
@@ -90,7 +97,7 @@ def test_many_draws_of_the_prior_have_a_transition_in_a_typical_log(name: str):
     assert (in_between > 0.1).mean() > 0.4
 
 
-@every_rival
+@costly_ones_are_slow
 def test_weights_are_recovered(name: str):
     account, params = RIVALS[name]
     cells = make_cells()

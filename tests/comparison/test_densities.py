@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from comparing import quadratic_behaviour, ragged_cells
-from scipy.stats import chi2, multivariate_normal
+from comparing import PRECISIONS, mixed_density, quadratic_behaviour, ragged_cells
+from scipy.stats import chi2
 from synthetic import make_cells
 
 from rational_icl.cells import Behaviour, Cells
@@ -20,6 +20,7 @@ SCATTERS = [
     Scatter(0.01, 1.0, 0.001),  # nearly independent ones
 ]
 RAGGED = [(10.0, 40.0, 90.0, 160.0, 1000.0), (640.0,), (5.0, 10.0, 20.0), (10.0, 3000.0)]
+HEAVY = 2.0  # heavy tails make second moments scatter more than those of normals
 SURE = 5.0  # standard errors; of 300 numbers, one is further off by chance in 5,000 tries
 
 
@@ -40,9 +41,9 @@ def responses(cells: Cells, behaviour: Behaviour) -> tuple[np.ndarray, Response]
 
 
 def covariance(scatter: Scatter, steps: np.ndarray, variance: np.ndarray, longest: float):
-    """Of the cells of one run: an offset, and residuals whose correlation is a product of steps."""
+    """Of residuals of the cells of one run, whose correlation is a product of steps."""
     root = np.sqrt(steps)
-    found = np.full((len(steps), len(steps)), scatter.sd_level**2)
+    found = np.zeros((len(steps), len(steps)))
     for i in range(len(steps)):
         for j in range(len(steps)):
             apart = abs(root[i] - root[j]) / longest
@@ -59,7 +60,9 @@ LONGEST = np.sqrt(3000) - np.sqrt(10)
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
 @pytest.mark.parametrize("scatter", SCATTERS, ids=str)
-def test_a_run_is_as_probable_as_a_multivariate_normal_says(scatter: Scatter, num_strategies: int):
+def test_a_run_is_as_probable_as_a_mixture_of_dense_normals_says(
+    scatter: Scatter, num_strategies: int
+):
     cells, behaviour = observed(num_strategies)
     index, response = responses(cells, behaviour)
     apart = 0.5 * np.random.default_rng(402).standard_normal((len(cells), num_strategies - 1))
@@ -70,8 +73,7 @@ def test_a_run_is_as_probable_as_a_multivariate_normal_says(scatter: Scatter, nu
         here = np.asarray(response.series) == series
         steps, variance = cells.step[index][here], np.asarray(response.variance)[here]
         scale = covariance(scatter, steps, variance, LONGEST)
-        normal = multivariate_normal(np.zeros(here.sum()), scale)
-        expected = sum(normal.logpdf(contrast) for contrast in apart[here].T)
+        expected = mixed_density(apart[here], scale, scatter.sd_level)
         expected += np.asarray(response.log_jacobian)[here].sum()
         np.testing.assert_allclose(density, expected, rtol=0, atol=EXACT)
 
@@ -160,16 +162,17 @@ def test_drawn_runs_have_the_covariance_of_their_density(num_strategies: int):
     for run in range(4):
         here = np.flatnonzero(series == run)
         steps = cells.step[index][here]
-        expected[np.ix_(here, here)] = covariance(TRUTH, steps, variance[here], LONGEST)
+        offset = TRUTH.sd_level**2 * (1 / PRECISIONS).mean()
+        expected[np.ix_(here, here)] = offset + covariance(TRUTH, steps, variance[here], LONGEST)
     scale = np.sqrt(np.diag(expected))
     for contrast in np.moveaxis(drawn, 2, 0):
         found = contrast.T @ contrast / size
         error = np.sqrt((scale[:, None] ** 2 * scale**2 + expected**2) / size)
         assert (np.abs(contrast.mean(axis=0)) < SURE * scale / np.sqrt(size)).all()
-        assert (np.abs(found - expected) < SURE * error).all()
+        assert (np.abs(found - expected) < HEAVY * SURE * error).all()
     if num_strategies == 3:  # contrasts are drawn independently
         crossed = drawn[..., 0].T @ drawn[..., 1] / size
-        assert (np.abs(crossed) < SURE * scale[:, None] * scale / np.sqrt(size)).all()
+        assert (np.abs(crossed) < HEAVY * SURE * scale[:, None] * scale / np.sqrt(size)).all()
 
 
 def test_densities_of_drawn_runs_are_calibrated(many: tuple[Cells, Response]):

@@ -1,5 +1,7 @@
 """Ways of holding data out: what is fitted, what is scored, and what is neither."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from comparing import quadratic_behaviour, ragged_cells
@@ -14,7 +16,11 @@ STEPS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 EARLY = 2
 
 
-def log(num_tasks=DIVERSITIES, steps=STEPS, num_strategies: int = 2) -> tuple[Cells, Behaviour]:
+def log(
+    num_tasks: Sequence[float] | np.ndarray = DIVERSITIES,
+    steps: Sequence[float] = STEPS,
+    num_strategies: int = 2,
+) -> tuple[Cells, Behaviour]:
     """Runs that are far from every mixture at their first two steps."""
     cells = make_cells(num_tasks, steps, num_strategies)
     return cells, far_early(cells, np.arange(len(cells)) // len(steps))
