@@ -1,5 +1,6 @@
 """Minimising the divergence of cells from an account's mixtures, from several starts."""
 
+from functools import lru_cache
 from typing import Any
 
 import equinox as eqx
@@ -129,14 +130,30 @@ def _starting_points(
     """The best of many draws from the prior, because losses of settings differ in scale."""
     if not num_starts:
         return np.empty((0, len(account.priors)))
-    keys = jax.random.split(jax.random.key(seed), len(account.priors))
-    columns = [
-        biject_to(prior.support).inv(prior.sample(key, (_DRAWS_PER_START * num_starts,)))
-        for key, prior in zip(keys, account.priors.values(), strict=True)
-    ]
-    drawn = np.stack([np.asarray(column) for column in columns], axis=1)
+    # an account of a user's may hold arrays, which cannot be looked up
+    draw = _drawn if _can_hash(account) else _drawn.__wrapped__
+    drawn = draw(account, _DRAWS_PER_START * num_starts, seed)
     found = np.asarray(_objectives(jnp.asarray(drawn), account, cells, divergence, weight))
     return drawn[np.argsort(np.nan_to_num(found, nan=np.inf), kind="stable")[:num_starts]]
+
+
+@lru_cache(maxsize=64)
+def _drawn(account: Account, number: int, seed: int) -> Float[np.ndarray, "draw parameter"]:
+    """Draws of the prior, kept because an account is fitted many times."""
+    keys = jax.random.split(jax.random.key(seed), len(account.priors))
+    columns = [
+        biject_to(prior.support).inv(prior.sample(key, (number,)))
+        for key, prior in zip(keys, account.priors.values(), strict=True)
+    ]
+    return np.stack([np.asarray(column) for column in columns], axis=1)
+
+
+def _can_hash(account: Account) -> bool:
+    try:
+        hash(account)
+    except TypeError:
+        return False
+    return True
 
 
 def _free(account: Account, params: dict[str, Any]) -> Float[np.ndarray, " parameter"]:

@@ -1,13 +1,12 @@
 """Predictions without a transformer: strategy weights anywhere, and when they cross."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 from rational_icl.fits import Fit
 from rational_icl.worth import (
@@ -19,8 +18,10 @@ from rational_icl.worth import (
     worth_columns,
 )
 
-_LOG_STEPS = np.linspace(0.0, np.log(1e9), 800)
+_LOG_STEPS = np.linspace(0.0, np.log(1e9), 400)
 """Where a crossover is looked for: from the first step to the billionth."""
+_REFINEMENTS = 4
+"""Of the grid between its two neighbours of a crossover: to 10⁻⁹ in ln N."""
 
 
 def phase_diagram(
@@ -110,24 +111,34 @@ def crossovers(
     Raises:
         FitError: a task diversity below 1 or not whole.
     """
+    world = World.of(fit)
     if worth is None:
-        worth = strategy_worth(World.of(fit), checked_tasks(num_tasks), seed=seed)
+        worth = strategy_worth(world, checked_tasks(num_tasks), seed=seed)
 
-    def advantage(row: int, log_step: Float[np.ndarray, " step"]) -> Float[np.ndarray, " step"]:
-        cells = grid_cells(World.of(fit), worth.iloc[[row]], np.exp(log_step))
-        weight = fit.log_weights(cells)
-        return weight[:, 0] - weight[:, 1]
-
-    found = [_first_rise(lambda x, row=row: advantage(row, x)) for row in range(len(worth))]
-    status, predicted = zip(*found, strict=True)
+    low, high = np.full(len(worth), _LOG_STEPS[0]), np.full(len(worth), _LOG_STEPS[-1])
+    for refinement in range(_REFINEMENTS):
+        log_step = np.linspace(low, high, len(_LOG_STEPS), axis=1)
+        ahead = _advantage(fit, world, worth, log_step)
+        rises = (ahead[:, :-1] < 0) & (ahead[:, 1:] >= 0)
+        place = rises.argmax(axis=1)[:, None]
+        low, high = (np.take_along_axis(log_step, place + i, axis=1)[:, 0] for i in (0, 1))
+        if refinement == 0:
+            crossed, already = rises.any(axis=1), ahead[:, 0] >= 0
+    status = np.where(crossed, "crossed", np.where(already, "before_first_step", "never"))
+    predicted = np.where(crossed, np.exp((low + high) / 2), np.nan)
     return pd.DataFrame({"num_tasks": worth["num_tasks"], "predicted": predicted, "status": status})
 
 
-def _first_rise(advantage: Callable[[np.ndarray], np.ndarray]) -> tuple[str, float]:
-    values = advantage(_LOG_STEPS)
-    rises = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
-    if not len(rises):
-        return ("before_first_step" if values[0] >= 0 else "never"), np.nan
-    low, high = _LOG_STEPS[rises[0]], _LOG_STEPS[rises[0] + 1]
-    root: Any = brentq(lambda x: advantage(np.array([x]))[0], low, high)
-    return "crossed", float(np.exp(root))
+def _advantage(
+    fit: Fit, world: World, worth: pd.DataFrame, log_step: Float[np.ndarray, "num_tasks step"]
+) -> Float[np.ndarray, "num_tasks step"]:
+    """Log weight of the first strategy less the second's, at each task diversity's own steps."""
+    parts = [
+        grid_cells(world, worth.iloc[[row]], np.exp(steps)) for row, steps in enumerate(log_step)
+    ]
+    leaves = zip(*(jax.tree.leaves(part) for part in parts), strict=True)
+    cells = jax.tree.unflatten(
+        jax.tree.structure(parts[0]), [np.concatenate(column) for column in leaves]
+    )
+    weight = fit.log_weights(cells)
+    return (weight[:, 0] - weight[:, 1]).reshape(log_step.shape)

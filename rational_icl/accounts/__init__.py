@@ -57,9 +57,9 @@ _KINDS = (
 _BY_NAME: dict[str, type[Account]] = {kind.name: kind for kind in _KINDS}
 
 
-def names() -> tuple[str, ...]:
-    """All accounts that `make` knows, theories first, then benchmarks."""
-    return tuple(_BY_NAME)
+def names(costly: bool = True) -> tuple[str, ...]:
+    """All accounts that `make` knows, theories first, then benchmarks; or all but `costly` ones."""
+    return tuple(name for name, kind in _BY_NAME.items() if costly or not kind.costly)
 
 
 def make(name: str, strategies: tuple[str, ...]) -> Account:

@@ -92,7 +92,9 @@ def report(
 @SCHEMES
 @STRATEGIES
 @SEED
-@click.option("--quick", is_flag=True, help="Few optimizer starts, no runs left out one by one.")
+@click.option(
+    "--quick", is_flag=True, help="Few optimizer starts, no runs left out, no coopetition."
+)
 @plain_errors
 def compare(
     logs: tuple[Path, ...],
@@ -133,7 +135,7 @@ def _write(
         raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
     options: dict[str, Any] = {
         "posterior": posterior,
-        "compared": None if accounts == ("all",) else accounts,
+        "compared": ri.accounts.names(costly=not quick) if accounts == ("all",) else accounts,
         "schemes": schemes or (_FEW_SCHEMES if quick else DEFAULT_SCHEMES),
         "variants": not quick,
         "num_starts": _FEW_STARTS if quick else _STARTS,

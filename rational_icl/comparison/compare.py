@@ -1,7 +1,10 @@
 """Accounts compared on the same held-out cells."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,8 @@ from rational_icl.comparison.tables import CEILING, FLOOR, Scored, scheme_table
 from rational_icl.comparison.transitions import account_crossovers
 from rational_icl.fits import Fit
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
 
 
@@ -127,44 +132,85 @@ def compare(
     observed = Observed(cells, behaviour)
     usable = usable_cells(cells, behaviour)
     everything = Fold("", usable, np.zeros_like(usable))
-    fits, scored = {}, []
     total = len(chosen) * (1 + sum(map(len, folds.values())))
-    # threads for matrices this small only wait for each other
     with (
+        # threads for matrices this small only wait for each other
         threadpool_limits(1, user_api="blas"),
         tqdm(total=total, desc="refits", unit="fit", disable=not progress) as bar,
     ):
-        for name, account in chosen.items():
-            bar.set_postfix_str(name)
-            starts = max(1, num_starts // 4) if account.costly else num_starts
-            whole = refit(account, cells, behaviour, everything, num_starts=starts, seed=seed)
-            bar.update()
-            if whole.fit is None:
-                problems[name] = whole.problem
-                continue
-            fits[name] = whole.fit
-            scatter = observed.scatter(whole.fit, everything)
-            for scheme, every in folds.items():
-                near = whole.fit if scheme in _NEARLY_ALL or account.costly else None
-                for fold in every:
-                    one = refit(
-                        account,
-                        cells,
-                        behaviour,
-                        fold,
-                        near=near,
-                        num_starts=starts,
-                        seed=seed,
-                    )
-                    scored.append(_score(scheme, name, observed, one))
-                    if scheme == "leave_one_run_out" and one.fit is not None:
-                        inside = observed.run_scores(whole.fit, fold, scatter)
-                        scored[-1].runs["seen_log_density"] = inside["log_density"]
-                    bar.update()
-    if FLOOR not in fits:
+
+        @in_float64
+        def one(account: tuple[str, Account]) -> _Compared:
+            plan = _Plan(folds, everything, num_starts, seed)
+            return _compared(*account, cells, behaviour, observed, plan, bar)
+
+        every = dict(zip(chosen, _in_threads(one, list(chosen.items())), strict=True))
+    for name, found in every.items():
+        if found.whole.fit is None:
+            problems[name] = found.whole.problem
+    if FLOOR in problems:
         raise FitError(problems[FLOOR])
-    weights = _weights(cells, behaviour, fits, usable)
-    return _assembled(scored, tuple(folds), fits, problems, weights)
+    return _assembled(every, tuple(folds), problems, cells, behaviour, usable)
+
+
+class _Plan(NamedTuple):
+    """How accounts are compared."""
+
+    folds: dict[str, list[Fold]]
+    everything: Fold
+    num_starts: int
+    seed: int
+
+
+class _Compared(NamedTuple):
+    """One account: fitted to all usable cells, its transitions, and its scored refits."""
+
+    whole: Refit
+    transitions: pd.DataFrame
+    scored: list[Scored]
+
+
+def _in_threads(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    """Compiling and evaluating leave Python free for another account, on another core."""
+    with ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # an interrupt too should not wait for accounts not yet begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _compared(
+    name: str,
+    account: Account,
+    cells: Cells,
+    behaviour: Behaviour,
+    observed: Observed,
+    plan: _Plan,
+    bar: tqdm,
+) -> _Compared:
+    starts = max(1, plan.num_starts // 4) if account.costly else plan.num_starts
+    options = {"num_starts": starts, "seed": plan.seed}
+    whole = refit(account, cells, behaviour, plan.everything, **options)
+    bar.update()
+    if whole.fit is None:
+        return _Compared(whole, pd.DataFrame(), [])
+    scatter = observed.scatter(whole.fit, plan.everything)
+    scored = []
+    for scheme, folds in plan.folds.items():
+        near = whole.fit if scheme in _NEARLY_ALL or account.costly else None
+        for fold in folds:
+            one = refit(account, cells, behaviour, fold, near=near, **options)
+            scored.append(_score(scheme, name, observed, one))
+            if scheme == "leave_one_run_out" and one.fit is not None:
+                inside = observed.run_scores(whole.fit, fold, scatter)
+                scored[-1].runs["seen_log_density"] = inside["log_density"]
+            bar.update()
+    left_out = [one for one in scored if one.scheme == "leave_one_run_out"]
+    without = [one.refit.fit for one in left_out if one.refit.fit is not None]
+    transitions = account_crossovers(whole.fit, without).assign(account=name)
+    return _Compared(whole, transitions, scored)
 
 
 def _weights(
@@ -179,20 +225,6 @@ def _weights(
     }
     own = {name: np.exp(fit.log_weights(cells)[:, 0]) for name, fit in fits.items()}
     return pd.DataFrame({**columns, **own})
-
-
-def _transitions(scored: list[Scored], fits: Mapping[str, Fit]) -> pd.DataFrame:
-    tables = []
-    for name, whole in fits.items():
-        without = [
-            one.refit.fit
-            for one in scored
-            if one.account == name
-            and one.scheme == "leave_one_run_out"
-            and one.refit.fit is not None
-        ]
-        tables.append(account_crossovers(whole, without).assign(account=name))
-    return pd.concat(tables, ignore_index=True)
 
 
 def _choose(
@@ -235,12 +267,15 @@ def _score(scheme: str, name: str, observed: Observed, one: Refit) -> Scored:
 
 
 def _assembled(
-    scored: list[Scored],
+    every: Mapping[str, _Compared],
     schemes: tuple[str, ...],
-    fits: dict[str, Fit],
     problems: dict[str, str],
-    weights: pd.DataFrame,
+    cells: Cells,
+    behaviour: Behaviour,
+    usable: np.ndarray,
 ) -> Comparison:
+    scored = [one for found in every.values() for one in found.scored]
+    fits = {name: found.whole.fit for name, found in every.items() if found.whole.fit is not None}
     runs = pd.concat([one.runs for one in scored], ignore_index=True)
     crossover = pd.concat([one.crossover for one in scored], ignore_index=True)
     params = [
@@ -251,13 +286,14 @@ def _assembled(
         for name, value in one.refit.fit.params.items()
     ]
     tables = [scheme_table(scheme, scored, runs, crossover, problems) for scheme in schemes]
+    transitions = [found.transitions for found in every.values()]
     return Comparison(
         table=pd.concat(tables, ignore_index=True),
         runs=runs,
         crossover=crossover,
         params=pd.DataFrame(params),
         fits=fits,
-        transitions=_transitions(scored, fits),
-        weights=weights,
+        transitions=pd.concat(transitions, ignore_index=True),
+        weights=_weights(cells, behaviour, fits, usable),
         problems=problems,
     )
