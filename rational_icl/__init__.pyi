@@ -12,6 +12,7 @@ from .cells import Cells as Cells
 from .cells import table as table
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .comparison import compare_posteriors as compare_posteriors
 from .comparison import model_recovery as model_recovery
 from .fits import Fit as Fit
 from .fits import fit as fit

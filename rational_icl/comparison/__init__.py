@@ -2,6 +2,7 @@
 
 from rational_icl.comparison.compare import Comparison, compare
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, SCHEMES
+from rational_icl.comparison.posteriors import compare_posteriors
 from rational_icl.comparison.recovery import model_recovery, simulate_runs
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "SCHEMES",
     "Comparison",
     "compare",
+    "compare_posteriors",
     "model_recovery",
     "simulate_runs",
 ]

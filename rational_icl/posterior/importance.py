@@ -36,8 +36,9 @@ def leave_one_run_out_psis(
         account, observation: those it was sampled with, where they are not the package's own.
 
     Returns:
-        One row per run: condition, run, num_tasks, elpd (nats), pareto_k. Above 0.7 the estimate of
-        that run is not reliable: refit without it (`leave_one_run_out`).
+        One row per run: condition, run, num_tasks, elpd (nats), pareto_k, and seen_log_density, the
+        same with the run among the data. Above a pareto_k of 0.7 the estimate of that run is not
+        reliable: refit without it (`leave_one_run_out`).
 
     Raises:
         FitError: there is only one run, or more than four strategies.
@@ -61,7 +62,9 @@ def leave_one_run_out_psis(
     )
     elpd, pareto_k = _arviz.psis_loo(by_run)
     table = runs["num_tasks"].first().reset_index()
-    return table.assign(elpd=elpd, pareto_k=pareto_k)
+    draws = by_run.reshape(-1, runs.ngroups)
+    seen = np.logaddexp.reduce(draws, axis=0) - np.log(len(draws))
+    return table.assign(elpd=elpd, pareto_k=pareto_k, seen_log_density=seen)
 
 
 def _flat(model: Model, posterior: xr.Dataset) -> dict[str, np.ndarray]:
