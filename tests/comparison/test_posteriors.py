@@ -43,7 +43,7 @@ def test_the_same_draws_score_the_same(posterior):
 def test_posteriors_of_different_cells_are_refused(posterior):
     other = doctored(posterior)
     other.attrs["data_sha256"] = "0" * 64
-    with pytest.raises(ri.FitError, match="different cells.*same cells, behaviour"):
+    with pytest.raises(ri.FitError, match=r"different cells.*same cells, behaviour"):
         ri.compare_posteriors({"one": posterior, "other": other})
     with pytest.raises(ri.FitError, match="expected two or more"):
         ri.compare_posteriors({"one": posterior})
