@@ -54,14 +54,13 @@ def minimize_divergence(
     Raises:
         FitError: no start ends at a finite objective.
     """
-    if weight is None:
-        weight = np.ones(len(cells))
-    weight = weight / weight.sum()
+    share = np.ones(len(cells)) if weight is None else weight
+    share = share / share.sum()
     if not account.priors:
-        value = float(_value_and_gradient(jnp.zeros(0), account, cells, divergence, weight)[0])
+        value = float(_value_and_gradient(jnp.zeros(0), account, cells, divergence, share)[0])
         found = pd.DataFrame([{"objective": value, "converged": True}])
     else:
-        found = _every_start(account, cells, divergence, weight, near, num_starts, seed)
+        found = _every_start(account, cells, divergence, share, near, num_starts, seed)
     if not np.isfinite(found["objective"]).any():
         raise FitError(f"account {account.name!r}: none of {len(found)} starts gave a finite fit")
     return found

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from rational_icl.fits import Fit
 from rational_icl.worth import (
@@ -20,7 +20,7 @@ from rational_icl.worth import (
 
 _LOG_STEPS = np.linspace(0.0, np.log(1e9), 400)
 """Where a crossover is looked for: from the first step to the billionth."""
-_REFINEMENTS = 4
+_REFINEMENTS = 3
 """Of the grid between its two neighbours of a crossover: to 10⁻⁹ in ln N."""
 
 
@@ -114,19 +114,29 @@ def crossovers(
     world = World.of(fit)
     if worth is None:
         worth = strategy_worth(world, checked_tasks(num_tasks), seed=seed)
-
-    low, high = np.full(len(worth), _LOG_STEPS[0]), np.full(len(worth), _LOG_STEPS[-1])
-    for refinement in range(_REFINEMENTS):
+    log_step = np.broadcast_to(_LOG_STEPS, (len(worth), len(_LOG_STEPS)))
+    ahead = _advantage(fit, world, worth, log_step)
+    crossed, already = _rises(ahead).any(axis=1), ahead[:, 0] >= 0
+    low, high = _around_first_rise(log_step, ahead)
+    for _ in range(_REFINEMENTS):
         log_step = np.linspace(low, high, len(_LOG_STEPS), axis=1)
-        ahead = _advantage(fit, world, worth, log_step)
-        rises = (ahead[:, :-1] < 0) & (ahead[:, 1:] >= 0)
-        place = rises.argmax(axis=1)[:, None]
-        low, high = (np.take_along_axis(log_step, place + i, axis=1)[:, 0] for i in (0, 1))
-        if refinement == 0:
-            crossed, already = rises.any(axis=1), ahead[:, 0] >= 0
+        low, high = _around_first_rise(log_step, _advantage(fit, world, worth, log_step))
     status = np.where(crossed, "crossed", np.where(already, "before_first_step", "never"))
     predicted = np.where(crossed, np.exp((low + high) / 2), np.nan)
     return pd.DataFrame({"num_tasks": worth["num_tasks"], "predicted": predicted, "status": status})
+
+
+def _rises(ahead: Float[np.ndarray, "num_tasks step"]) -> Bool[np.ndarray, "num_tasks interval"]:
+    return (ahead[:, :-1] < 0) & (ahead[:, 1:] >= 0)
+
+
+def _around_first_rise(
+    log_step: Float[np.ndarray, "num_tasks step"], ahead: Float[np.ndarray, "num_tasks step"]
+) -> tuple[Float[np.ndarray, " num_tasks"], Float[np.ndarray, " num_tasks"]]:
+    """The neighbours of each row's first rise; meaningless where there is none."""
+    place = _rises(ahead).argmax(axis=1)[:, None]
+    low, high = (np.take_along_axis(log_step, place + i, axis=1)[:, 0] for i in (0, 1))
+    return low, high
 
 
 def _advantage(

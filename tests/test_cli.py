@@ -51,7 +51,7 @@ def saved_fit(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reports") / "report"
-    result = call("report", logs, "--out", out, "--no-posterior")
+    result = call("report", logs, "--out", out, "--quick")
     assert result.exit_code == 0, result.output
     assert str(out / "index.html") in result.output
     return out
@@ -132,7 +132,7 @@ def test_report_is_self_contained(report):
 
 
 def test_report_is_reproducible(report, logs, tmp_path):
-    assert call("report", logs, "--out", tmp_path / "again", "--no-posterior").exit_code == 0
+    assert call("report", logs, "--out", tmp_path / "again", "--quick").exit_code == 0
     for name in ("report.json", "index.html", "tables/cells.csv", "figures/crossover.svg"):
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes()
 
@@ -142,10 +142,7 @@ def test_run_names_are_escaped(files, tmp_path):
         run = urn_run(num_tasks=diversity, seed=0, steps=STEPS, half_way=100.0)
         save_npz(tmp_path / f"<b>&D{diversity}.npz", **run)
     assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
-    assert (
-        call("report", tmp_path / "log", "--out", tmp_path / "report", "--no-posterior").exit_code
-        == 0
-    )
+    assert call("report", tmp_path / "log", "--out", tmp_path / "report", "--quick").exit_code == 0
     assert "<b>&D" not in (tmp_path / "report" / "index.html").read_text()
 
 
@@ -205,7 +202,7 @@ def test_no_cells_left_to_fit(tmp_path):
             run[f"{split}_predictions"][:-1] = 0.9 * np.eye(4)[0] + 0.1 * generalizing[None]
         save_npz(tmp_path / f"D{diversity}.npz", **run)
     assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
-    result = call("report", tmp_path / "log", "--out", tmp_path / "report", "--no-posterior")
+    result = call("report", tmp_path / "log", "--out", tmp_path / "report", "--quick")
     assert result.exit_code == 2
     assert "no cells left to fit" in result.stderr
     assert "quantile" in result.stderr
@@ -264,7 +261,7 @@ def test_predictions_of_exactly_zero_leave_a_whole_report(tmp_path):
             run["id_predictions"][:, 0, 0] = np.eye(4)[0]
         save_npz(tmp_path / f"D{diversity}.npz", **run)
     assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
-    result = call("report", tmp_path / "log", "--out", tmp_path / "report", "--no-posterior")
+    result = call("report", tmp_path / "log", "--out", tmp_path / "report", "--quick")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "report" / "index.html").read_text()
     assert f"{len(STEPS)} cells have no relative distance" in page

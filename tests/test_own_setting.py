@@ -80,7 +80,7 @@ def test_predictions_by_name_are_those_of_a_coin_flipper(coin_flips):
 
 
 def test_its_logs_are_checked_fitted_and_reported(logs, tmp_path):
-    words = ["--load", str(EXAMPLE), "report", str(logs), "--no-posterior"]
+    words = ["--load", str(EXAMPLE), "report", str(logs), "--quick"]
     words += ["--out", str(tmp_path / "report")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -191,7 +191,7 @@ def _compared(
     bar: tqdm,
 ) -> _Compared:
     starts = max(1, plan.num_starts // 4) if account.costly else plan.num_starts
-    options = {"num_starts": starts, "seed": plan.seed}
+    options: dict[str, Any] = {"num_starts": starts, "seed": plan.seed}
     whole = refit(account, cells, behaviour, plan.everything, **options)
     bar.update()
     if whole.fit is None:

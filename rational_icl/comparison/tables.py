@@ -49,7 +49,7 @@ def scheme_table(
     rows = []
     for name in dict.fromkeys(one.account for one in mine if one.account not in status):
         own = runs[runs["account"] == name]
-        row = {"scheme": scheme, "account": name, "status": "fitted"}
+        row: dict[str, Any] = {"scheme": scheme, "account": name, "status": "fitted"}
         row |= account_scores(own, crossover[crossover["account"] == name], floor)
         if "seen_log_density" in own and scheme == "leave_one_run_out":
             row["effective_params"] = own["seen_log_density"].sum() - row["elpd"]

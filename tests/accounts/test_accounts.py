@@ -22,7 +22,9 @@ IDENTITY = 1e-10  # relative, and absolute for log weights of order one: identit
 DIFFERENT = 1e-3  # log weights: what matters moves some by more
 STEPS = (1.0, 300.0, 2e4)
 SIZED = [
-    pytest.param(case, size, id=f"{name}-{size}")
+    pytest.param(
+        case, size, id=f"{name}-{size}", marks=[pytest.mark.slow] if case.account.costly else []
+    )
     for name, case in CASES.items()
     for size in case.sizes
 ]

@@ -97,6 +97,7 @@ def test_many_draws_of_the_prior_have_a_transition_in_a_typical_log(name: str):
     assert (in_between > 0.1).mean() > 0.4
 
 
+@pytest.mark.slow
 @costly_ones_are_slow
 def test_weights_are_recovered(name: str):
     account, params = RIVALS[name]

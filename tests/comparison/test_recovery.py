@@ -87,6 +87,7 @@ def test_the_divergence_of_a_simulated_run_is_least_at_its_weights(num_strategie
     np.testing.assert_allclose(evaluate(split.divergence, other), expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_curvature_is_that_of_the_log_at_its_best_mixture():
     """Of binned statistics, by second differences at weights moved off the ends by 2 %."""
     cells = make_cells([8.0], STEPS[2:5], 3)

@@ -87,6 +87,7 @@ def test_an_account_that_is_never_a_number_is_refused(small):
         sampled(nowhere, behaviour)
 
 
+@pytest.mark.slow
 def test_cells_that_are_all_at_the_ends_are_sampled_with_a_caution(small):
     cells, _ = small
     lead = (cells.step > 500)[:, None]

@@ -66,6 +66,7 @@ def density_by_quadrature(posterior, draw: dict[str, np.ndarray], series: int) -
     return peak + np.log(integral[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [0, 150])
 def test_the_density_of_a_run_is_the_integral_over_its_effect(posterior, draw: int):
     problem = from_dataset(_arviz.group(posterior, "constant_data"))
