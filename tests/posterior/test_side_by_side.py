@@ -1,30 +1,18 @@
 """Posteriors of the same runs, side by side."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from posteriors import OPTIONS, chosen, design, doctored, noisy, sampled
+from posteriors import OPTIONS, chosen, doctored
 from synthetic import everything
 
 import rational_icl as ri
-from rational_icl.cells import Behaviour, Cells
-
-
-@pytest.fixture(scope="module")
-def small() -> tuple[Cells, Behaviour]:
-    cells = design()
-    return cells, noisy(cells, 1)
-
-
-@pytest.fixture(scope="module")
-def posterior(small: tuple[Cells, Behaviour]) -> Any:
-    return sampled(*small)
+from rational_icl import _arviz
 
 
 def test_the_same_draws_score_the_same(posterior):
-    number = posterior.posterior.sizes["draw"]
-    backwards = chosen(posterior, [[0], [1]], np.arange(number)[::-1][None, :].repeat(2, axis=0))
+    number = _arviz.group(posterior, "posterior").sizes["draw"]
+    chain, draw = np.indices((2, number))
+    backwards = chosen(posterior, chain, draw[:, ::-1])
     found = ri.compare_posteriors({"forwards": posterior, "backwards": backwards})
     assert set(found["account"]) == {"forwards", "backwards"}
     # smoothing asks how many draws are independent, which the order hardly changes
