@@ -192,6 +192,18 @@ def fit(
             "outcomes that every strategy rules out; add a strategy that does not"
         )
     starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
+    return best_start(account, starts, cells, regions)
+
+
+def best_start(account: Account, starts: pd.DataFrame, cells: Cells, regions: Regions) -> Fit:
+    """The fit that an optimizer's best start ended at.
+
+    Args:
+        account: the theory.
+        starts: from `minimize_divergence`.
+        cells: of the whole log.
+        regions: of these cells.
+    """
     best = starts.iloc[int(starts["objective"].argmin())]
     return Fit(
         account=account,

@@ -11,7 +11,7 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.comparison.folds import Fold
 from rational_icl.descent import minimize_divergence
-from rational_icl.fits import Fit, seen_worth
+from rational_icl.fits import Fit, best_start
 from rational_icl.regions import Regions
 
 
@@ -96,16 +96,4 @@ def _fitted(
         num_starts=num_starts if start is None else 0,
         seed=seed,
     )
-    best = starts.iloc[int(starts["objective"].argmin())]
-    return Fit(
-        account=own,
-        params={name: float(best[name]) for name in own.priors},
-        objective=float(best["objective"]),
-        starts=starts,
-        strategies=cells.strategies,
-        setting=cells.setting,
-        batch_size=float(cells.batch_size[0]),
-        seen=seen_worth(cells),
-        regions=Regions(fold.fitted, fold.scored, ~usable),
-        own_task_prob=cells.own_task_prob,
-    )
+    return best_start(own, starts, cells, Regions(fold.fitted, fold.scored, ~usable))
