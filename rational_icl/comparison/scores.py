@@ -14,7 +14,7 @@ from rational_icl.comparison.folds import Fold
 from rational_icl.fits import Fit
 from rational_icl.phases import crossovers
 from rational_icl.responses import Response, respond, softened
-from rational_icl.transitions import observed_crossovers, run_crossovers
+from rational_icl.transitions import run_crossovers
 
 _NO_WEIGHT = 1e-6
 
@@ -32,8 +32,7 @@ class Observed:
         self._root = np.sqrt(np.asarray(cells.step))
         every = [self._root[behaviour.run == run] for run in np.unique(behaviour.run)]
         self._longest = max(1.0, *(float(np.ptp(root)) for root in every))
-        found = observed_crossovers(run_crossovers(cells, behaviour))
-        self.crossovers = found.dropna(subset=["observed"]).set_index("num_tasks")["observed"]
+        self.crossed = run_crossovers(cells, behaviour).dropna(subset=["step"])
         self._responses: dict[bytes, tuple[np.ndarray, Response]] = {}
 
     def response(self, chosen: np.ndarray) -> tuple[np.ndarray, Response]:
@@ -93,20 +92,24 @@ class Observed:
         return found.assign(log_density=density).reset_index(drop=True)
 
     def crossover_scores(self, fit: Fit, fold: Fold) -> pd.DataFrame:
-        """Columns num_tasks, observed and predicted N*, where the observed one was held out."""
-        num_tasks, step = np.asarray(self.cells.num_tasks), np.asarray(self.cells.step)
+        """One row per run whose own crossover lies among its held-out cells.
+
+        Columns run, num_tasks, observed and predicted N*. That of other runs of its task diversity,
+        which may have been fitted, does not enter.
+        """
+        step = np.asarray(self.cells.step)
         rows = []
-        for diversity in np.unique(num_tasks[fold.scored]):
-            steps = step[fold.scored & (num_tasks == diversity)]
-            seen = self.crossovers.get(int(diversity), np.nan)
-            if steps.min() <= seen <= steps.max():
-                rows.append((int(diversity), float(seen)))
-        found = pd.DataFrame(rows, columns=["num_tasks", "observed"])
+        for run, diversity, seen in self.crossed[["run", "num_tasks", "step"]].itertuples(False):
+            held_out = step[fold.scored & (self.behaviour.run == self.behaviour.runs.index(run))]
+            if len(held_out) and held_out.min() <= seen <= held_out.max():
+                rows.append((run, diversity, seen))
+        found = pd.DataFrame(rows, columns=["run", "num_tasks", "observed"])
         found = found.astype({"num_tasks": int, "observed": float})
         if found.empty:
             return found.assign(predicted=np.empty(0))
-        predicted = crossovers(fit, found["num_tasks"].to_numpy())
-        return found.assign(predicted=predicted["predicted"].to_numpy())
+        diversities = np.unique(found["num_tasks"])
+        predicted = crossovers(fit, diversities).set_index("num_tasks")["predicted"]
+        return found.assign(predicted=predicted[found["num_tasks"]].to_numpy())
 
     def _apart(
         self, fit: Fit, chosen: np.ndarray

@@ -184,7 +184,7 @@ def test_scatter_is_that_of_the_fitted_cells(scheme: str):
 
 
 def crossing_log() -> tuple[Cells, Behaviour]:
-    """Relative distance rises from 0 to 1 at checkpoint 2, 4, 6 and never; D = 32 has two runs."""
+    """Relative distance rises from 0 to 1 at checkpoint 2, 4, 6, never, 4 (D = 32) and never."""
     rises = [2, 4, 6, 8, 4, 8]
     cells = make_cells([2.0, 4.0, 8.0, 16.0, 32.0, 32.0], STEPS)
     place = np.tile(np.arange(len(STEPS)), len(rises))
@@ -195,24 +195,32 @@ def crossing_log() -> tuple[Cells, Behaviour]:
 def test_crossovers_are_scored_where_they_were_held_out():
     cells, behaviour = crossing_log()
     observed, fit = Observed(cells, behaviour), make_fit(cells, **TRUE)
-    middle = {d: np.sqrt(STEPS[k - 1] * STEPS[k]) for d, k in ((2, 2), (4, 4), (8, 6))}
+    rises = dict(zip(behaviour.runs, (2, 4, 6, None, 4, None), strict=True))
+    middle = {run: np.sqrt(STEPS[k - 1] * STEPS[k]) for run, k in rises.items() if k is not None}
 
-    def scored(fold: Fold) -> dict[int, float]:
+    def scored(fold: Fold) -> dict[str, float]:
         found = observed.crossover_scores(fit, fold)
-        assert list(found) == ["num_tasks", "observed", "predicted"]
-        return dict(zip(found["num_tasks"], found["observed"], strict=True))
+        assert list(found) == ["run", "num_tasks", "observed", "predicted"]
+        first = [behaviour.runs.index(run) * len(STEPS) for run in found["run"]]
+        assert (found["num_tasks"] == cells.num_tasks[first]).all()
+        return dict(zip(found["run"], found["observed"], strict=True))
+
+    def of(*runs: int) -> dict[str, float]:
+        return pytest.approx({behaviour.runs[k]: middle[behaviour.runs[k]] for k in runs})
 
     (late,) = make_folds(cells, behaviour, ["late_steps"])["late_steps"]
     assert set(cells.step[late.scored]) == set(STEPS[6:])
     # that of D = 8 lies between the last fitted step and the first one held out
     assert scored(late) == {}
     later = Fold("", cells.step < STEPS[5], cells.step >= STEPS[5])
-    assert scored(later) == pytest.approx({8: middle[8]})
+    assert scored(later) == of(2)
     folds = make_folds(cells, behaviour, ["leave_one_num_tasks_out"])["leave_one_num_tasks_out"]
-    # by task diversity; one run of D = 32 crosses, the other does not
-    expected = [{2: middle[2]}, {4: middle[4]}, {8: middle[8]}, {}, {}]
-    assert [scored(fold) for fold in folds] == [pytest.approx(one) for one in expected]
-    assert scored(Fold("", ~late.scored, np.ones(len(cells), dtype=bool))) == pytest.approx(middle)
+    # one run of D = 32 crosses, the other does not
+    assert [scored(fold) for fold in folds] == [of(0), of(1), of(2), of(), of(4)]
+    folds = make_folds(cells, behaviour, ["leave_one_run_out"])["leave_one_run_out"]
+    # a run that was fitted does not enter with the one that was not
+    assert [scored(fold) for fold in folds] == [of(0), of(1), of(2), of(), of(4), of()]
+    assert scored(Fold("", ~late.scored, np.ones(len(cells), dtype=bool))) == of(0, 1, 2, 4)
 
 
 def test_predicted_crossovers_are_those_of_the_fit():
@@ -221,12 +229,12 @@ def test_predicted_crossovers_are_those_of_the_fit():
     observed = Observed(cells, behaviour)
     found = observed.crossover_scores(make_fit(cells, **TRUE), every)
     ln2 = np.log(2)
-    for (_, row), start in zip(found.iterrows(), (0, 8, 16), strict=True):
+    for (_, row), start in zip(found.iterrows(), (0, 8, 16, 32), strict=True):
         bits, loss = cells.complexity[start], cells.loss[start]
         costs = ln2 * (bits[0] ** TRUE["beta"] - bits[1] ** TRUE["beta"])
         step = (costs / (TRUE["gamma"] * (loss[1] - loss[0]))) ** (1 / (1 - TRUE["alpha"]))
         np.testing.assert_allclose(row["predicted"], step, rtol=1e-6)
     never = make_fit(cells, ConstantWeights(2), logit_2=0.5)
     found = observed.crossover_scores(never, every)
-    assert len(found) == 3
+    assert len(found) == 4
     assert found["predicted"].isna().all()
