@@ -17,8 +17,8 @@ from rational_icl._arrays import Array
 from rational_icl.responses import Response, softened
 
 Noise = Mapping[str, Float[Array, " cell"]]
-_MOST_CORRELATION = 0.9999
-_LONGEST = 0.25
+MOST_CORRELATION = 0.9999
+LONGEST_CORRELATION = 0.25
 _DEGREES_OF_FREEDOM = 4.0
 
 
@@ -95,7 +95,7 @@ class StudentResiduals(Observation):
         """Weak, on the scale of log-odds, where a residual of 1 moves a weight of .5 to .73."""
         found: dict[str, dist.Distribution] = {"sd_residual": dist.LogNormal(math.log(0.2), 0.7)}
         if self.correlated:
-            share = AffineTransform(0.0, _LONGEST, domain=constraints.unit_interval)
+            share = AffineTransform(0.0, LONGEST_CORRELATION, domain=constraints.unit_interval)
             found["correlation_length"] = dist.TransformedDistribution(dist.Beta(2.0, 2.0), share)
         return found
 
@@ -145,7 +145,7 @@ class StudentResiduals(Observation):
         if not self.correlated:
             return jnp.zeros(len(response))
         near = jnp.exp(-response.gap / noise["correlation_length"])
-        rho = _MOST_CORRELATION * near
+        rho = MOST_CORRELATION * near
         return jnp.where(response.first, 0.0, rho)
 
     def _log_kernel(self, squared: Float[Array, " cell"], size: int) -> Float[Array, " cell"]:

@@ -23,10 +23,9 @@ from scipy.stats import gamma
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
+from rational_icl.observations import LONGEST_CORRELATION, MOST_CORRELATION
 from rational_icl.responses import Response
 
-_MOST_CORRELATION = 0.9999
-_LONGEST = 0.25
 _PRECISIONS = gamma(2.0, scale=0.5).ppf((np.arange(16) + 0.5) / 16)
 _BOUNDS = [(np.log(0.01), np.log(20.0)), (np.log(0.005), np.log(20.0)), (-6.0, 6.0)]
 _STARTS = (
@@ -100,7 +99,7 @@ def _log_density(
 ) -> Float[Array, " series"]:
     sd_level, sd_residual, length = scatter
     scale = jnp.sqrt(sd_residual**2 + response.variance)
-    rho = jnp.where(response.first, 0.0, _MOST_CORRELATION * jnp.exp(-response.gap / length))
+    rho = jnp.where(response.first, 0.0, MOST_CORRELATION * jnp.exp(-response.gap / length))
     left = jnp.sqrt(1 - rho**2)
 
     def innovations(values: Array) -> Array:
@@ -125,7 +124,7 @@ def _log_density(
 
 def _bounded(free: Float[Array, "3"]) -> Float[Array, "3"]:
     """sd_level, sd_residual and correlation_length from coordinates without bounds."""
-    length = _LONGEST * jax.nn.sigmoid(free[2])
+    length = LONGEST_CORRELATION * jax.nn.sigmoid(free[2])
     return jnp.stack([jnp.exp(free[0]), jnp.exp(free[1]), length])
 
 
@@ -136,7 +135,7 @@ def draw_runs(
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "cell contrast"]:
     """Coordinates of simulated runs about those of an account."""
-    rho = _MOST_CORRELATION * np.exp(-np.asarray(response.gap) / scatter.correlation_length)
+    rho = MOST_CORRELATION * np.exp(-np.asarray(response.gap) / scatter.correlation_length)
     rho = np.where(response.first, 0.0, rho)
     shock = rng.standard_normal(mean.shape) * np.sqrt(1 - rho**2)[:, None]
     standard = np.empty_like(shock)
