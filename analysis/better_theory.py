@@ -6,7 +6,7 @@ Crosses how evidence grows with training (power, logarithm, linear), what comple
 logarithm, linear), what counts as complexity (bits with 0, ½, 1, 2 times the declared program, or
 the number of tasks) and whether memorizing has a ceiling, and ranks all combinations beside
 accounts without theory by what they predict of held-out cells: late steps, large and small task
-diversities. Logs are all shipped settings unless given. About ten minutes a log.
+diversities. Logs are all shipped settings unless given.
 """
 
 import argparse
