@@ -1,10 +1,8 @@
 """Accounts compared on the same held-out cells."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +12,7 @@ from tqdm import tqdm
 from rational_icl import accounts as known
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._threads import in_threads
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
@@ -23,8 +22,6 @@ from rational_icl.comparison.tables import CEILING, FLOOR, Scored, scheme_table
 from rational_icl.comparison.transitions import account_crossovers
 from rational_icl.fits import Fit
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
 
 
@@ -35,7 +32,8 @@ class Comparison:
     Args:
         table: one row per scheme and account, best first; see `compare`.
         runs: one row per scheme, account and held-out run: log_density, and sums over its cells.
-        crossover: one row per scheme, account and held-out crossover: observed and predicted N*.
+        crossover: one row per scheme, account and run that crosses among its held-out cells: run,
+            num_tasks, observed and predicted N*.
         params: one row per scheme, fold, account and parameter.
         fits: every account fitted to all usable cells, none held out.
         transitions: one row per account and task diversity, of these fits: predicted N*, and a 90 %
@@ -105,9 +103,9 @@ def compare(
     - gap_closed: share of the way from `constant_weights` to `best_mixture`, in divergence
     - relative_distance_error: root mean square of the first strategy's weight less observed
       relative distance
-    - crossover_error: root mean square of ln(predicted N*/observed N*) over task diversities whose
-      crossover lies among held-out cells; crossovers, their number; crossovers_missed, how many of
-      them the account does not cross
+    - crossover_error: root mean square of ln(predicted N*/observed N*) over runs whose own
+      crossover lies among their held-out cells; crossovers, their number; crossovers_missed, at how
+      many of them the account does not cross
     - num_params; effective_params (leave_one_run_out only): log density of the runs under the fit
       to all cells, less elpd
     - at_boundary: parameters that ended at the edge of their range in some fold
@@ -119,8 +117,8 @@ def compare(
             of a scheme is the ceiling.
         cells, behaviour: from `summarize`.
         schemes: ways of holding out; those that leave nothing to fit are left out.
-        num_starts: optimizer starts of each refit; a quarter for accounts that are `costly`, whose
-            refits all start where the fit to all cells ended.
+        num_starts: optimizer starts of each refit; a quarter for accounts that are `costly`. Refits
+            without one run or task diversity start where the fit to all cells ended.
         seed: of the starts.
         progress: show a bar.
 
@@ -140,11 +138,17 @@ def compare(
     ):
 
         @in_float64
-        def one(account: tuple[str, Account]) -> _Compared:
+        def one(account: tuple[str, Account], proceed: Callable[[], None]) -> _Compared:
             plan = _Plan(folds, everything, num_starts, seed)
-            return _compared(*account, cells, behaviour, observed, plan, bar)
 
-        every = dict(zip(chosen, _in_threads(one, list(chosen.items())), strict=True))
+            def refitted() -> None:
+                with bar.get_lock():
+                    bar.update()
+                proceed()
+
+            return _compared(*account, cells, behaviour, observed, plan, refitted)
+
+        every = dict(zip(chosen, in_threads(one, list(chosen.items())), strict=True))
     for name, found in every.items():
         if found.whole.fit is None:
             problems[name] = found.whole.problem
@@ -170,17 +174,6 @@ class _Compared(NamedTuple):
     scored: list[Scored]
 
 
-def _in_threads(work: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-    """Compiling and evaluating leave Python free for another account, on another core."""
-    with ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:  # an interrupt too should not wait for accounts not yet begun
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def _compared(
     name: str,
     account: Account,
@@ -188,25 +181,25 @@ def _compared(
     behaviour: Behaviour,
     observed: Observed,
     plan: _Plan,
-    bar: tqdm,
+    refitted: Callable[[], None],
 ) -> _Compared:
     starts = max(1, plan.num_starts // 4) if account.costly else plan.num_starts
     options: dict[str, Any] = {"num_starts": starts, "seed": plan.seed}
     whole = refit(account, cells, behaviour, plan.everything, **options)
-    bar.update()
+    refitted()
     if whole.fit is None:
         return _Compared(whole, pd.DataFrame(), [])
     scatter = observed.scatter(whole.fit, plan.everything)
     scored = []
     for scheme, folds in plan.folds.items():
-        near = whole.fit if scheme in _NEARLY_ALL or account.costly else None
+        near = whole.fit if scheme in _NEARLY_ALL else None
         for fold in folds:
             one = refit(account, cells, behaviour, fold, near=near, **options)
             scored.append(_score(scheme, name, observed, one))
             if scheme == "leave_one_run_out" and one.fit is not None:
                 inside = observed.run_scores(whole.fit, fold, scatter)
                 scored[-1].runs["seen_log_density"] = inside["log_density"]
-            bar.update()
+            refitted()
     left_out = [one for one in scored if one.scheme == "leave_one_run_out"]
     without = [one.refit.fit for one in left_out if one.refit.fit is not None]
     transitions = account_crossovers(whole.fit, without).assign(account=name)

@@ -5,7 +5,7 @@ compiled program serves any data of the same shape, and each chain may have its 
 posterior can be refitted with every run left out, or to hundreds of simulated logs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -20,12 +20,16 @@ from tqdm import tqdm
 
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
+from rational_icl._jit import in_float64
+from rational_icl._threads import in_threads
 from rational_icl.posterior.model import Data, Model, series_level
 
 _AT_ONCE = 25
 """Iterations between two updates of the progress bar."""
 _PRIOR_DRAWS = 64
-_MOST_TREE_DEPTH = 10
+_MOST_TREE_DEPTH = (6, 10)
+"""While warming up, and afterwards. Trees are deep before the mass matrix is known, and cutting
+them short costs nothing that is kept."""
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once: optimizing it would take longer."""
 STATISTICS = ("diverging", "num_steps", "mean_accept_prob", "energy", "potential_energy")
@@ -46,11 +50,16 @@ class Draws(NamedTuple):
 
 
 class Chains:
-    """NUTS over a model: dense mass matrix for all but the effects, adapted while warming up."""
+    """NUTS over a model: dense mass matrix for all but the effects, adapted while warming up.
+
+    Chains of one data set run in a thread each, so that none waits for the longest tree of the
+    others; those of many small data sets run as one program.
+    """
 
     def __init__(self, model: Model, num_warmup: int, target_accept: float, shared_data: bool):
         self._model = model
         self._num_warmup = num_warmup
+        self._shared_data = shared_data
         axis = None if shared_data else 0
         init_kernel, sample_kernel = hmc(
             potential_fn_gen=lambda data: partial(potential_energy, model, (data,), {}), algo="NUTS"
@@ -81,7 +90,7 @@ class Chains:
 
         # the kernel keeps what starting it decides, so `start` has to be traced before `advance`
         self._start = jax.jit(jax.vmap(start, in_axes=(0, axis)), compiler_options=QUICK)
-        self._advance = jax.jit(jax.vmap(advance, in_axes=(0, axis)))
+        self._advance = jax.jit(advance if shared_data else jax.vmap(advance))
 
     def start(self, keys: Array, data: Data) -> Any:
         """States before warming up, one per key."""
@@ -99,19 +108,46 @@ class Chains:
 
     def draw(self, state: Any, data: Data, num_draws: int, progress: str | None = None) -> Draws:
         """Draws from adapted states."""
-        state, collected = self._go(state, data, num_draws, progress)
-        joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *collected)
-        position, statistics = joined
+        state, (position, statistics) = self._go(state, data, num_draws, progress)
         return Draws(position, statistics, state)
 
-    def _go(self, state: Any, data: Data, number: int, progress: str | None) -> tuple[Any, list]:
+    def _go(self, state: Any, data: Data, number: int, progress: str | None) -> tuple[Any, Any]:
+        if not self._shared_data:
+            with _bar(number, progress) as bar:
+                return self._follow(state, data, number, bar, proceed=lambda: None)
+        number_of_chains = len(state.potential_energy)
+        parts = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(number_of_chains)]
+        self._advance.lower(parts[0], data).compile()  # once, not once a thread
+        with _bar(number * number_of_chains, progress) as bar:
+
+            @in_float64
+            def follow(part: Any, proceed: Callable[[], None]) -> tuple[Any, Any]:
+                return self._follow(part, data, number, bar, proceed)
+
+            done = in_threads(follow, parts)
+        return jax.tree.map(lambda *leaves: _stacked(leaves), *done)
+
+    def _follow(
+        self, state: Any, data: Data, number: int, bar: tqdm, proceed: Callable[[], None]
+    ) -> tuple[Any, Any]:
+        """The state after some iterations, and what they visited."""
         collected = []
-        with tqdm(total=number, desc=progress, unit="draw", disable=progress is None) as bar:
-            for _ in range(number // _AT_ONCE):
-                state, new = self._advance(state, data)
-                collected.append(jax.tree.map(np.asarray, new))
+        for _ in range(number // _AT_ONCE):
+            state, new = self._advance(state, data)
+            collected.append(jax.tree.map(np.asarray, new))
+            proceed()
+            with bar.get_lock():
                 bar.update(_AT_ONCE)
-        return state, collected
+        axis = 0 if self._shared_data else 1
+        return state, jax.tree.map(lambda *parts: np.concatenate(parts, axis=axis), *collected)
+
+
+def _stacked(leaves: Sequence[Any]) -> Any:
+    return (np if isinstance(leaves[0], np.ndarray) else jnp).stack(leaves)
+
+
+def _bar(total: int, progress: str | None) -> tqdm:
+    return tqdm(total=total, desc=progress, unit="draw", disable=progress is None)
 
 
 @lru_cache(maxsize=4)

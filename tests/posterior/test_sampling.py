@@ -7,12 +7,15 @@ in float32, SINGLE.
 import json
 from importlib.metadata import version
 
+import jax
 import numpy as np
 import pytest
 from posteriors import DIVERSITIES, OPTIONS, STEPS, TRUE, groups_of, sampled
 from scipy.stats import t as student
 
 from rational_icl import _arviz
+from rational_icl.posterior.chains import chains
+from rational_icl.posterior.problem import from_dataset
 
 EXACT = 1e-9
 SINGLE = 1e-6
@@ -181,6 +184,17 @@ def test_another_seed_gives_other_draws_of_the_same_data(posterior, small):
     assert other.attrs["data_sha256"] == posterior.attrs["data_sha256"]
     one, two = (_arviz.group(idata, "posterior")["alpha"][:, :25] for idata in (posterior, other))
     assert not np.intersect1d(one, two).size
+
+
+def test_a_chain_does_not_depend_on_those_beside_it(groups):
+    """The second of two, run by itself, visits the same points."""
+    problem = from_dataset(groups["constant_data"])
+    with jax.enable_x64(True):
+        runner = chains(problem.model, OPTIONS["num_warmup"], 0.9, True)
+        state = runner.start(jax.random.split(jax.random.key(0), 2)[1:], problem.data)
+        drawn = runner.draw(runner.warm_up(state, problem.data), problem.data, 50)
+    energy = groups["sample_stats"]["energy"][1:, :50]
+    np.testing.assert_allclose(drawn.statistics["energy"], energy, rtol=1e-9)
 
 
 def test_the_truth_is_not_ruled_out(groups):

@@ -1,0 +1,40 @@
+"""Work side by side in threads: compiling and evaluating with JAX leave Python free."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _GivenUpError(Exception):
+    """Ends a thread whose result nobody waits for."""
+
+
+def in_threads(
+    work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item]
+) -> list[Result]:
+    """The result of every item, in their order; not more at once than there are cores.
+
+    Args:
+        work: given an item, and a function to call between pieces of the work: it ends the thread
+            once another has failed or the user has interrupted.
+        items: at least one.
+    """
+    given_up = threading.Event()
+
+    def proceed() -> None:
+        if given_up.is_set():
+            raise _GivenUpError
+
+    with ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(work, item, proceed) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # an interrupt too should wait for nothing
+            given_up.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
