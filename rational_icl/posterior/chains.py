@@ -27,7 +27,7 @@ from rational_icl.posterior.model import Data, Model, series_level
 _AT_ONCE = 25
 """Iterations between two updates of the progress bar."""
 _PRIOR_DRAWS = 64
-_MOST_TREE_DEPTH = (6, 10)
+_MOST_TREE_DEPTH: Any = (6, 10)  # NumPyro takes both, though its signature says otherwise
 """While warming up, and afterwards. Trees are deep before the mass matrix is known, and cutting
 them short costs nothing that is kept."""
 QUICK = {"xla_backend_optimization_level": 0}
