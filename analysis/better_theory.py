@@ -56,7 +56,10 @@ def candidates(num_strategies: int) -> dict[str, Account]:
 
 
 def ranked(path: Path) -> pd.DataFrame:
-    """One row per account, best first: ELPD over the three schemes, and the gap each closes."""
+    """One row per account, best first: ELPD over the three schemes, and the gap each closes.
+
+    Those that could not be fitted come last, with the reason as their status.
+    """
     log = ri.open_log(path)
     cells, behaviour = ri.summarize(log)
     every = candidates(len(cells.strategies))
@@ -73,7 +76,10 @@ def ranked(path: Path) -> pd.DataFrame:
     for scheme in SCHEMES:
         table[f"gap_closed_{scheme}"] = wide["gap_closed"][scheme]
     table["gap_closed_least"] = wide["gap_closed"].min(axis=1)
-    return table.sort_values("elpd", ascending=False).rename_axis("account").reset_index()
+    table = table.sort_values("elpd", ascending=False).rename_axis("account").reset_index()
+    unfit = found.table[~found.table["status"].isin(["fitted", "ceiling"])]
+    reasons = unfit[["account", "status"]].drop_duplicates("account")
+    return pd.concat([table, reasons], ignore_index=True)
 
 
 def main() -> None:
@@ -87,6 +93,9 @@ def main() -> None:
         print(f"\n{path.name}\n{tables[-1].head(12).round(3).to_string(index=False)}", flush=True)
         others = tables[-1][tables[-1]["account"].isin(BARE)]
         print(others.round(3).to_string(index=False, header=False), flush=True)
+        unfit = tables[-1]["elpd"].isna()
+        if unfit.any():
+            print(tables[-1].loc[unfit, ["account", "status"]].to_string(index=False), flush=True)
         if options.out:
             pd.concat(tables).to_csv(options.out, index=False)
 
