@@ -65,7 +65,7 @@ def hand_made(
     # one run was logged less often, and one cell by no run
     frame = frame.drop(index=[len(steps) - 1, 2 * len(steps) - 1, len(frame) - 2])
     empty = pd.DataFrame()
-    made = Analysis("made", {}, ("id", "ood"), make_fit(cells), frame, empty, empty, {})
+    made = Analysis("made", {}, ("id", "ood"), make_fit(cells), frame, empty, empty, {}, empty)
     return made, cells
 
 

@@ -18,6 +18,7 @@ from rational_icl.posterior import sample
 from rational_icl.regions import partition_cells
 from rational_icl.report import comparing
 from rational_icl.report.bayesian import Bayesian, interpret
+from rational_icl.report.published import beside_published
 from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
 from rational_icl.variants import fit_variants
@@ -43,6 +44,8 @@ class Analysis:
             cross; mixture, where the relative distance of its mixtures rises through one half
             within the logged steps; and whether the observed one is early, among excluded steps.
         bounds: mean ID divergence (nats) of the floor and the ceiling, by region.
+        published: figures of the rational account's authors beside those of this log, from
+            `beside_published`.
         bayesian: the posterior and what it says of the log, where one was sampled.
         comparison: with other accounts, where it was asked for.
         variants: the point fit under other assumptions, from `fit_variants`.
@@ -56,6 +59,7 @@ class Analysis:
     runs: pd.DataFrame
     crossover: pd.DataFrame
     bounds: dict[str, dict[str, float | None]]
+    published: pd.DataFrame
     bayesian: Bayesian | None = None
     comparison: Comparison | None = None
     variants: pd.DataFrame | None = None
@@ -142,6 +146,7 @@ class Analysis:
                 for split in self.splits
             },
             "strategy_weights": self.strategy_weights.to_dict(orient="records"),
+            "published": self.published.to_dict(orient="records"),
             "crossover": self.crossover.to_dict(orient="records"),
         }
 
@@ -206,19 +211,22 @@ def analyse(
         every = compared if compared is None or account.name in names else [account, *compared]
         options = {"num_starts": max(1, num_starts // 2), "seed": seed, "progress": progress}
         comparison = compare(every, cells, behaviour, schemes=schemes, **options)
+    splits = tuple(behaviour.splits)
+    factors = next(iter(log.values())).metadata.factors
     sensitivity = fit_variants(log, account, cells, behaviour, regions) if variants else None
     return Analysis(
         bayesian=bayesian,
         comparison=comparison,
         variants=sensitivity,
         name=log.path.name,
-        splits=tuple(behaviour.splits),
+        splits=splits,
         provenance=log.provenance,
         fit=fitted,
         frame=frame,
         runs=runs,
         crossover=observed.merge(predicted, on="num_tasks"),
         bounds=_bounds(cells, behaviour, fitted, seed),
+        published=beside_published(frame, fitted, splits, factors),
     )
 
 

@@ -150,6 +150,7 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         "agreement": agreement_table(analysis),
         "strategy_weights": analysis.strategy_weights,
         "starts": analysis.fit.starts,
+        "published": analysis.published,
     }
     if analysis.bayesian:
         tables["posterior"] = analysis.bayesian.diagnosis.table.rename_axis(
@@ -191,6 +192,7 @@ def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
         "agreement": agreement_table(analysis).to_dict(orient="records"),
         "weights": analysis.strategy_weights.to_dict(orient="records"),
         "crossover": analysis.crossover.to_dict(orient="records"),
+        "published": analysis.published.to_dict(orient="records"),
         "starts": analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
         "figures": drawn,
         "explorer": explorer_data(analysis, _explored(analysis)),
