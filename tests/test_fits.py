@@ -79,6 +79,27 @@ def test_gradients_are_exact(account, free: list[float]):
             np.testing.assert_allclose(gradient[i], (up - down) / 2e-5, rtol=SLOPE, atol=1e-9)
 
 
+@pytest.mark.parametrize("numbers", [2**21, 2**12])
+def test_weights_of_zero_leave_cells_out(numbers: int, monkeypatch):
+    """With all cells at once, and with a first approach through some of them."""
+    cells, behaviour = synthetic()
+    divergence = behaviour.splits["id"].divergence
+    size = sum(np.size(leaf) for leaf in jax.tree.leaves(divergence))
+    inside = cells.num_tasks <= 16
+    options = {"num_starts": 3, "seed": 1}
+    selected = descent.minimize_divergence(
+        Rational(), select(cells, inside), divergence.select(inside), **options
+    )
+    monkeypatch.setattr(descent, "_MOST_NUMBERS", numbers)
+    weight = inside.astype(float)
+    assert (descent._thinned(cells, divergence, weight) is not None) == (size > numbers)
+    weighted = descent.minimize_divergence(Rational(), cells, divergence, weight=weight, **options)
+    best = [one.loc[one["objective"].idxmin()] for one in (selected, weighted)]
+    np.testing.assert_allclose(best[1]["objective"], best[0]["objective"], atol=1e-12)
+    for name in TRUTH:
+        np.testing.assert_allclose(best[1][name], best[0][name], rtol=RECOVERY)
+
+
 def test_every_start_is_reported_and_the_best_is_kept():
     cells, behaviour = synthetic()
     found = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=5, seed=1)

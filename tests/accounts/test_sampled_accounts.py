@@ -1,0 +1,48 @@
+"""Every account is sampled as it is fitted: its own parameters are found again, with error bars."""
+
+import numpy as np
+import pytest
+from account_cases import CASES, Case, log_weights
+from posteriors import groups_of, measured
+from synthetic import everything, make_cells
+
+from rational_icl import sample
+from rational_icl.accounts.posterior import StrategyPosterior
+from rational_icl.observations import StudentResiduals
+
+SCATTER = 0.05  # log-odds: small, so that intervals are narrow
+STEPS = np.round(np.geomspace(30, 30_000, 10))
+DIVERSITIES = (2.0, 8.0, 32.0)  # those of the benchmark with a curve each
+TWO = {
+    name: case
+    for name, case in CASES.items()
+    if case.is_saved and (2 in case.sizes or isinstance(case.account, StrategyPosterior))
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TWO.values(), ids=TWO)
+def test_parameters_are_recovered_under_sampling(case: Case):
+    """Each lies within the middle 99.8 % of its draws, and the weights lie near the truth."""
+    cells = make_cells(DIVERSITIES, STEPS, num_strategies=2)
+    truth = log_weights(case.account, case.params, cells)
+    rng = np.random.default_rng(91)
+    logit = truth[:, 0] - truth[:, 1] + SCATTER * rng.standard_normal(len(cells))
+    first = 1 / (1 + np.exp(-logit))
+    behaviour = measured(cells, np.stack([first, 1 - first], axis=1))
+    idata = sample(
+        case.account,
+        cells,
+        behaviour,
+        regions=everything(cells),
+        observation=StudentResiduals(num_tasks_effects=False, run_effects=False, correlated=False),
+        num_chains=2,
+        num_warmup=300,
+        num_draws=200,
+        progress=False,
+    )
+    draws = groups_of(idata)["posterior"]
+    assert {name for name in case.params if name in draws} == set(case.params)
+    for name, value in case.params.items():
+        low, high = draws[name].quantile([0.001, 0.999], ("chain", "draw"))
+        assert low <= value <= high, (name, float(low), value, float(high))
