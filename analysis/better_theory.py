@@ -13,6 +13,7 @@ import argparse
 from itertools import product
 from pathlib import Path
 
+import jax
 import pandas as pd
 
 import rational_icl as ri
@@ -96,6 +97,7 @@ def main() -> None:
         unfit = tables[-1]["elpd"].isna()
         if unfit.any():
             print(tables[-1].loc[unfit, ["account", "status"]].to_string(index=False), flush=True)
+        jax.clear_caches()  # the next log compiles all anew, and the system limits their number
         if options.out:
             pd.concat(tables).to_csv(options.out, index=False)
 
