@@ -56,7 +56,7 @@ def beside_published(
     rows = []
     for (split, measure), group in every.groupby(["split", "measure"]):
         here = region_agreement(kept, setting.outcome, str(split), "kept", weight)[str(measure)]
-        nearest = group.loc[_distance(group, sizes).idxmin()]
+        nearest = group.iloc[int(_distance(group, sizes).argmin())]
         rows.append(
             {
                 "split": split,
@@ -77,11 +77,12 @@ def beside_published(
 def _mlp_factor(factors: Mapping[str, Any]) -> float:
     """That of the runs: factors come from files, and may be anything."""
     found = factors.get("mlp_factor")
-    number = isinstance(found, int | float) and 0 < found < np.inf
-    return float(found) if number else _USUAL_MLP_FACTOR
+    if isinstance(found, int | float) and 0 < found < np.inf:
+        return float(found)
+    return _USUAL_MLP_FACTOR
 
 
-def _distance(group: pd.DataFrame, sizes: Mapping[str, Any]) -> pd.Series:
+def _distance(group: pd.DataFrame, sizes: Mapping[str, Any]) -> np.ndarray:
     """How far configurations are, all their sizes alike, as ratios."""
     wanted = np.log([float(value) for value in sizes.values()])
-    return (np.log(group[list(sizes)].astype(float)) - wanted).abs().sum(axis=1)
+    return np.abs(np.log(group[list(sizes)].to_numpy(float)) - wanted).sum(axis=1)
