@@ -148,7 +148,10 @@ def compare(
 
             return _compared(*account, cells, behaviour, observed, plan, refitted)
 
-        every = dict(zip(chosen, in_threads(one, list(chosen.items())), strict=True))
+        # what takes longest goes first, beside all others
+        order = sorted(chosen.items(), key=lambda item: not item[1].costly)
+        done = dict(zip(dict(order), in_threads(one, order), strict=True))
+    every = {name: done[name] for name in chosen}
     for name, found in every.items():
         if found.whole.fit is None:
             problems[name] = found.whole.problem
