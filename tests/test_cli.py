@@ -118,6 +118,21 @@ def test_report_numbers_follow_from_its_own_table(report):
     assert measures["total_variation"] == pytest.approx(rows["total_variation_ood"].mean())
 
 
+def test_report_shows_published_figures_beside_its_own(report):
+    """Means over all cells but early ones."""
+    frame = pd.read_csv(report / "tables" / "cells.csv")
+    kept = frame[frame["region"] != "excluded_early"]
+    found = json.loads((report / "report.json").read_text())["accounts"]["rational"]["published"]
+    here = {(row["measure"], row["split"]): row["here"] for row in found}
+    assert len(here) == 6
+    assert here["spearman", "ood"] == pytest.approx(kept["spearman_ood"].mean())
+    page = (report / "index.html").read_text()
+    section = page[page.index("Beside the published fits") :]
+    for row in found:
+        for value in (row["here"], row["nearest"], row["lowest"], row["highest"]):
+            assert f"{value:.3g}" in section
+
+
 def test_report_is_self_contained(report):
     page = (report / "index.html").read_text()
     for outside in ('src="http', 'href="http', "<script src", "@import", "<link"):

@@ -19,7 +19,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -221,7 +221,8 @@ def _references(analysis: Analysis) -> dict[str, Reference]:
 
 def _template(name: str) -> Template:
     folder = FileSystemLoader(str(files("rational_icl.report")))
-    environment = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=folder, undefined=StrictUndefined, **options)
     environment.filters["number"] = _number
     return environment.get_template(f"{name}.html.jinja")
 
