@@ -46,7 +46,7 @@ def beside_published(
     """
     setting = fit.setting
     every = published_fits()
-    every = every[(every["setting"] == setting.name) & every["split"].isin(splits)]
+    every = every[every["setting"].isin([setting.name]) & every["split"].isin(splits)]
     if fit.account.name != "rational" or fit.strategies != setting.strategies[:2]:
         every = every[:0]
     kept = frame[frame["region"] != "excluded_early"].assign(region="kept")
