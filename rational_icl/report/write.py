@@ -221,8 +221,13 @@ def _references(analysis: Analysis) -> dict[str, Reference]:
 
 def _template(name: str) -> Template:
     folder = FileSystemLoader(str(files("rational_icl.report")))
-    options = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=folder, undefined=StrictUndefined, **options)
+    environment = Environment(
+        loader=folder,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
     environment.filters["number"] = _number
     return environment.get_template(f"{name}.html.jinja")
 
