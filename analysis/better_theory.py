@@ -93,13 +93,14 @@ def main() -> None:
         tables.append(ranked(path).assign(log=path.name))
         print(f"\n{path.name}\n{tables[-1].head(12).round(3).to_string(index=False)}", flush=True)
         others = tables[-1][tables[-1]["account"].isin(BARE)]
-        print(others.round(3).to_string(index=False, header=False), flush=True)
+        if len(others):
+            print(others.round(3).to_string(index=False, header=False), flush=True)
         unfit = tables[-1]["elpd"].isna()
         if unfit.any():
             print(tables[-1].loc[unfit, ["account", "status"]].to_string(index=False), flush=True)
         jax.clear_caches()  # the next log compiles all anew, and the system limits their number
         if options.out:
-            pd.concat(tables).to_csv(options.out, index=False)
+            pd.concat(tables).round(4).to_csv(options.out, index=False)
 
 
 if __name__ == "__main__":

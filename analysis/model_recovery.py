@@ -40,7 +40,7 @@ def main() -> None:
     found = ri.model_recovery(
         ACCOUNTS, cells, behaviour, num_simulations=options.simulations, num_starts=2
     )
-    found.to_csv(options.out / "recovery.csv", index=False)
+    found.round(4).to_csv(options.out / "recovery.csv", index=False)
     won = found[found["won"]]
     print(pd.crosstab(won["truth"], won["account"], normalize="index").round(2).to_string())
     ax = ri.plotting.plot_recovery(found)
