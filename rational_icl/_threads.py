@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -33,6 +33,9 @@ def in_threads(
     with ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
         futures = [pool.submit(work, item, proceed) for item in items]
         try:
+            # whichever fails first, not the first in order
+            for ended in wait(futures, return_when=FIRST_EXCEPTION).done:
+                ended.result()
             return [future.result() for future in futures]
         except BaseException:  # an interrupt too should wait for nothing
             given_up.set()

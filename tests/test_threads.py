@@ -19,20 +19,23 @@ def test_results_are_in_the_order_of_the_items():
     assert in_threads(late, [0.03, 0.0, 0.01]) == [-0.03, 0.0, -0.01]
 
 
+@pytest.mark.parametrize("failing", [0, 1])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_failure_ends_the_others_between_two_pieces_of_work(error: type[BaseException]):
+def test_a_failure_ends_the_others_between_two_pieces_of_work(
+    error: type[BaseException], failing: int
+):
     pieces = []
 
     def work(item: int, proceed: Callable[[], None]) -> None:
-        if item == 0:
+        if item == failing:
             time.sleep(0.1)
-            raise error("of item 0")
+            raise error("of an item")
         for _ in range(1000):
             proceed()
             pieces.append(item)
             time.sleep(0.01)
 
-    with pytest.raises(error, match="of item 0"):
+    with pytest.raises(error, match="of an item"):
         in_threads(work, range(MANY))
     # one item at most was in its midst on every other core, and no further one was begun
     assert len(set(pieces)) < MANY / 2
