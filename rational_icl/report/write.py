@@ -150,8 +150,9 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         "agreement": agreement_table(analysis),
         "strategy_weights": analysis.strategy_weights,
         "starts": analysis.fit.starts,
-        "published": analysis.published,
     }
+    if not analysis.published.empty:
+        tables["published"] = analysis.published
     if analysis.bayesian:
         tables["posterior"] = analysis.bayesian.diagnosis.table.rename_axis(
             "parameter"
