@@ -26,7 +26,7 @@ TWO = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", TWO.values(), ids=TWO)
 def test_parameters_are_recovered_under_sampling(case: Case):
-    """Each lies within the middle 99.8 % of its draws, and the weights lie near the truth."""
+    """Each lies within the middle 99.8 % of its draws."""
     cells = make_cells(DIVERSITIES, STEPS, num_strategies=2)
     truth = log_weights(case.account, case.params, cells)
     rng = np.random.default_rng(91)
