@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from rational_icl._errors import LogError
 from rational_icl.logs import schema, store
@@ -129,6 +129,15 @@ class Run:
 
         Log-probabilities (nats, normalised), or means, as the setting predicts.
         """
+        stored = self.stored(split, checkpoint)
+        where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
+        schema.check_logged(stored, self.setting, where)
+        return self.setting.outcome.read(stored)
+
+    def stored(
+        self, split: str, checkpoint: int
+    ) -> Shaped[np.ndarray, "sequence position outcome"]:
+        """The same as it is on disk: in the type of the file, nothing checked but its shape."""
         if not -len(self.steps) <= checkpoint < len(self.steps):
             raise LogError(
                 f"run {self.name!r}: no checkpoint {checkpoint}; it has {len(self.steps)}"
@@ -142,9 +151,7 @@ class Run:
                 f"= {expected}"
             )
         with _reading(where):
-            stored = np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
-        schema.check_logged(stored, self.setting, where)
-        return self.setting.outcome.read(stored)
+            return np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
 
     def predictions(
         self, split: str, checkpoint: int
