@@ -10,11 +10,10 @@ from tqdm import tqdm
 from rational_icl._errors import LogError
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.logs import Log, Run
-from rational_icl.mixtures import best_mixtures, relative_distance, weight_covariance
-from rational_icl.predictors import strategy_predictions
 from rational_icl.profiles import Profile, profile
+from rational_icl.reduction import checkpoint_statistics, split_behaviour
 from rational_icl.settings import Setting
-from rational_icl.statistics import NUM_BLOCKS, RunStatistics, joined, run_statistics
+from rational_icl.statistics import RunStatistics, joined
 
 
 class RunSummary(NamedTuple):
@@ -77,13 +76,10 @@ def summarize_run(run: Run, strategies: Sequence[str]) -> RunSummary:
     Raises:
         LogError: it cannot be read, or what it holds is not what the schema asks for.
     """
-    splits = {}
-    for split in run.splits:
-        inputs = run.inputs(split)
-        predicted = strategy_predictions(run.setting, run.tasks, inputs, strategies, run.task_prob)
-        logged = (run.logged(split, checkpoint) for checkpoint in range(len(run.steps)))
-        block = np.arange(len(inputs)) % NUM_BLOCKS
-        splits[split] = run_statistics(run.setting.outcome, logged, predicted, block)
+    splits = {
+        split: checkpoint_statistics(run, split, strategies, 0, len(run.steps))
+        for split in run.splits
+    }
     summary = RunSummary(_worth(run, strategies), splits)
     run.close()
     return summary
@@ -100,15 +96,6 @@ def _reduced(run: Run, strategies: Sequence[str]) -> _Reduced:
     summary = summarize_run(run, strategies)
     splits = {name: split_behaviour(one) for name, one in summary.splits.items()}
     return _Reduced(summary.profile, splits)
-
-
-def split_behaviour(statistics: RunStatistics) -> SplitBehaviour:
-    """What one run did on one split, from its statistics."""
-    near, error = relative_distance(statistics)
-    divergence = statistics.divergence
-    weight, least = best_mixtures(divergence)
-    covariance = weight_covariance(statistics, weight)
-    return SplitBehaviour(near, error, weight, covariance, least, divergence)
 
 
 def joined_behaviour(runs: list[SplitBehaviour]) -> SplitBehaviour:

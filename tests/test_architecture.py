@@ -18,6 +18,7 @@ LAYERS = [
     {"predictors", "complexity", "profiles", "logs"},
     {"statistics"},
     {"mixtures", "cells"},
+    {"reduction"},
     {"summaries", "transitions"},
     {"accounts"},
     {"regions", "responses"},
