@@ -1,5 +1,7 @@
 """Figures say what the table says: which cells are where, fitted, held out or undefined."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from rational_icl import plotting
+from rational_icl.plotting.shared import step_axis
 
 
 @pytest.fixture
@@ -117,3 +120,21 @@ def test_weights_are_lines_and_best_mixtures_points(frame):
     np.testing.assert_array_equal(lines["b"], [0, 1, 0, 0])
     assert all((points.get_offsets()[:, 1] == 0.5).all() for points in ax.collections)
     plt.close(ax.figure)
+
+
+@pytest.mark.parametrize("span", [(20, 4500), (500, 4500), (1000, 2500), (1, 1e5)], ids=str)
+def test_labels_of_steps_do_not_run_into_each_other(span):
+    ax = plt.subplots(figsize=(2.2, 2), layout="constrained")[1]
+    ax.plot(span, [0, 1])
+    step_axis(ax)
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    labels = [*ax.get_xticklabels(), *ax.get_xticklabels(minor=True)]
+    boxes = [
+        one.get_window_extent()
+        for one in labels
+        if one.get_text() and low < one.get_position()[0] and one.get_position()[0] < high
+    ]
+    assert len(boxes) >= 2
+    for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
+        assert left.x1 < right.x0

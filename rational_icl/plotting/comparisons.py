@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rational_icl.plotting.shared import DIVERSITY_LABEL, MEMORIZING_COLOURS, STEP_LABEL
+from rational_icl.plotting.shared import DIVERSITY_LABEL, MEMORIZING_COLOURS, step_axis
 
 _MARKERS = "osD^v<>Pp*"
 
@@ -143,7 +143,7 @@ def plot_account_map(
     if len(early):
         end = sides[int(np.searchsorted(steps, early[-1])) + 1]
         ax.axvspan(sides[0], end, fill=False, hatch="////", edgecolor="0.4", linewidth=0)
-    ax.set(xscale="log", xlabel=STEP_LABEL)
+    step_axis(ax)
     ax.set_yticks(rows[:-1] + 0.5, [f"{one:g}" for one in grid.index], fontsize=6)
     ax.set_title(column.replace("_", " "), fontsize="small")
     return ax

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
-    STEP_LABEL,
     STRATEGY_COLOURS,
     ordered,
     outline_fitted,
+    step_axis,
     words,
 )
 from rational_icl.transitions import ALREADY, NOT_YET
@@ -50,7 +50,8 @@ def plot_curves(
             ax.scatter(
                 rows["step"], rows[observed], s=11, marker=marker, linewidths=0.7, alpha=0.8, **face
             )
-    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=STEP_LABEL)
+    step_axis(ax)
+    ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel(observed.replace("_", " "))
     ax.axhline(0.5, color="0.6", linewidth=0.6, zorder=0)
     lines = ax.legend(title="D", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.62))
@@ -81,7 +82,8 @@ def plot_weights(frame: pd.DataFrame, strategies: Sequence[str], *, ax: Axes | N
     for name, label, colour in zip(strategies, words(strategies), STRATEGY_COLOURS, strict=False):
         ax.plot(lines.index, lines[f"weight_{name}"], color=colour, label=label)
         ax.scatter(frame["step"], frame[f"best_weight_id_{name}"], s=6, color=colour, alpha=0.6)
-    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=STEP_LABEL, ylabel="weight")
+    step_axis(ax)
+    ax.set(ylim=(-0.03, 1.03), ylabel="weight")
     return ax
 
 
@@ -105,7 +107,8 @@ def plot_measure(frame: pd.DataFrame, column: str, *, ax: Axes | None = None) ->
     early = frame.loc[frame["region"] == "excluded_early", "step"]
     if len(early):
         ax.axvspan(early.min(), early.max(), color="0.92", zorder=0)
-    ax.set(xscale="log", ylim=(0, None), xlabel=STEP_LABEL)
+    step_axis(ax)
+    ax.set_ylim(0, None)
     ax.set_ylabel(column.replace("_", " "))
     ax.legend(
         title="D (thick: fitted,\nthin: held out,\nshaded: early)",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rational_icl.plotting.shared import STEP_LABEL, STRATEGY_COLOURS
+from rational_icl.plotting.shared import STRATEGY_COLOURS, step_axis
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +39,8 @@ def plot_interval(
     for region, style in styles.items():
         rows = frame[frame["region"] == region]
         ax.scatter(rows["step"], rows[column], s=9, linewidths=0.6, alpha=0.8, **style)
-    ax.set(xscale="log", ylim=(-0.03, 1.03), xlabel=STEP_LABEL)
+    step_axis(ax)
+    ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel(f"weight, {strategy.replace('_', ' ')}")
     return ax
 

@@ -14,10 +14,10 @@ from matplotlib.patches import Patch
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     MEMORIZING_COLOURS,
-    STEP_LABEL,
     STRATEGY_COLOURS,
     edges,
     outline_fitted,
+    step_axis,
     words,
 )
 
@@ -52,7 +52,8 @@ def plot_map(
         colours = {"cmap": _memorizing_map(), "vmin": 0.0, "vmax": 1.0}
     ax.set_facecolor("0.75")  # where undefined
     mesh = ax.pcolormesh(steps, diversities, grid.to_numpy(), rasterized=True, **colours)
-    ax.set(xscale="log", yscale="log", xlabel=STEP_LABEL, ylabel=DIVERSITY_LABEL)
+    step_axis(ax)
+    ax.set(yscale="log", ylabel=DIVERSITY_LABEL)
     ax.set_yticks(grid.index.to_numpy(), [f"{value:g}" for value in grid.index])
     ax.set_yticks([], minor=True)
     ax.figure.colorbar(mesh, ax=ax, label=label or column)
@@ -93,7 +94,8 @@ def plot_strategies(
     steps, diversities = edges(weights[0].columns), edges(weights[0].index)
     shown = np.ma.masked_invalid(np.clip(light, 0, 1) ** (1 / 2.2))
     ax.pcolormesh(steps, diversities, shown, rasterized=True)
-    ax.set(xscale="log", yscale="log", xlabel=STEP_LABEL, ylabel=DIVERSITY_LABEL)
+    step_axis(ax)
+    ax.set(yscale="log", ylabel=DIVERSITY_LABEL)
     ax.set_yticks(weights[0].index.to_numpy(), [f"{value:g}" for value in weights[0].index])
     ax.set_yticks([], minor=True)
     if "region" in frame:

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#6abf4b", "#7d5ba6", "#333333")
 """Chosen so that no mixture of two looks like a third of the first four."""
@@ -43,6 +44,19 @@ def edges(centres: pd.Index) -> list[float]:
     middle = (log[1:] + log[:-1]) / 2
     ends = [log[0] - (middle[0] - log[0]), *middle, log[-1] + (log[-1] - middle[-1])]
     return np.exp(ends).tolist()
+
+
+def step_axis(ax: Axes) -> None:
+    """Steps on a logarithmic scale. Over less than two decades, ticks at 1, 2 and 5 have labels.
+
+    Matplotlib would label all of 2 to 9 there, one over the other.
+    """
+    ax.set(xscale="log", xlabel=STEP_LABEL)
+    low, high = ax.get_xlim()
+    if high < 100 * low:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def words(strategies: Sequence[str]) -> list[str]:
