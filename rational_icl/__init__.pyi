@@ -21,8 +21,10 @@ from .in_context import InContextFit as InContextFit
 from .in_context import fit_in_context as fit_in_context
 from .in_context import realised_losses as realised_losses
 from .logs import Log as Log
+from .logs import PredictionLogger as PredictionLogger
 from .logs import Run as Run
 from .logs import RunWriter as RunWriter
+from .logs import checkpoint_steps as checkpoint_steps
 from .logs import import_npz as import_npz
 from .logs import open_log as open_log
 from .phases import crossovers as crossovers

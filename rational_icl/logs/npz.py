@@ -221,16 +221,10 @@ def _check_split(
     if predictions.shape != expected:
         raise LogError(
             f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
-            f"= {expected}{_counted(setting)}"
+            f"= {expected}{schema.counted(setting)}"
         )
     for step, values in zip(found["steps"].tolist(), predictions, strict=True):
         schema.check_predictions(values, setting, f"{where}, step {step}")
-
-
-def _counted(setting: settings.Setting) -> str:
-    if setting.num_predictions == setting.context_length:
-        return ""
-    return f", with positions from first_position = {setting.first_position} on"
 
 
 def _check_task_prob(found: dict[str, np.ndarray], metadata: schema.Metadata, where: str) -> None:

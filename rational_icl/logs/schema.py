@@ -204,6 +204,13 @@ def check_predictions(predictions: np.ndarray, setting: settings.Setting, where:
         raise LogError(f"{where}: {problem}")
 
 
+def counted(setting: settings.Setting) -> str:
+    """What to add to a wrong number of positions: where they begin, unless at the first."""
+    if setting.num_predictions == setting.context_length:
+        return ""
+    return f", with positions from first_position = {setting.first_position} on"
+
+
 def check_splits(names: Iterable[str], setting: settings.Setting, where: str) -> tuple[str, ...]:
     """The splits of a run in order. Raises LogError unless they are those of the setting."""
     found = set(names)

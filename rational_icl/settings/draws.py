@@ -63,16 +63,25 @@ def draw_from(
 
 
 def evaluation_data(
-    setting: Setting, num_tasks: int, seed: int, id_sequences: int, ood_sequences: int
+    setting: Setting,
+    num_tasks: int,
+    seed: int,
+    id_sequences: int,
+    ood_sequences: int,
+    tasks: Float[np.ndarray, "task ..."] | None = None,
+    task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> EvaluationData:
     """Training tasks, ID sequences from them, and OOD sequences from one fresh task each.
 
-    Splits of the setting's own have as many sequences as ID, where they can be drawn at all. Inputs
-    that are real numbers are rounded to half precision: transformer and strategies read the same
-    rounded numbers, and a log of them is small.
+    The training tasks are drawn unless they are given, and picked with probability p_d as in
+    training. Splits of the setting's own have as many sequences as ID, where they can be drawn at
+    all. Inputs that are real numbers are rounded to half precision: transformer and strategies read
+    the same rounded numbers, and a log of them is small.
     """
-    tasks = setting.draw_tasks(generator(num_tasks, seed, Purpose.TASKS), num_tasks)
-    splits = {"id": draw_from(setting, generator(num_tasks, seed, Purpose.ID), tasks, id_sequences)}
+    if tasks is None:
+        tasks = setting.draw_tasks(generator(num_tasks, seed, Purpose.TASKS), num_tasks)
+    id_rng = generator(num_tasks, seed, Purpose.ID)
+    splits = {"id": draw_from(setting, id_rng, tasks, id_sequences, task_prob)}
     ood_rng = generator(num_tasks, seed, Purpose.OOD)
     ood_tasks = setting.draw_tasks(ood_rng, ood_sequences)
     even = np.full(ood_sequences, 1 / ood_sequences)
@@ -80,7 +89,7 @@ def evaluation_data(
     splits["ood"] = Drawn(ood_inputs, ood_tasks)
     for index, split in enumerate(setting.extra_splits):
         rng = generator(num_tasks, seed, Purpose.EXTRA, index)
-        picked, prob = _picked(setting, rng, num_tasks, id_sequences, None)
+        picked, prob = _picked(setting, rng, num_tasks, id_sequences, task_prob)
         if (inputs := setting.draw_extra(split, rng, picked, tasks, prob)) is not None:
             splits[split] = Drawn(inputs, tasks[picked])
     return EvaluationData(
@@ -96,10 +105,18 @@ def training_batch(
     seed: int,
     step: int,
     batch_size: int,
+    task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> Drawn:
     """The sequences of one optimizer step."""
     rng = generator(len(tasks), seed, Purpose.TRAINING, step)
-    return draw_from(setting, rng, tasks, batch_size)
+    return draw_from(setting, rng, tasks, batch_size, task_prob)
+
+
+def logged_targets(setting: Setting, splits: Mapping[str, Drawn]) -> dict[str, np.ndarray]:
+    """What came in each sequence (sequence,), by split; none where the inputs show it."""
+    if not setting.logs_targets:
+        return {}
+    return {name: setting.targets(one.tasks, one.inputs)[:, 0] for name, one in splits.items()}
 
 
 def _short(inputs: np.ndarray) -> np.ndarray:

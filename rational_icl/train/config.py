@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from rational_icl import settings
+from rational_icl._errors import LogError
+from rational_icl.logs.schedules import checkpoint_steps
 from rational_icl.logs.schema import Metadata
 
 _COUNTS = ("steps", "num_checkpoints", "first_checkpoint", "batch_size", "width", "num_layers")
@@ -49,8 +51,7 @@ class Recipe:
     @property
     def checkpoint_steps(self) -> list[int]:
         """Logged steps, increasing."""
-        roots = np.linspace(self.first_checkpoint**0.5, self.steps**0.5, self.num_checkpoints)
-        return sorted(set(np.round(roots**2).astype(int).tolist()))
+        return checkpoint_steps(self.first_checkpoint, self.steps, self.num_checkpoints)
 
     def problem(self) -> str | None:
         """What is wrong with the recipe, in one sentence, or None."""
@@ -71,11 +72,10 @@ class Recipe:
         if self.width % self.num_heads or (self.rotary and self.width // self.num_heads % 2):
             even = "an even " if self.rotary else "a whole "
             return f"width {self.width} over {self.num_heads} heads is not {even}number"
-        if len(self.checkpoint_steps) < self.num_checkpoints:
-            return (
-                f"there are not {self.num_checkpoints} different steps from {self.first_checkpoint}"
-                f" to {self.steps} for num_checkpoints"
-            )
+        try:
+            _ = self.checkpoint_steps
+        except LogError as error:
+            return f"num_checkpoints: {error}"
         return None
 
 

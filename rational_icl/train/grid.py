@@ -184,18 +184,12 @@ def _open_writers(trainer: Trainer, out: Path) -> list[RunWriter]:
             data.ood_tasks,
             {split: data.splits[split].inputs for split in trainer.splits},
             trainer.grid.recipe.checkpoint_steps,
-            targets=_targets(trainer, data),
+            targets=draws.logged_targets(
+                trainer.grid.setting, {split: data.splits[split] for split in trainer.splits}
+            ),
         )
         for (tasks, seed), data in zip(trainer.grid.runs, trainer.data, strict=True)
     ]
-
-
-def _targets(trainer: Trainer, data: draws.EvaluationData) -> dict[str, np.ndarray]:
-    if not trainer.grid.setting.logs_targets:
-        return {}
-    drawn = {split: data.splits[split] for split in trainer.splits}
-    find = trainer.grid.setting.targets
-    return {split: find(one.tasks, one.inputs)[:, 0] for split, one in drawn.items()}
 
 
 def _log(trainer: Trainer, state: State, writers: list[RunWriter], checkpoint: int) -> None:

@@ -1,0 +1,186 @@
+"""Logging anyone's training run: fixed sequences, a schedule, and one function to evaluate.
+
+    logger = PredictionLogger(
+        "logs/D64-s0.zarr", setting, num_tasks=64, batch_size=64, seed=0,
+        steps=checkpoint_steps(20, 4500, 28), outputs="logits",
+    )
+    for step in range(1, 4501):
+        train_on(logger.training_batch(step))
+        if logger.due(step):
+            logger.log(step, predict)
+    logger.finish()
+
+It needs NumPy and no other framework. A killed run is continued by running the same program again:
+data are a function of (setting, seed, step), and checkpoints that are written are not due.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from rational_icl._errors import LogError
+from rational_icl.logs import outputs as forms
+from rational_icl.logs import schema, store
+from rational_icl.logs.writer import RunWriter
+from rational_icl.settings import Setting, draws
+
+
+class PredictionLogger:
+    """Draws a run's data from its setting and seed, and logs predictions as training goes.
+
+    Opening the same run again resumes it. One that is finished opens with nothing left to log.
+
+    Args:
+        path: `NAME.zarr`, the run; made if need be, with the folders above it.
+        setting: how sequences are drawn, such as `settings.make("categorical", …)`.
+        num_tasks: D, the task diversity.
+        batch_size: sequences an optimizer step.
+        seed: of the tasks and of all sequences.
+        steps: optimizer steps to log, increasing, from 1 on; see `checkpoint_steps`.
+        outputs: what the function given to `log` returns: `logits`, `log_probabilities` (nats) or
+            `probabilities`; settings that predict a number take `means`, and need not be told.
+        id_sequences, ood_sequences: evaluation sequences from the training tasks, and from fresh
+            ones.
+        factors: anything else that tells runs apart, such as {"width": 64}.
+        tasks: training tasks of one's own (task, ...); drawn if None.
+        task_prob: how often each is drawn in training (task,), summing to one; what the setting
+            says if None.
+
+    Raises:
+        LogError: an argument does not fit, or `path` holds something else.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        setting: Setting,
+        *,
+        num_tasks: int,
+        batch_size: int,
+        seed: int,
+        steps: Sequence[int] | np.ndarray,
+        outputs: str | None = None,
+        id_sequences: int = 40,
+        ood_sequences: int = 32,
+        factors: Mapping[str, str | int | float | bool] | None = None,
+        tasks: Any = None,
+        task_prob: Any = None,
+    ):
+        self.path = Path(path)
+        self.name = store.run_name(self.path)
+        where = f"run {self.name!r}"
+        if not self.path.name.endswith(store.FOLDER_SUFFIX):
+            raise LogError(f"{path}: expected a name that ends in {store.FOLDER_SUFFIX}")
+        self.setting = setting
+        self._form = forms.form(outputs, setting, where)
+        self.metadata = schema.Metadata(setting, num_tasks, batch_size, seed, factors or {})
+        schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
+        self._task_prob = (
+            None if task_prob is None else schema.check_task_prob(task_prob, num_tasks, where)
+        )
+        self._data = draws.evaluation_data(
+            setting,
+            num_tasks,
+            seed,
+            id_sequences,
+            ood_sequences,
+            None if tasks is None else _own_tasks(tasks, setting, num_tasks, where),
+            self._task_prob,
+        )
+        self._checkpoints = {int(step): index for index, step in enumerate(steps)}
+        self._writer = RunWriter(
+            self.path,
+            self.metadata,
+            self.tasks,
+            self._data.ood_tasks,
+            self.inputs,
+            list(steps),
+            targets=draws.logged_targets(setting, self._data.splits),
+            task_prob=self._task_prob,
+        )
+
+    def __enter__(self) -> "PredictionLogger":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and not self.missing:
+            self.finish()
+
+    @property
+    def tasks(self) -> Float[np.ndarray, "task ..."]:
+        """The training tasks, float64."""
+        return self._data.tasks
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The fixed evaluation sequences (sequence, position, ...) by split: `id`, `ood`, ..."""
+        return {split: drawn.inputs for split, drawn in self._data.splits.items()}
+
+    def training_batch(self, step: int) -> draws.Drawn:
+        """The sequences of one optimizer step, and the task of each; a function of the seed."""
+        size = self.metadata.batch_size
+        seed = self.metadata.seed
+        return draws.training_batch(self.setting, self.tasks, seed, step, size, self._task_prob)
+
+    @property
+    def missing(self) -> list[int]:
+        """The steps that are to be logged and are not yet."""
+        written = self._writer.written
+        return [step for step, index in self._checkpoints.items() if not written[index]]
+
+    def due(self, step: int) -> bool:
+        """Whether this step is to be logged and is not yet."""
+        return step in self._checkpoints and not self._writer.written[self._checkpoints[step]]
+
+    def log(self, step: int, predict: Callable[[np.ndarray], Any]) -> None:
+        """Evaluate the transformer on every split, and write one checkpoint.
+
+        Args:
+            step: optimizer steps done, one of the run's `steps`.
+            predict: from inputs (sequence, position, ...) to predictions
+                (sequence, position, outcome) as `outputs` declares them, position by position from
+                the setting's `first_position` on; called once a split. Its own errors pass through.
+
+        Raises:
+            LogError: the step is not due, or what `predict` returns is not what was declared.
+                Nothing is written then.
+        """
+        if not self.due(step):
+            raise LogError(f"run {self.name!r}: step {step} is not due; ask `due(step)` first")
+        logged = {}
+        for split, inputs in self.inputs.items():
+            where = f"run {self.name!r}, {split} predictions, step {step}"
+            logged[split] = forms.to_logged(
+                predict(inputs), self._form, self.setting, len(inputs), where
+            )
+        self._writer.write(self._checkpoints[step], logged)
+
+    def finish(self) -> Path:
+        """Pack the complete run into one file, and return its path.
+
+        Raises:
+            LogError: steps are missing.
+        """
+        if missing := self.missing:
+            listed = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+            raise LogError(
+                f"run {self.name!r}: {len(missing)} of {len(self._checkpoints)} steps are not "
+                f"logged yet: {listed}; log them first"
+            )
+        return store.pack(self.path)
+
+
+def _own_tasks(tasks: Any, setting: Setting, num_tasks: int, where: str) -> np.ndarray:
+    found = np.asarray(tasks)
+    schema.check_tasks(found, setting, f"{where}, tasks")
+    schema.check_num_tasks(found, num_tasks, f"{where}, tasks")
+    return setting.normalised_tasks(found)

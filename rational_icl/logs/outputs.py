@@ -1,0 +1,111 @@
+"""What a training loop may hand over, and how it becomes what a log holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import log_softmax
+
+from rational_icl._errors import LogError
+from rational_icl.logs import schema
+from rational_icl.settings import Setting
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to state predictions.
+
+    Args:
+        quantity: of the outcomes that can be stated so.
+        problem: what is wrong with such predictions of a setting, in one sentence, or None.
+        to_logged: from them to what a log holds, float64.
+    """
+
+    quantity: str
+    problem: Callable[[Setting, np.ndarray], str | None]
+    to_logged: Callable[[Setting, np.ndarray], np.ndarray]
+
+
+def _problem_with_logits(setting: Setting, logits: np.ndarray) -> str | None:
+    if np.isnan(logits).any():
+        return "contains NaN; drop the checkpoint or log it again"
+    if np.isposinf(logits).any() or np.isneginf(logits).all(axis=-1).any():
+        return "logits are infinite; expected a finite largest one for every position"
+    return None
+
+
+FORMS = {
+    "logits": Form(
+        "probability",
+        _problem_with_logits,
+        lambda setting, logits: log_softmax(logits.astype(np.float64), axis=-1),
+    ),
+    "log_probabilities": Form(
+        "probability",
+        lambda setting, logged: setting.outcome.problem_with_logged(logged),
+        lambda setting, logged: logged.astype(np.float64),
+    ),
+    "probabilities": Form(
+        "probability",
+        lambda setting, predictions: setting.outcome.problem_with_predictions(predictions),
+        lambda setting, predictions: setting.outcome.to_logged(predictions),
+    ),
+    "means": Form(
+        "mean",
+        lambda setting, means: setting.outcome.problem_with_predictions(means),
+        lambda setting, means: setting.outcome.to_logged(means),
+    ),
+}
+
+
+def form(name: str | None, setting: Setting, where: str) -> Form:
+    """The declared way to state predictions; the only one there is if None.
+
+    Raises:
+        LogError: no such way for this setting, or none is declared where there are several.
+    """
+    fit = [key for key, one in FORMS.items() if one.quantity == setting.outcome.quantity]
+    if name is None and len(fit) == 1:
+        return FORMS[fit[0]]
+    if name not in fit:
+        raise LogError(
+            f"{where}: outputs is {name!r}; setting {setting.name!r} predicts a "
+            f"{setting.outcome.quantity}, so say which of {', '.join(fit)} your function returns"
+        )
+    return FORMS[name]
+
+
+def to_logged(
+    predicted: Any, form: Form, setting: Setting, num_sequences: int, where: str
+) -> Float[np.ndarray, "sequence position outcome"]:
+    """What a log holds, float64, from what a training loop's function returned.
+
+    Raises:
+        LogError: it is no array, has another shape, or is not what was declared.
+    """
+    try:
+        found = np.asarray(predicted)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # of tensors elsewhere, or with a gradient
+        raise LogError(
+            f"{where}: cannot be read as a NumPy array ({error}); return plain numbers, of a "
+            "tensor `.detach().float().cpu()`"
+        ) from None
+    if found.dtype.name == "bfloat16":  # a type that NumPy itself does not know
+        found = found.astype(np.float32)
+    expected = (num_sequences, setting.num_predictions, setting.num_outcomes)
+    if found.shape != expected:
+        raise LogError(
+            f"{where}: shape {found.shape}; expected (sequence, position, outcome) = {expected}"
+            f"{schema.counted(setting)}"
+        )
+    if found.dtype.kind != "f":
+        raise LogError(f"{where}: dtype {found.dtype}; expected float16, float32 or float64")
+    if problem := form.problem(setting, found):
+        raise LogError(f"{where}: {problem}")
+    return form.to_logged(setting, found)
