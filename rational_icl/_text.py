@@ -1,0 +1,18 @@
+"""Names that come from files, made safe to print."""
+
+_MOST_CHARACTERS = 1000
+
+
+def shown(name: object) -> str:
+    """A name, or a sentence that quotes one, on one line of a terminal and without surprises.
+
+    Line ends, control characters (which may move the cursor or recolour a terminal) and marks that
+    turn the direction of writing are written as escapes such as `\\n` and `\\x1b`; letters of any
+    alphabet stay. What is longer than 1,000 characters is cut.
+    """
+    text = "".join(one if one.isprintable() else _escaped(one) for one in str(name))
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
