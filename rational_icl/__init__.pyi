@@ -1,4 +1,5 @@
 from . import accounts as accounts
+from . import callbacks as callbacks
 from . import logs as logs
 from . import observations as observations
 from . import plotting as plotting

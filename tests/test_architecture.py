@@ -16,6 +16,7 @@ LAYERS = [
     {"_errors", "_arrays", "_text", "_threads"},
     {"_jit", "_arviz", "settings"},
     {"predictors", "complexity", "profiles", "logs"},
+    {"callbacks"},
     {"statistics"},
     {"mixtures", "cells"},
     {"reduction"},
@@ -43,6 +44,10 @@ FORBIDDEN = [
     ("accounts", "mixtures"),
     ("logs", "predictors"),
     ("logs", "_jit"),
+    ("callbacks", "_jit"),  # whoever trains in PyTorch need not have JAX started
+    ("callbacks", "predictors"),
+    ("callbacks", "complexity"),
+    ("callbacks", "profiles"),
 ]
 
 
@@ -118,6 +123,18 @@ def test_training_is_imported_by_nobody():
             assert "train" not in imports(file)
 
 
-def test_no_torch():
-    for _, file in modules():
-        assert "torch" not in file.read_text()
+def test_torch_is_for_callbacks_and_for_reading_its_files():
+    for module, file in modules():
+        if module != "callbacks" and file.parts[-3:] != ("logs", "importers", "tensors.py"):
+            assert "torch" not in file.read_text(), file
+
+
+def test_callbacks_load_no_framework_before_one_is_used():
+    frameworks = {"torch", "transformers", "lightning", "jaxlib", "numpy"}
+    assert not _imported_by("import rational_icl as ri; ri.callbacks") & frameworks
+
+
+def test_callbacks_are_imported_by_nobody():
+    for module, file in modules():
+        if module != "callbacks":
+            assert "callbacks" not in imports(file)
