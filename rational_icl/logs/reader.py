@@ -17,6 +17,9 @@ from rational_icl.settings import Setting
 if TYPE_CHECKING:
     import xarray as xr
 
+_RUN_TABLES = ("step", "written", "tasks", "task_prob", "loss", "complexity")
+_SPLIT_TABLES = ("inputs", "targets", "tasks")
+
 
 class Run:
     """One run of a log. Small arrays are checked when first read, predictions whenever read.
@@ -129,15 +132,21 @@ class Run:
 
         Log-probabilities (nats, normalised), or means, as the setting predicts.
         """
+        return self.setting.outcome.read(self.checked(split, checkpoint))
+
+    def checked(
+        self, split: str, checkpoint: int
+    ) -> Shaped[np.ndarray, "sequence position outcome"]:
+        """The same as it is on disk: in the type of the file, and not rescaled."""
         stored = self.stored(split, checkpoint)
         where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
         schema.check_logged(stored, self.setting, where)
-        return self.setting.outcome.read(stored)
+        return stored
 
     def stored(
         self, split: str, checkpoint: int
     ) -> Shaped[np.ndarray, "sequence position outcome"]:
-        """The same as it is on disk: in the type of the file, nothing checked but its shape."""
+        """`checked`, but for nothing except its shape."""
         if not -len(self.steps) <= checkpoint < len(self.steps):
             raise LogError(
                 f"run {self.name!r}: no checkpoint {checkpoint}; it has {len(self.steps)}"
@@ -173,16 +182,29 @@ class Run:
             for name, nats, bits in zip(names, loss, complexity, strict=True)
         }
 
-    def validate(self) -> None:
-        """Read and check everything. Raises LogError at the first thing that is wrong."""
-        _ = self.tasks, self.task_prob, self.overrides
+    def tables(self) -> dict[str, np.ndarray]:
+        """Every array but the predictions, by its name and as it is on disk, nothing checked."""
+        of_splits = [f"{split}/{kind}" for split in self.splits for kind in _SPLIT_TABLES]
+        with _reading(f"run {self.name!r}"):
+            held = [name for name in (*_RUN_TABLES, *of_splits) if name in self._group]
+        return {name: self._read(name) for name in held}
+
+    def check_tables(self) -> None:
+        """Read and check all but the predictions. Raises LogError at what is first wrong."""
+        _ = self.steps, self.tasks, self.task_prob, self.overrides
         ood_tasks = self._read("ood/tasks")
         schema.check_tasks(ood_tasks, self.setting, f"run {self.name!r}, ood_tasks")
         for split in self.splits:
+            self.inputs(split)
             if self.setting.logs_targets:
                 self.targets(split)
+
+    def validate(self) -> None:
+        """Read and check everything. Raises LogError at the first thing that is wrong."""
+        self.check_tables()
+        for split in self.splits:
             for checkpoint in range(len(self.steps)):
-                self.logged(split, checkpoint)
+                self.checked(split, checkpoint)
 
     def to_xarray(self, split: str) -> "xr.Dataset":
         """The split: predictions as stored, lazily, and `inputs`, with `step` as a coordinate."""
@@ -193,7 +215,7 @@ class Run:
         # a store of its own, which closing this run leaves open
         group = store.open_group(self.path)
         with _reading(f"run {self.name!r}, {split}"):
-            tables = [name for name in ("inputs", "targets", "tasks") if name in group[split]]
+            tables = [name for name in _SPLIT_TABLES if name in group[split]]
             dataset = xr.open_dataset(
                 group.store,  # pyright: ignore[reportArgumentType]
                 engine="zarr",
