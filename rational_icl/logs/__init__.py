@@ -1,8 +1,8 @@
 """Prediction logs: the on-disk schema, a reader, a writer that survives kills, and importers."""
 
 from rational_icl.logs.folder import Log, open_log
+from rational_icl.logs.importers import import_npz
 from rational_icl.logs.logger import PredictionLogger
-from rational_icl.logs.npz import import_npz
 from rational_icl.logs.reader import Run
 from rational_icl.logs.schedules import checkpoint_steps
 from rational_icl.logs.schema import Metadata

@@ -1,0 +1,227 @@
+"""What all importers share: what a run is once it has been read, and how it becomes part of a log.
+
+An importer lists its runs by name without reading them, and gives each as a `Record`. Runs are
+written beside the log, one at a time, and moved into it when all of them are whole.
+"""
+
+import difflib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from rational_icl import settings
+from rational_icl._errors import LogError
+from rational_icl.logs import schema, store
+from rational_icl.logs.folder import refuse_duplicates
+from rational_icl.logs.reader import Run
+from rational_icl.logs.writer import RunWriter
+
+REQUIRED = ("setting", "num_tasks", "batch_size", "seed")
+"""What every run must state, besides the parameters of its setting."""
+FACTOR = "factors."
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run that was read, its predictions a checkpoint at a time.
+
+    Args:
+        metadata: what is known of it.
+        tasks, ood_tasks: (task, ...).
+        steps: optimizer steps, (step,).
+        inputs: evaluation sequences by split, (sequence, position, ...).
+        logged: from a checkpoint to what a log holds, by split, (sequence, position, outcome);
+            checked.
+        targets: what came, by split, (sequence,), for settings whose inputs do not show it.
+        task_prob: the probability of each task, (task,), or None.
+        overrides: strategies, loss (nats) and complexity (bits), or None.
+    """
+
+    metadata: schema.Metadata
+    tasks: np.ndarray
+    ood_tasks: np.ndarray
+    steps: np.ndarray
+    inputs: Mapping[str, np.ndarray]
+    logged: Callable[[int], Mapping[str, np.ndarray]]
+    targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    task_prob: np.ndarray | None = None
+    overrides: tuple[list[str], np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run that can be read: its name, where it is, and how to read it.
+
+    `read` raises LogError if what is there cannot become a run.
+    """
+
+    name: str
+    where: str
+    read: Callable[[], Record]
+
+
+def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
+    """Read runs and put them into a log, all of them or none. Returns their paths.
+
+    Raises:
+        LogError: a run cannot be read, its name is no file name or taken, two runs log the same
+            cells, the folder cannot be written, or another import into it is under way.
+    """
+    if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+        raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
+    if any(folder.exists() and not folder.is_dir() for folder in (out, *out.parents)):
+        raise LogError(f"{out}: is, or is inside, a file; name a folder for the log")
+    with _staging(out) as staging:
+        for source in sources:
+            _check_name(source)
+            _refuse_existing(source, out, staging)
+            _write(source, staging / (source.name + store.FOLDER_SUFFIX))
+        made = sorted(staging.glob("*" + store.PACKED_SUFFIX))
+        held = [*out.glob("*" + store.FOLDER_SUFFIX), *out.glob("*" + store.PACKED_SUFFIX)]
+        refuse_duplicates([Run(file) for file in (*held, *made)], f"importing into {out}")
+        return [file.replace(out / file.name) for file in made]
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """A folder of this import alone, beside the runs of the log; all that is left there goes."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    staging, lock = out / ".importing", FileLock(out / ".importing.lock", timeout=0)
+    with ExitStack() as cleanup:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            cleanup.callback(_remove_empty, made)
+            cleanup.enter_context(lock)
+            cleanup.callback(Path(lock.lock_file).unlink, missing_ok=True)
+            if staging.exists():  # left by an import that was killed
+                shutil.rmtree(staging)
+            staging.mkdir()
+            # Zarr's threads may still be writing
+            cleanup.callback(shutil.rmtree, staging, ignore_errors=True)
+            yield staging
+        except Timeout:
+            raise LogError(
+                f"{out}: another import into this folder is under way; wait until it ends"
+            ) from None
+        except OSError as error:
+            raise LogError(
+                f"{out}: cannot be written ({error}); check the disk and its permissions"
+            ) from None
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _check_name(source: Source) -> None:
+    name = source.name
+    problem = not name or "/" in name or "\\" in name or name in (".", "..")
+    if problem or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise LogError(
+            f"{source.where}: run name {name[:_LONGEST_NAME]!r} is no file name; rename the run"
+        )
+
+
+def _refuse_existing(source: Source, out: Path, staging: Path) -> None:
+    for folder in (out, staging):
+        for suffix in (store.FOLDER_SUFFIX, store.PACKED_SUFFIX):
+            if (folder / (source.name + suffix)).exists():
+                raise LogError(
+                    f"{source.where}: run {source.name!r} is already in {out}; rename the file or "
+                    "remove it"
+                )
+
+
+def _write(source: Source, folder: Path) -> None:
+    record = source.read()
+    _check_tables(record, source.where)
+    writer = RunWriter(
+        folder,
+        record.metadata,
+        record.tasks,
+        record.ood_tasks,
+        record.inputs,
+        record.steps.tolist(),
+        targets=record.targets,
+        task_prob=record.task_prob,
+    )
+    for checkpoint in range(len(record.steps)):
+        writer.write(checkpoint, record.logged(checkpoint))
+    if record.overrides is not None:
+        writer.write_overrides(*record.overrides)
+    store.pack(folder)
+
+
+def _check_tables(record: Record, where: str) -> None:
+    metadata, setting = record.metadata, record.metadata.setting
+    schema.check_tasks(record.tasks, setting, f"{where}: tasks")
+    schema.check_tasks(record.ood_tasks, setting, f"{where}: ood_tasks")
+    schema.check_num_tasks(record.tasks, metadata.num_tasks, f"{where}: tasks")
+    schema.check_steps(record.steps, f"{where}: steps")
+    if record.task_prob is not None:
+        schema.check_task_prob(record.task_prob, metadata.num_tasks, where)
+        if setting.task_exponent:
+            raise LogError(f"{where}: has task_prob and task_exponent; give one of them")
+    for split in schema.check_splits(record.inputs, setting, where):
+        inputs = record.inputs[split]
+        schema.check_inputs(inputs, setting, f"{where}: {split}_inputs")
+        if setting.logs_targets:
+            targets = record.targets[split]
+            schema.check_targets(targets, inputs, setting, f"{where}: {split}_targets")
+
+
+def setting_named(name: Any, where: str) -> type[settings.Setting]:
+    """The class behind a run's setting. Raises LogError unless it is the name of one."""
+    if not isinstance(name, str):
+        raise LogError(f"{where}: setting is {name!r}; expected a name")
+    try:
+        return settings.named(name)
+    except LogError as error:
+        raise LogError(f"{where}: {error}") from None
+
+
+def metadata_of(
+    values: Mapping[str, Any], others: Sequence[str], where: str, word: str = "key"
+) -> schema.Metadata:
+    """What is known of a run, from values by name, `factors.NAME` among them.
+
+    Args:
+        values: by name.
+        others: names that may be there besides those of metadata; their values are not looked at.
+        where: what messages begin with.
+        word: what a name is called there.
+
+    Raises:
+        LogError: a name is missing or not known, or a value is not what its name says.
+    """
+    refuse_missing(REQUIRED, values, where)
+    name = setting_named(values["setting"], where).name
+    stated = (*REQUIRED, *settings.parameter_names(name))
+    known = (*stated, *others)
+    for key in values:
+        if key not in known and not key.startswith(FACTOR):
+            meant = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {meant[0]!r}?" if meant else f"name it {FACTOR}{key!s}?"
+            raise LogError(f"{where}: {word} {key!r} is not known; {hint}")
+    refuse_missing(settings.required_parameters(name), values, where)
+    attributes = {key: values[key] for key in stated if key in values}
+    attributes["factors"] = {
+        key.removeprefix(FACTOR): value for key, value in values.items() if key.startswith(FACTOR)
+    }
+    return schema.Metadata.from_attributes(attributes, where)
+
+
+def refuse_missing(needed: Iterable[str], found: Iterable[str], where: str) -> None:
+    """Raises LogError unless every name that is needed was found."""
+    missing = [key for key in needed if key not in found]
+    if missing:
+        raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
