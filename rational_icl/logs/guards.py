@@ -45,21 +45,27 @@ _MOST_COMPRESSION = 200
 _ENCRYPTED = 0x1
 
 
-def check_archive(path: Path, where: str) -> None:
-    """Raises LogError unless a ZIP archive (.npz, .pt, packed run) may be read.
-
-    That is: an ordinary file; a directory of sensible length; entries that are stored or deflated,
-    not encrypted and no links; different relative names, none of which leads out of a folder; and
-    no more bytes than such a file can hold. Nothing is decompressed.
+def check_archive(path: Path, where: str) -> dict[str, int]:
+    """What a ZIP archive (.npz, .pt, packed run) holds. Nothing is decompressed.
 
     Args:
         path: of the archive.
         where: what the message begins with.
+
+    Returns:
+        The bytes of each entry, by name.
+
+    Raises:
+        LogError: it is no ordinary file or no archive; its directory is endless; an entry is
+            encrypted, a link, or neither stored nor deflated; a name comes twice, or is not plain
+            and relative; or it claims more bytes than such a file can hold.
     """
     with _refusing(path, where):
         check_regular(path)
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
-            _check_entries(archive.infolist(), path.stat().st_size)
+            entries = archive.infolist()
+            _check_entries(entries, path.stat().st_size)
+            return {entry.filename: entry.file_size for entry in entries}
 
 
 def check_npz(path: Path, where: str) -> None:
@@ -84,6 +90,25 @@ def check_regular(path: Path) -> None:
         raise OSError("not an ordinary file")
 
 
+def size_within(root: Path, name: str) -> int | None:
+    """The bytes of a file within a folder; None if there is none.
+
+    Args:
+        root: the folder, resolved.
+        name: of the file, relative to it.
+
+    Raises:
+        OSError, RuntimeError: it is no ordinary file, or a link leads to it from outside or round.
+    """
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise OSError(f"{name} leads out of the folder")
+    if not path.exists():
+        return None
+    check_regular(path)
+    return path.stat().st_size
+
+
 def absurd(claimed: int, held: int) -> bool:
     """Whether so many bytes cannot sensibly come from that many compressed ones.
 
@@ -98,8 +123,8 @@ def _refusing(path: Path, where: str) -> Iterator[None]:
         yield
     except (*READ_ERRORS, Warning) as error:
         raise LogError(
-            f"{where}: not a readable {path.suffix} file ({error}); it is damaged, truncated or "
-            "hostile: copy or save it again"
+            f"{where}: not a readable {path.suffix} file ({error}); it is damaged or "
+            "truncated, copy or save it again"
         ) from None
 
 
