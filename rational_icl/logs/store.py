@@ -1,39 +1,18 @@
 """Zarr underneath: how a run's group is created, opened and packed. Nothing else touches Zarr."""
 
-import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-from zarr.errors import NodeNotFoundError
-from zarr.storage import LocalStore, ZipStore
 
 from rational_icl._errors import LogError
+from rational_icl.logs.checked import CheckedStore
+from rational_icl.logs.guards import READ_ERRORS
 
 FOLDER_SUFFIX = ".zarr"
 PACKED_SUFFIX = ".zarr.zip"
-
-READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,  # also RecursionError and NotImplementedError
-    MemoryError,  # of arrays that claim absurd sizes
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,  # of a NumPy header cut short
-    NodeNotFoundError,
-)
-"""What NumPy, Zarr, its codecs and zipfile raise on damaged or hostile files."""
-
-_MOST_BYTES = 2**32
 
 
 def run_name(path: Path) -> str:
@@ -51,9 +30,7 @@ def open_group(path: Path) -> zarr.Group:
     if not path.exists():
         raise LogError(f"{where}: no such run; check the path")
     try:
-        packed = path.is_file()
-        store = ZipStore(path, mode="r") if packed else LocalStore(path, read_only=True)
-        return zarr.open_group(store, mode="r", zarr_format=3)
+        return zarr.open_group(CheckedStore.of(path, where), mode="r", zarr_format=3)
     except READ_ERRORS as error:
         raise LogError(
             f"{where}: not a readable Zarr group ({error}); the file is damaged or truncated, "
@@ -86,14 +63,12 @@ def read_array(array: zarr.Array) -> np.ndarray:
     """Read one whole small array, as `create_array` stored it.
 
     Raises:
-        ValueError: its one chunk is missing, or it is not of one chunk and a sensible size.
+        ValueError: its one chunk is missing, or it is not of one chunk.
     """
     if array.size == 0:
         return np.empty(array.shape, dtype=array.dtype)
-    if array.nchunks != 1 or array.nbytes > _MOST_BYTES:
-        raise ValueError(f"shape {array.shape} in {array.nchunks} chunks; expected one small chunk")
-    if array.nchunks_initialized != 1:
-        raise ValueError("its data are missing")
+    if array.nchunks != 1:
+        raise ValueError(f"shape {array.shape} in {array.nchunks} chunks; expected one chunk")
     return np.asarray(array[...])
 
 

@@ -34,8 +34,10 @@ CHUNKS = (
 
 @pytest.fixture
 def folder(tmp_path: Path, urn_folder: Path) -> Path:
-    """A copy of the sound run, to be damaged."""
-    return shutil.copytree(urn_folder, tmp_path / "urn.zarr")
+    """A copy of the sound run, to be damaged; its metadata too, so without checksums of them."""
+    copied = shutil.copytree(urn_folder, tmp_path / "urn.zarr")
+    change_attributes(copied, checksums=...)
+    return copied
 
 
 def everything(run: Run) -> list[np.ndarray]:
@@ -120,7 +122,7 @@ def test_opening_reads_no_predictions(folder: Path):
         shutil.rmtree(folder / split / "log_prob" / "c")
     (run,) = open_log(folder.parent).values()
     assert run.steps.tolist() == [10, 20, 40]
-    with pytest.raises(LogError, match="step 10: contains NaN"):
+    with pytest.raises(LogError, match=r"step 10: cannot be read \(its data are missing"):
         run.logged("id", 0)
 
 
@@ -362,7 +364,7 @@ def test_damage_to_a_run_that_was_zipped_again_is_refused(tmp_path: Path, urn_pa
 @pytest.mark.parametrize("name", ["urn.zarr.zip", "urn.zarr"])
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, name: str, content: bytes):
     (tmp_path / name).write_bytes(content)
-    assert "not a readable Zarr group" in refusal(tmp_path / name)
+    assert f"not a readable {Path(name).suffix} file" in refusal(tmp_path / name)
 
 
 def test_an_empty_folder_is_no_run(tmp_path: Path):
@@ -450,10 +452,11 @@ def test_factors_may_be_absent(folder: Path):
 
 
 def replace_array(folder: Path, name: str, data: np.ndarray) -> None:
-    """Put another array in an array's place."""
+    """Put another array in an array's place, or where none was."""
     group = zarr.open_group(folder, mode="r+")
-    del group[name]
-    group.create_array(name, data=data)
+    if name in group:
+        del group[name]
+    store.create_array(group, name, data, ())
 
 
 def as_type(dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -468,7 +471,7 @@ BAD_ARRAYS = [
     ("step", lambda _: np.zeros(0, int), "at least one"),
     ("step", lambda step: step[:2], "differ in length"),
     ("step", lambda _: np.array([40, 20, 10], "u8"), "40 is followed by 20"),
-    ("step", as_type("m8[s]"), "steps"),
+    ("step", as_type("m8[s]"), "step: cannot be read (data type"),
     ("written", lambda written: written[:2], "differ in length"),
     ("written", lambda written: written[None], "run 'urn', written"),
     ("written", as_type(float), "written"),
@@ -479,7 +482,7 @@ BAD_ARRAYS = [
     ("tasks", lambda tasks: tasks * np.nan, "tasks: not all finite"),
     ("tasks", lambda tasks: tasks + 0.1, "tasks: row 0 is not a probability distribution"),
     ("tasks", lambda tasks: np.eye(4, dtype=int), "tasks: not all finite floating-point"),
-    ("tasks", as_type(complex), "tasks: not all finite floating-point"),
+    ("tasks", as_type(complex), "data type 'complex128'; expected"),
     ("ood/tasks", lambda tasks: tasks[0], "ood_tasks: shape (4,)"),
     ("ood/tasks", lambda tasks: -tasks, "ood_tasks: row 0 is not a probability distribution"),
     ("id/inputs", lambda inputs: inputs + 1, "id_inputs: symbols run from 1 to 4"),
@@ -527,9 +530,8 @@ def test_logged_losses_of_the_wrong_kind_are_refused(
     folder: Path, strategies: list[Any], changes: dict[str, list[float]], phrase: str
 ):
     change_attributes(folder, strategies=strategies)
-    group = zarr.open_group(folder, mode="r+")
     for name, values in {**OVERRIDES, **changes}.items():
-        group.create_array(name, data=np.array(values))
+        replace_array(folder, name, np.array(values))
     assert phrase in refusal(folder)
 
 
