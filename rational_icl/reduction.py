@@ -5,29 +5,28 @@ bounded memory, or side by side in processes that know nothing but the run's pat
 needs besides predictions, the exact predictors of the split, is kept from one call to the next.
 """
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
 
+from rational_icl._errors import LogError
 from rational_icl.cells import SplitBehaviour
 from rational_icl.logs import Run
 from rational_icl.mixtures import best_mixtures, relative_distance, weight_covariance
 from rational_icl.predictors import strategy_predictions
-from rational_icl.statistics import NUM_BLOCKS, RunStatistics, run_statistics
+from rational_icl.statistics import (
+    NUM_BLOCKS,
+    Reference,
+    RunStatistics,
+    checkpoints_at_once,
+    joined,
+    reference,
+)
 
-
-class _Reference(NamedTuple):
-    """What the predictions of a split are compared with; the same for every checkpoint."""
-
-    predicted: Float[np.ndarray, "strategy sequence position outcome"]
-    block: Integer[np.ndarray, " sequence"]
-
-
-_last: dict[str, _Reference] = {}
+_last: dict[str, Reference] = {}
 """The reference of the last split asked for: one, because it may be as big as many checkpoints."""
 _one_at_a_time = Lock()
 
@@ -52,16 +51,38 @@ def reduce_checkpoints(
     Raises:
         LogError: the run cannot be read, or what it holds is not what the schema asks for.
     """
-    return split_behaviour(checkpoint_statistics(run, split, strategies, first, last))
+    parts = _statistics(run, split, strategies, first, last)
+    return joined_behaviour([split_behaviour(part) for part in parts])
 
 
 def checkpoint_statistics(
     run: Run, split: str, strategies: Sequence[str], first: int, last: int
 ) -> RunStatistics:
     """The additive sums behind `reduce_checkpoints`, which takes the same and raises the same."""
-    reference = _reference(run, split, tuple(strategies))
-    logged = (run.logged(split, checkpoint) for checkpoint in range(first, last))
-    return run_statistics(run.setting.outcome, logged, reference.predicted, reference.block)
+    parts = list(_statistics(run, split, strategies, first, last))
+    return type(parts[0]).in_turn(parts)
+
+
+def _statistics(
+    run: Run, split: str, strategies: Sequence[str], first: int, last: int
+) -> Iterator[RunStatistics]:
+    """As many checkpoints at once as `checkpoints_at_once` says."""
+    if not 0 <= first < last <= len(run.steps):
+        raise LogError(
+            f"run {run.name!r}: checkpoints {first} to {last}; expected some of 0 to "
+            f"{len(run.steps)}"
+        )
+    prepared = _reference(run, split, tuple(strategies))
+    size = checkpoints_at_once(run.stored(split, first).nbytes)
+    for start in range(first, last, size):
+        few = range(start, min(start + size, last))
+        stored = np.stack([run.stored(split, checkpoint) for checkpoint in few])
+        if stored.dtype not in (np.float16, np.float32, np.float64):
+            run.logged(split, start)  # which says so
+        statistics, doubtful = prepared.compared(stored)
+        for checkpoint in np.flatnonzero(doubtful):
+            run.logged(split, start + int(checkpoint))  # which says what is wrong, if anything is
+        yield statistics
 
 
 def split_behaviour(statistics: RunStatistics) -> SplitBehaviour:
@@ -73,7 +94,17 @@ def split_behaviour(statistics: RunStatistics) -> SplitBehaviour:
     return SplitBehaviour(near, error, weight, covariance, least, divergence)
 
 
-def _reference(run: Run, split: str, strategies: tuple[str, ...]) -> _Reference:
+def joined_behaviour(parts: Sequence[SplitBehaviour]) -> SplitBehaviour:
+    """The cells of several runs, or parts of one, one after the other."""
+    fields = [field.name for field in dataclasses.fields(SplitBehaviour)]
+    columns = {name: [getattr(part, name) for part in parts] for name in fields}
+    divergence = joined(columns.pop("divergence"))
+    return SplitBehaviour(
+        **{name: np.concatenate(column) for name, column in columns.items()}, divergence=divergence
+    )
+
+
+def _reference(run: Run, split: str, strategies: tuple[str, ...]) -> Reference:
     inputs = run.inputs(split)
     key = _content(repr((run.setting, strategies)), run.tasks, inputs, run.task_prob)
     with _one_at_a_time:
@@ -82,7 +113,8 @@ def _reference(run: Run, split: str, strategies: tuple[str, ...]) -> _Reference:
             predicted = strategy_predictions(
                 run.setting, run.tasks, inputs, strategies, run.task_prob
             )
-            _last[key] = _Reference(predicted, np.arange(len(inputs)) % NUM_BLOCKS)
+            block = np.arange(len(inputs)) % NUM_BLOCKS
+            _last[key] = reference(run.setting.outcome, predicted, block)
         return _last[key]
 
 

@@ -1,6 +1,5 @@
 """One pass over a log: all that a fit or a report needs, in memory of fixed size."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,9 +10,9 @@ from rational_icl._errors import LogError
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.logs import Log, Run
 from rational_icl.profiles import Profile, profile
-from rational_icl.reduction import checkpoint_statistics, split_behaviour
+from rational_icl.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
 from rational_icl.settings import Setting
-from rational_icl.statistics import RunStatistics, joined
+from rational_icl.statistics import RunStatistics
 
 
 class RunSummary(NamedTuple):
@@ -93,19 +92,12 @@ class _Reduced(NamedTuple):
 
 
 def _reduced(run: Run, strategies: Sequence[str]) -> _Reduced:
-    summary = summarize_run(run, strategies)
-    splits = {name: split_behaviour(one) for name, one in summary.splits.items()}
-    return _Reduced(summary.profile, splits)
-
-
-def joined_behaviour(runs: list[SplitBehaviour]) -> SplitBehaviour:
-    """The cells of several runs, one after the other."""
-    fields = [field.name for field in dataclasses.fields(SplitBehaviour)]
-    parts = {name: [getattr(run, name) for run in runs] for name in fields}
-    divergence = joined(parts.pop("divergence"))
-    return SplitBehaviour(
-        **{name: np.concatenate(part) for name, part in parts.items()}, divergence=divergence
-    )
+    splits = {
+        split: reduce_checkpoints(run, split, strategies, 0, len(run.steps)) for split in run.splits
+    }
+    reduced = _Reduced(_worth(run, strategies), splits)
+    run.close()
+    return reduced
 
 
 def _worth(run: Run, strategies: Sequence[str]) -> Profile:

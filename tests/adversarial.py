@@ -9,7 +9,7 @@ import numpy as np
 from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import draw_from
-from rational_icl.statistics.binned import bin_width
+from rational_icl.statistics.bins import bin_width
 
 
 def coarseness(num_strategies: int) -> float:

@@ -11,13 +11,12 @@ from rational_icl.accounts import Account, Rational
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.fits import Fit
 from rational_icl.predictors import strategy_predictions
-from rational_icl.reduction import split_behaviour
+from rational_icl.reduction import joined_behaviour, split_behaviour
 from rational_icl.regions import Regions
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import draw_from
 from rational_icl.statistics import NUM_BLOCKS, Divergence, run_statistics
 from rational_icl.statistics.binned import BinnedStatistics, MixtureDivergence
-from rational_icl.summaries import joined_behaviour
 
 SETTING = Categorical(num_dims=4, context_length=16)
 STRATEGIES = ("memorizing", "generalizing", "constant")

@@ -11,7 +11,8 @@ from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Categorical, Probabilities
 from rational_icl.settings.draws import draw_from
 from rational_icl.statistics import NUM_BLOCKS, joined, run_statistics
-from rational_icl.statistics.binned import bin_width
+from rational_icl.statistics.binned import BinnedStatistics
+from rational_icl.statistics.bins import bin_width
 
 OUTCOME = Probabilities()
 REQUIRED = 1e-6  # nats: what the statistics promise, for any weights
@@ -95,8 +96,12 @@ def test_statistics_of_disjoint_parts_add_up(name: str):
         for part in (slice(0, 5), slice(5, None))
     ]
     whole = run_statistics(OUTCOME, np.log(transformer), strategies, block)
-    assert len(parts[0].bins) < len(whole.bins)
-    for total in (parts[0] + parts[1], parts[1] + parts[0]):
+    first, second = parts
+    assert isinstance(first, BinnedStatistics)
+    assert isinstance(second, BinnedStatistics)
+    assert isinstance(whole, BinnedStatistics)
+    assert len(first.bins) < len(whole.bins)
+    for total in (first + second, second + first):
         for field, expected in vars(whole).items():
             np.testing.assert_allclose(getattr(total, field), expected, rtol=SUMS, atol=SUMS)
         found, expected = (evaluate(one.divergence, [0.2, 0.5, 0.3]) for one in (total, whole))

@@ -2,17 +2,51 @@
 
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Integer
 
 from rational_icl.settings import Means, Outcome, Probabilities
-from rational_icl.statistics.base import NUM_BLOCKS, Divergence, RunStatistics
-from rational_icl.statistics.binned import binned_statistics
-from rational_icl.statistics.squared import squared_statistics
+from rational_icl.statistics.base import NUM_BLOCKS, Divergence, Reference, RunStatistics
+from rational_icl.statistics.binned import BinnedReference
+from rational_icl.statistics.squared import SquaredReference
+
+_CHECKPOINTS_AT_ONCE = 32
+_BYTES_AT_ONCE = 2**25
 
 
 @singledispatch
+def reference(
+    outcome: Outcome,
+    predicted: Float[np.ndarray, "strategy sequence position outcome"],
+    block: Integer[np.ndarray, " sequence"],
+) -> Reference:
+    """Prepare a split for checkpoints to be compared with its strategies.
+
+    Args:
+        outcome: what one prediction is.
+        predicted: the strategies' predictions.
+        block: which of the `NUM_BLOCKS` blocks each sequence counts towards.
+    """
+    raise NotImplementedError(f"no statistics for predictions of kind {type(outcome).__name__}")
+
+
+@reference.register
+def _(outcome: Probabilities, predicted, block) -> Reference:
+    return BinnedReference(predicted, block)
+
+
+@reference.register
+def _(outcome: Means, predicted, block) -> Reference:
+    return SquaredReference(predicted, block, outcome.noise_variance)
+
+
+def checkpoints_at_once(bytes_each: int) -> int:
+    """How many checkpoints to compare together: enough for speed, few enough for memory."""
+    return max(1, min(_CHECKPOINTS_AT_ONCE, _BYTES_AT_ONCE // bytes_each))
+
+
 def run_statistics(
     outcome: Outcome,
     logged: Iterable[Float[np.ndarray, "sequence position outcome"]],
@@ -23,25 +57,21 @@ def run_statistics(
 
     Args:
         outcome: what one prediction is.
-        logged: the transformer's, as a log holds them, one array per checkpoint; read one at a
-            time.
+        logged: the transformer's, as a log holds them, valid, one array per checkpoint; few are
+            read at a time.
         predicted: the strategies' predictions on the same sequences.
         block: which of the `NUM_BLOCKS` blocks each sequence counts towards.
 
     Returns:
-        Additive statistics.
+        Additive statistics. Error of a binned divergence: see `bins.bin_width`.
     """
-    raise NotImplementedError(f"no statistics for predictions of kind {type(outcome).__name__}")
-
-
-@run_statistics.register
-def _(outcome: Probabilities, logged, predicted, block) -> RunStatistics:
-    return binned_statistics(logged, predicted, block)
-
-
-@run_statistics.register
-def _(outcome: Means, logged, predicted, block) -> RunStatistics:
-    return squared_statistics(logged, predicted, block, outcome.noise_variance)
+    prepared = reference(outcome, predicted, block)
+    size = checkpoints_at_once(predicted[0].nbytes)
+    unread = iter(logged)
+    parts = []
+    while few := list(islice(unread, size)):
+        parts.append(prepared.compared(np.stack(few))[0])
+    return type(parts[0]).in_turn(parts)
 
 
 def joined(parts: Sequence[Divergence]) -> Divergence:
@@ -52,7 +82,10 @@ def joined(parts: Sequence[Divergence]) -> Divergence:
 __all__ = [
     "NUM_BLOCKS",
     "Divergence",
+    "Reference",
     "RunStatistics",
+    "checkpoints_at_once",
     "joined",
+    "reference",
     "run_statistics",
 ]

@@ -4,9 +4,10 @@ Sums over the predictions of one run and split, for every checkpoint and for dis
 sequences: statistics of disjoint parts of a log add up, so they can be computed in pieces.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -48,6 +49,9 @@ class Divergence(eqx.Module):
 class RunStatistics(eqx.Module):
     """Additive sums over the predictions of one run and split, for every checkpoint."""
 
+    per_step: ClassVar[tuple[str, ...]]
+    """The fields whose first axis is the step; all others depend on the strategies alone."""
+
     distance: eqx.AbstractVar[Float[np.ndarray, "step block strategy"]]
     """Sum over predictions of the distance of T from each strategy, nats."""
     strategy_distance: eqx.AbstractVar[Float[np.ndarray, "block strategy strategy"]]
@@ -67,6 +71,37 @@ class RunStatistics(eqx.Module):
     @abstractmethod
     def divergence(self) -> Divergence:
         """The divergence of every step as a function of the weights, with blocks added up."""
+
+    @classmethod
+    def in_turn(cls, parts: Sequence[Any]) -> "RunStatistics":
+        """The steps of several parts of a run, all of the same sequences, one after the other."""
+        every = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        return cls(
+            **{
+                name: np.concatenate(values) if name in cls.per_step else values[0]
+                for name, values in every.items()
+            }
+        )
+
+
+class Reference(ABC):
+    """Strategies' predictions of a split, prepared for many checkpoints to be compared with."""
+
+    @abstractmethod
+    def compared(
+        self, stored: Float[np.ndarray, "step sequence position outcome"]
+    ) -> tuple[RunStatistics, Bool[np.ndarray, " step"]]:
+        """Statistics of some checkpoints, and which of them are doubtful.
+
+        Cost falls by half from one checkpoint at a time to 32.
+
+        Args:
+            stored: predictions as a log holds them, in the type of the file, unchecked.
+
+        Returns:
+            Additive statistics, which mean nothing where a checkpoint is doubtful: it holds what no
+            prediction can be, or is so near to it that `check_logged` has to tell.
+        """
 
 
 def by_block(

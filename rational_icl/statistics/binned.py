@@ -11,38 +11,28 @@ of Q_k (l_k = -inf) have bins of their own. All the numbers kept are sums over s
 statistics of disjoint parts of a log add up; they are kept for disjoint blocks of sequences.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
 from jaxtyping import Bool, Float, Integer
 from scipy.special import rel_entr, xlogy
+from threadpoolctl import threadpool_limits
 
 from rational_icl._arrays import Array
-from rational_icl.statistics.base import NUM_BLOCKS, Divergence, RunStatistics, by_block
+from rational_icl.settings.outcomes import SUM_TOLERANCE
+from rational_icl.statistics.base import (
+    NUM_BLOCKS,
+    Divergence,
+    Reference,
+    RunStatistics,
+    by_block,
+)
+from rational_icl.statistics.bins import Layout, Tile, centre, lay_out, ruled_out
 
-_WIDTHS, _WIDTH_OF_MORE = {2: 0.04, 3: 0.12}, 0.16
 _LEAST_LOG_WEIGHT = -700.0
-_ZERO = np.iinfo(np.int32).min
-"""The bin of an exact zero, where the log-ratio is minus infinity."""
-
-
-def bin_width(num_strategies: int) -> float:
-    """How wide a bin of the log-ratio is, in nats.
-
-    Of two strategies, one has a log-ratio of zero, so those of one bin differ by less than the
-    width of .04. Their third absolute moment about the mean is then at most width³ / 8, and the
-    remainder of the binned divergence at most width³ max|f'''| / 48 with max|f'''| = 0.0963: below
-    2e-7 nats. Bins of more strategies are many, because the log-ratio is a vector, so they are
-    wider: .12 of three, .16 of four or more. What is left over then mostly has no preferred sign
-    from bin to bin, and stays below 1e-6 nats in every setting of the package (measured, not
-    proved). It is largest in classification, where clamped predictions pile up at one edge of a
-    bin.
-    """
-    return _WIDTHS.get(num_strategies, _WIDTH_OF_MORE)
 
 
 class BinnedStatistics(RunStatistics):
@@ -57,6 +47,8 @@ class BinnedStatistics(RunStatistics):
         strategy_distance: the same between strategies.
         count: number of predictions.
     """
+
+    per_step: ClassVar[tuple[str, ...]] = ("mass", "first", "second", "offset", "distance")
 
     bins: Integer[np.ndarray, "bin strategy"]
     mass: Float[np.ndarray, "step block bin"]
@@ -109,7 +101,7 @@ class BinnedStatistics(RunStatistics):
         held = np.where(mass > 0, mass, 1.0)[..., None]
         mean = self.first.sum(axis=1) / held
         spread = self.second.sum(axis=1) / held[..., None] - mean[..., :, None] * mean[..., None, :]
-        ratio = np.where(self.bins == _ZERO, 0.0, np.exp(_centre(self.bins) + mean))
+        ratio = np.where(ruled_out(self.bins), 0.0, np.exp(centre(self.bins) + mean))
         total = self.count.sum()
         found = MixtureDivergence(
             mass=mass / total,
@@ -126,78 +118,100 @@ def _round_size(bins: int) -> int:
     return -(-bins // step) * step
 
 
-class _Layout(NamedTuple):
-    """Where each predicted outcome of a split goes; the same for every checkpoint."""
+class BinnedReference(Reference):
+    """Strategies' probabilities, laid out for checkpoints to be compared with them."""
 
-    bins: np.ndarray
-    moments: scipy.sparse.csr_array
-    reference: np.ndarray
+    def __init__(
+        self,
+        predicted: Float[np.ndarray, "strategy sequence position outcome"],
+        block: Integer[np.ndarray, " sequence"],
+    ):
+        self._layout = lay_out(predicted, block)
+        self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
+        apart = [_apart(one, predicted) for one in predicted]
+        self._between = by_block(np.stack(apart).transpose(2, 0, 1), block)
+        self._own = by_block(xlogy(predicted, predicted).sum(axis=(2, 3)).T, block)
+
+    def compared(
+        self, stored: Float[np.ndarray, "step sequence position outcome"]
+    ) -> tuple[BinnedStatistics, Bool[np.ndarray, " step"]]:
+        sums = _Sums(len(stored), self._layout)
+        with (
+            threadpool_limits(1, user_api="blas"),
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
+            for tile in self._layout.tiles:
+                sums.add(tile, stored[:, tile.sequences])
+        return self._statistics(sums), sums.doubtful
+
+    def _statistics(self, sums: "_Sums") -> BinnedStatistics:
+        bins = self._layout.bins
+        number = bins.shape[1]
+        rows = np.stack([self._layout.all_moments @ one for one in sums.moments])
+        rows = np.moveaxis(rows, -1, 0).reshape(len(sums.doubtful), NUM_BLOCKS, -1, len(bins))
+        mass, first = rows[:, :, 0], np.moveaxis(rows[:, :, 1 : 1 + number], 2, -1)
+        second = np.moveaxis(rows[:, :, 1 + number :], 2, -1).reshape(*first.shape, number)
+        offset = np.where(sums.lost, np.inf, sums.own).T
+        # T log Q_k = T log max_j Q_j + T l_k, and T l_k is in the moments
+        ratio = first.sum(axis=2) + mass @ centre(bins)
+        distance = 0.5 * (offset[..., None] - ratio + self._own - sums.crossed.transpose(2, 0, 1))
+        never = (mass > 0).astype(float) @ ruled_out(bins) > 0
+        distance = np.where(never | sums.ruled_out.transpose(2, 0, 1), np.inf, distance)
+        return BinnedStatistics(
+            bins, mass, first, second, offset, distance, self._between, self._count
+        )
 
 
-def binned_statistics(
-    log_prob: Iterable[Float[np.ndarray, "sequence position outcome"]],
-    predicted: Float[np.ndarray, "strategy sequence position outcome"],
-    block: Integer[np.ndarray, " sequence"],
-) -> BinnedStatistics:
-    """Reduce the logged predictions of one run and split.
+class _Sums:
+    """What is added up tile by tile; the last axis is the checkpoint, contiguous in memory.
 
     Args:
-        log_prob: the transformer's, nats, one array per checkpoint; read one at a time.
-        predicted: the strategies' probabilities on the same sequences.
-        block: which of the `NUM_BLOCKS` blocks each sequence counts towards.
-
-    Returns:
-        Additive statistics. Error of the binned divergence: see `bin_width`.
+        moments: T-weighted, those that the layout asks for.
+        own: of T log T - T max_k log Q_k, nats.
+        crossed: of Q_k log T, nats.
+        lost: whether T allows what no strategy does.
+        ruled_out: whether Q_k allows what T does not.
+        doubtful: whether some prediction does not sum to one.
     """
-    num_strategies, _, positions, _ = predicted.shape
-    layout = _lay_out(predicted, block)
-    sums, offsets, distances = [], [], []
-    for values in log_prob:
-        prob = np.exp(values)
-        sums.append(layout.moments @ prob.reshape(-1))
-        own = prob * np.where(prob > 0, values, 0.0) - xlogy(prob, layout.reference)
-        offsets.append(by_block(own.sum(axis=(1, 2)), block))
-        distances.append(by_block(_apart(prob, predicted).T, block))
-    rows = np.stack(sums).reshape(len(sums), -1, NUM_BLOCKS, len(layout.bins))
-    first = np.moveaxis(rows[:, 1 : 1 + num_strategies], 1, -1)
-    second = np.moveaxis(rows[:, 1 + num_strategies :], 1, -1)
-    return BinnedStatistics(
-        bins=layout.bins,
-        mass=rows[:, 0],
-        first=first,
-        second=second.reshape(*first.shape, num_strategies),
-        offset=np.stack(offsets),
-        distance=np.stack(distances),
-        strategy_distance=by_block(
-            np.stack([_apart(one, predicted) for one in predicted]).transpose(2, 0, 1), block
-        ),
-        count=by_block(np.full(len(block), float(positions)), block),
-    )
 
+    def __init__(self, steps: int, layout: Layout):
+        number = layout.bins.shape[1]
+        self.moments = np.zeros((NUM_BLOCKS, layout.num_summed, steps))
+        self.own = np.zeros((NUM_BLOCKS, steps))
+        self.crossed = np.zeros((NUM_BLOCKS, number, steps))
+        self.lost = np.zeros((NUM_BLOCKS, steps), dtype=bool)
+        self.ruled_out = np.zeros((NUM_BLOCKS, number, steps), dtype=bool)
+        self.doubtful = np.zeros(steps, dtype=bool)
 
-def _lay_out(predicted: np.ndarray, block: np.ndarray) -> _Layout:
-    num_strategies = len(predicted)
-    reference = predicted.max(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(predicted / reference).reshape(num_strategies, -1).T
-    ratio = np.where(np.isnan(ratio), 0.0, ratio)  # no strategy allows it: the offset is infinite
-    zero = np.isneginf(ratio)
-    key = np.where(
-        zero, _ZERO, np.floor(np.where(zero, 0.0, ratio) / bin_width(num_strategies))
-    ).astype(np.int32)
-    bins, place = np.unique(key, axis=0, return_inverse=True)
-    shift = np.where(zero, 0.0, ratio - _centre(bins)[place.reshape(-1)])
-    weights = [np.ones(len(shift)), *shift.T]
-    weights += [
-        shift[:, j] * shift[:, k] for j in range(num_strategies) for k in range(num_strategies)
-    ]
-    outcomes_each = predicted[0].size // len(block)
-    row = np.repeat(block, outcomes_each) * len(bins) + place.reshape(-1)
-    rows = np.concatenate([row + i * NUM_BLOCKS * len(bins) for i in range(len(weights))])
-    columns = np.tile(np.arange(len(row)), len(weights))
-    shape = (len(weights) * NUM_BLOCKS * len(bins), len(row))
-    moments = scipy.sparse.csr_array((np.concatenate(weights), (rows, columns)), shape=shape)
-    return _Layout(bins, moments, reference)
+    def add(self, tile: Tile, stored: Float[np.ndarray, "step sequence position outcome"]) -> None:
+        """Everything but the best mixture is linear in T or in log T: a few products of matrices
+        for all checkpoints together."""
+        steps, outcomes = len(stored), stored.shape[-1]
+        value = np.empty((tile.predicted.shape[1], steps))
+        np.copyto(value, stored.reshape(steps, -1).T)
+        prob = np.exp(value)
+        by_row = prob.reshape(-1, outcomes, steps)
+        total = np.ones((1, outcomes)) @ by_row
+        allowed = SUM_TOLERANCE[stored.dtype.itemsize]
+        self.doubtful |= ~(np.abs(total - 1) <= allowed).all(axis=(0, 1))
+        by_row *= 1 / total
+        log_total = np.log(total[:, 0])
+        if prob.min() == 0:
+            self._add_zeros(tile, value, prob)
+        block = tile.block
+        self.moments[block][tile.rows] += tile.moments @ prob
+        self.own[block] += np.einsum("oc,oc->c", prob, value) - log_total.sum(axis=0)
+        self.own[block] -= tile.log_best @ prob
+        self.crossed[block] += tile.predicted @ value - tile.predicted_sum @ log_total
+        if len(tile.impossible):
+            self.lost[block] |= (prob[tile.impossible] > 0).any(axis=0)
+
+    def _add_zeros(self, tile: Tile, value: np.ndarray, prob: np.ndarray) -> None:
+        """0 log 0 is 0, and Q log 0 is infinite; both are left out of the sums."""
+        zero = prob == 0
+        value[zero] = 0.0
+        for k, predicted in enumerate(tile.predicted):
+            self.ruled_out[tile.block, k] |= zero[predicted > 0].any(axis=0)
 
 
 def _apart(
@@ -206,10 +220,6 @@ def _apart(
 ) -> Float[np.ndarray, "strategy sequence"]:
     """Symmetrised KL, half of each direction, summed over a sequence's predictions."""
     return 0.5 * (rel_entr(prob, predicted) + rel_entr(predicted, prob)).sum(axis=(2, 3))
-
-
-def _centre(bins: Integer[np.ndarray, "bin strategy"]) -> Float[np.ndarray, "bin strategy"]:
-    return np.where(bins == _ZERO, 0.0, (bins + 0.5) * bin_width(bins.shape[1]))
 
 
 class MixtureDivergence(Divergence):

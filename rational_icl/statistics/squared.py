@@ -4,14 +4,15 @@ For weights w that sum to one, T - sum_k w_k Q_k = sum_k w_k (T - Q_k), so with
 E_jk = E (T - Q_j)(T - Q_k) / 2s² the divergence is w'Ew: no term cancels another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
-from rational_icl.statistics.base import Divergence, RunStatistics, by_block
+from rational_icl.statistics.base import Divergence, Reference, RunStatistics, by_block
 
 
 class SquaredDivergence(Divergence):
@@ -50,6 +51,8 @@ class SquaredStatistics(RunStatistics):
         count: number of predictions.
     """
 
+    per_step: ClassVar[tuple[str, ...]] = ("error", "distance")
+
     error: Float[np.ndarray, "step block strategy strategy"]
     distance: Float[np.ndarray, "step block strategy"]
     strategy_distance: Float[np.ndarray, "block strategy strategy"]
@@ -74,31 +77,39 @@ class SquaredStatistics(RunStatistics):
         return SquaredDivergence(self.error.sum(axis=1) / self.count.sum())
 
 
-def squared_statistics(
-    means: Iterable[Float[np.ndarray, "sequence position outcome"]],
-    predicted: Float[np.ndarray, "strategy sequence position outcome"],
-    block: Integer[np.ndarray, " sequence"],
-    noise_variance: float,
-) -> SquaredStatistics:
-    """Reduce the logged means of one run and split.
+class SquaredReference(Reference):
+    """Strategies' means, prepared for checkpoints to be compared with.
 
     Args:
-        means: the transformer's, one array per checkpoint; read one at a time.
-        predicted: the strategies' means on the same sequences.
+        predicted: the strategies' means.
         block: which of the blocks each sequence counts towards.
         noise_variance: s².
     """
 
-    def products(one: np.ndarray) -> np.ndarray:
-        apart = (one - predicted).reshape(*predicted.shape[:2], -1)
-        return by_block(np.einsum("jsp,ksp->sjk", apart, apart), block) / (2 * noise_variance)
+    def __init__(
+        self,
+        predicted: Float[np.ndarray, "strategy sequence position outcome"],
+        block: Integer[np.ndarray, " sequence"],
+        noise_variance: float,
+    ):
+        self._predicted, self._block, self._noise_variance = predicted, block, noise_variance
+        between = [np.diagonal(self._products(one), axis1=1, axis2=2) for one in predicted]
+        self._between = np.stack(between, axis=1)
+        self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
 
-    between = [np.diagonal(products(one), axis1=1, axis2=2) for one in predicted]
-    positions = predicted.shape[2]
-    error = np.stack([products(one) for one in means])
-    return SquaredStatistics(
-        error=error,
-        distance=np.diagonal(error, axis1=2, axis2=3),
-        strategy_distance=np.stack(between, axis=1),
-        count=by_block(np.full(len(block), float(positions)), block),
-    )
+    def compared(
+        self, stored: Float[np.ndarray, "step sequence position outcome"]
+    ) -> tuple[SquaredStatistics, Bool[np.ndarray, " step"]]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = np.stack([self._products(one.astype(np.float64)) for one in stored])
+            # NaN, infinite or too large for the type of a log
+            doubtful = ~(np.abs(stored).max(axis=(1, 2, 3)) <= np.finfo(np.float32).max)
+        distance = np.diagonal(error, axis1=2, axis2=3)
+        return SquaredStatistics(error, distance, self._between, self._count), doubtful
+
+    def _products(
+        self, means: Float[np.ndarray, "sequence position outcome"]
+    ) -> Float[np.ndarray, "block strategy strategy"]:
+        apart = (means - self._predicted).reshape(*self._predicted.shape[:2], -1)
+        every = np.einsum("jsp,ksp->sjk", apart, apart)
+        return by_block(every, self._block) / (2 * self._noise_variance)
