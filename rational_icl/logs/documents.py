@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from rational_icl._files import json_object
 from rational_icl.logs import guards
 
 CHECKSUMS = "checksums"
@@ -77,7 +78,7 @@ class Checks:
         if array is not None:
             _check_chunk(self._chunk_bytes[array], content)
         elif key == DOCUMENT:
-            self._check_run(parsed(content.tobytes()))
+            self._check_run(json_object(content.tobytes()))
         else:
             self._check_node(key.removesuffix("/" + DOCUMENT), content.tobytes())
 
@@ -104,23 +105,11 @@ class Checks:
                 raise ValueError("it is no part of the run")
             if self._checksums[node] != checksum(raw):
                 raise ValueError("its metadata are not those that were written")
-        document = parsed(raw)
+        document = json_object(raw)
         if document.get("node_type") == "group":
             _check_group(document)
         else:
             self._chunk_bytes[node] = _checked_chunk_bytes(document)
-
-
-def parsed(raw: bytes) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError, RecursionError: it is none.
-    """
-    document = json.loads(raw)
-    if not isinstance(document, dict):
-        raise ValueError("its metadata are no JSON object")
-    return document
 
 
 def checksum(raw: bytes) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path, PureWindowsPath
 from numpy.lib import format as npy
 
 from rational_icl._errors import LogError
+from rational_icl._files import check_regular
 
 READ_ERRORS = (
     OSError,  # also Zarr's errors of missing nodes
@@ -82,12 +83,6 @@ def check_npz(path: Path, where: str) -> None:
         warnings.simplefilter("error")  # of headers that only old releases wrote
         for entry in archive.infolist():
             _check_header(archive, entry)
-
-
-def check_regular(path: Path) -> None:
-    """Raises OSError unless it is an ordinary file: opening a pipe would wait for ever."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not an ordinary file")
 
 
 def size_within(root: Path, name: str) -> int | None:

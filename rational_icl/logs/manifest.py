@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rational_icl._errors import LogError
+from rational_icl._files import read_json
 from rational_icl.logs import store
+from rational_icl.logs.guards import READ_ERRORS
 
 NAME = "log.json"
+_MOST_BYTES = 2**24
 
 
 def empty() -> dict[str, Any]:
@@ -22,7 +25,8 @@ def empty() -> dict[str, Any]:
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(folder: Path, provenance: dict[str, Any]) -> None:
@@ -46,10 +50,10 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return empty()
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path, _MOST_BYTES)
         runs = {str(name): dict(entry) for name, entry in found["runs"].items()}
         return {"provenance": dict(found["provenance"]), "runs": runs}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except READ_ERRORS as error:
         raise LogError(
             f"{path}: not a log description ({error}); delete it, it is optional"
         ) from None
