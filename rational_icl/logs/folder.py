@@ -73,7 +73,7 @@ def open_log(path: str | Path) -> Log:
         return Log(path, [Run(path)], manifest.empty())
     if not path.is_dir():
         raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
-    files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
+    files = store.runs_in(path)
     if not files:
         raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
     described = manifest.read(path)

@@ -114,6 +114,11 @@ class PredictionLogger:
     ) -> None:
         if kind is None and not self.missing:
             self.finish()
+        self.close()
+
+    def close(self) -> None:
+        """Let others write this run, finished or not. Closing again does nothing."""
+        self._writer.close()
 
     @property
     def tasks(self) -> Float[np.ndarray, "task ..."]:
@@ -134,8 +139,7 @@ class PredictionLogger:
     @property
     def missing(self) -> list[int]:
         """The steps that are to be logged and are not yet."""
-        written = self._writer.written
-        return [step for step, index in self._checkpoints.items() if not written[index]]
+        return self._writer.missing
 
     def due(self, step: int) -> bool:
         """Whether this step is to be logged and is not yet."""
@@ -165,18 +169,12 @@ class PredictionLogger:
         self._writer.write(self._checkpoints[step], logged)
 
     def finish(self) -> Path:
-        """Pack the complete run into one file, and return its path.
+        """Pack the complete run into one file, close, and return the file's path.
 
         Raises:
-            LogError: steps are missing.
+            LogError: steps are missing, or the file cannot be written.
         """
-        if missing := self.missing:
-            listed = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
-            raise LogError(
-                f"run {self.name!r}: {len(missing)} of {len(self._checkpoints)} steps are not "
-                f"logged yet: {listed}; log them first"
-            )
-        return store.pack(self.path)
+        return self._writer.finish()
 
 
 def _own_tasks(tasks: Any, setting: Setting, num_tasks: int, where: str) -> np.ndarray:

@@ -106,6 +106,9 @@ def to_logged(
         )
     if found.dtype.kind != "f":
         raise LogError(f"{where}: dtype {found.dtype}; expected float16, float32 or float64")
-    if problem := form.problem(setting, found):
-        raise LogError(f"{where}: {problem}")
-    return form.to_logged(setting, found)
+    logged = np.empty(expected)
+    for some in schema.blocks(expected):
+        if problem := form.problem(setting, found[some]):
+            raise LogError(f"{where}: {problem}")
+        logged[some] = form.to_logged(setting, found[some])
+    return logged

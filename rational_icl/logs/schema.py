@@ -31,7 +31,7 @@ half-precision probabilities underflow to zero; half precision keeps the diverge
 Rows then sum to one only within a few parts in ten thousand: readers renormalise in float64.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,9 @@ FORMAT = "rational_icl.log"
 VERSION = 1
 SPLITS = ("id", "ood")
 """The evaluations that every run holds; settings may know more."""
+
+_BLOCK = 2**16
+"""Numbers that are checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,15 @@ def check_logged(logged: np.ndarray, setting: settings.Setting, where: str) -> N
         raise LogError(f"{where}: {problem}")
 
 
+def blocks(shape: Sequence[int]) -> Iterator[slice]:
+    """Sequences of predictions (sequence, position, outcome), as many as a cache holds at a time.
+
+    Three times faster than all at once, whose temporary arrays are new memory each time.
+    """
+    together = max(1, _BLOCK // max(1, shape[1] * shape[2]))
+    return (slice(start, start + together) for start in range(0, shape[0], together))
+
+
 def check_predictions(predictions: np.ndarray, setting: settings.Setting, where: str) -> None:
     """Raises LogError unless these are probabilities, or means, as the setting asks."""
     if problem := setting.outcome.problem_with_predictions(predictions):
@@ -232,6 +244,13 @@ def check_task_prob(
         return settings.checked_task_prob(task_prob, num_tasks)
     except LogError as error:
         raise LogError(f"{where}: {error}") from None
+
+
+def check_own_task_prob(task_prob: np.ndarray, metadata: Metadata, where: str) -> None:
+    """Raises LogError unless these are a run's own probabilities, in place of its setting's law."""
+    check_task_prob(task_prob, int(metadata.num_tasks), where)
+    if metadata.setting.task_exponent:
+        raise LogError(f"{where}: has task_prob and task_exponent; give one of them")
 
 
 def check_targets(

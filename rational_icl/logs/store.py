@@ -1,6 +1,12 @@
 """Zarr underneath: how a run's group is created, opened and packed. Nothing else touches Zarr."""
 
+import errno
+import os
+import shutil
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +19,8 @@ from rational_icl.logs.guards import READ_ERRORS
 
 FOLDER_SUFFIX = ".zarr"
 PACKED_SUFFIX = ".zarr.zip"
+CREATING_SUFFIX = ".creating"
+"""Of a run's folder until all that is reserved at its creation is there."""
 
 
 def run_name(path: Path) -> str:
@@ -36,6 +44,12 @@ def open_group(path: Path) -> zarr.Group:
             f"{where}: not a readable Zarr group ({error}); the file is damaged or truncated, "
             "copy it again or delete it"
         ) from None
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs of a folder, but not what a kill left of the folders of packed ones."""
+    folders = [path for path in folder.glob("*" + FOLDER_SUFFIX) if not is_leftover(path)]
+    return [*folders, *folder.glob("*" + PACKED_SUFFIX)]
 
 
 def is_created(folder: Path) -> bool:
@@ -72,6 +86,18 @@ def read_array(array: zarr.Array) -> np.ndarray:
     return np.asarray(array[...])
 
 
+def array_of(group: zarr.Group, name: str) -> zarr.Array:
+    """One of a run's arrays.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    node = group[name]
+    if not isinstance(node, zarr.Array):
+        raise KeyError(f"{name} is no array")
+    return node
+
+
 def create_checkpoints(
     group: zarr.Group,
     name: str,
@@ -94,34 +120,105 @@ def create_checkpoints(
 def pack(folder: Path) -> Path:
     """Turn a finished run's folder into one file beside it, then remove the folder.
 
-    The file appears under its name only when it is complete. Returns its path.
+    The file appears under its name only when it is complete. If it is there already, only what is
+    left of the folder goes. Returns its path.
 
     Raises:
-        LogError: the folder is not a whole run.
+        LogError: the folder is not a whole run, or the file cannot be written.
     """
+    packed = packed_path(folder)
+    if packed.exists():
+        remove_leftover(folder)
+        return packed
     if not is_created(folder):
         raise LogError(f"{folder}: not a whole run, so it is not packed; delete it")
-    packed = folder.with_name(run_name(folder) + PACKED_SUFFIX)
     partial = packed.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file() and not file.name.endswith(".partial"):  # left by a kill
-                # a fixed date makes equal runs equal files
-                entry = zipfile.ZipInfo(str(file.relative_to(folder)), (1980, 1, 1, 0, 0, 0))
-                archive.writestr(entry, file.read_bytes())
-    partial.replace(packed)
-    remove_folder(folder)
+    with writing(f"{packed}: a second copy of the run"):
+        try:
+            _archive(folder, partial)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        partial.replace(packed)
+        _remove(folder)
     return packed
 
 
-def remove_folder(folder: Path) -> None:
-    """Delete a run's folder, its group metadata first so that a half-deleted run is never read."""
+def packed_path(folder: Path) -> Path:
+    """Where a run's folder goes when it is packed."""
+    return folder.with_name(run_name(folder) + PACKED_SUFFIX)
+
+
+def is_leftover(folder: Path) -> bool:
+    """Whether a folder is what a kill left of a packed run: all that it holds is packed beside it.
+
+    The folder may vanish meanwhile.
+    """
+    packed = packed_path(folder)
+    if not packed.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            held = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
+    except READ_ERRORS:
+        return False
+    for name, file in _files(folder):
+        with suppress(FileNotFoundError):
+            content = file.read_bytes()
+            if held.get(name) != (len(content), zlib.crc32(content)):
+                return False
+    return True
+
+
+def remove_leftover(folder: Path) -> None:
+    """Delete the folder of a run that is packed, if it is still there.
+
+    Raises:
+        LogError: it holds anything else than the packed run does, or cannot be deleted.
+    """
+    if not folder.exists():
+        return
+    if not is_leftover(folder):
+        raise LogError(f"{folder}: is there as a folder and packed, and they differ; delete one")
+    with writing(f"{folder}: packed already, but the folder"):
+        _remove(folder)
+
+
+@contextmanager
+def writing(where: str) -> Iterator[None]:
+    """Turns what the operating system refuses into a LogError that begins with `where`."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        cure = "free some space" if full else "check that the folder is there and may be written to"
+        raise LogError(
+            f"{where} cannot be written ({error.strerror or error}). What was written before is "
+            f"kept: {cure}, then start again to go on from there"
+        ) from None
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a run's folder, by their names within it, in order."""
+    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    for file in sorted(found):
+        if not file.name.endswith(".partial"):  # left by a kill
+            yield file.relative_to(folder).as_posix(), file
+
+
+def _archive(folder: Path, packed: Path) -> None:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, file in _files(folder):
+            # a fixed date makes equal runs equal files
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), file.read_bytes())
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, its group metadata first so that a half-deleted run is never read."""
     (folder / "zarr.json").unlink(missing_ok=True)
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
 
 
 def _compressors() -> list[BloscCodec | Crc32cCodec]:
     # Blosc alone returns wrong numbers after one flipped bit; the checksum makes it an error.
-    return [BloscCodec(cname="zstd", clevel=5, shuffle=BloscShuffle.shuffle), Crc32cCodec()]
+    return [BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.shuffle), Crc32cCodec()]

@@ -2,20 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import zarr
 
 from rational_icl._errors import LogError
-from rational_icl.logs import schema, store
+from rational_icl.logs import checked, schema, store
+from rational_icl.logs.layout import Layout
+from rational_icl.logs.locks import RunLock
 
 
 class RunWriter:
     """Writes one run's checkpoints into `folder` (`NAME.zarr`), in any order.
 
     Everything is reserved at creation; a checkpoint is one chunk per split, and `written` is set
-    last. Opening the same folder again resumes it. Nothing that is already there is ever replaced.
+    last. Opening the same folder again resumes it, and a run that is finished and packed opens as
+    that, with nothing left to write. One writer at a time: it is refused while another is open, in
+    this process or any other. It lets go when closed, when it ends as a context manager, and when
+    its process ends.
 
     Args:
         folder: `NAME.zarr`; made if need be.
@@ -27,8 +33,8 @@ class RunWriter:
         task_prob: the probability of each training task, where the setting's law is not the one.
 
     Raises:
-        LogError: an argument is not what the schema asks for, or the folder holds something else,
-            or the run is finished and packed already.
+        LogError: an argument is not what the schema asks for, the folder holds something else or
+            cannot be written, or another writer is open.
     """
 
     def __init__(
@@ -43,92 +49,63 @@ class RunWriter:
         targets: Mapping[str, Any] | None = None,
         task_prob: Any = None,
     ):
+        self.folder = folder
         self.name = store.run_name(folder)
         self.metadata = metadata
-        self.splits = schema.check_splits(inputs, metadata.setting, f"run {self.name!r}")
-        arrays = self._checked(tasks, ood_tasks, inputs, steps)
-        arrays |= self._checked_targets(arrays, targets or {})
-        if task_prob is not None:
-            arrays["task_prob"] = np.asarray(task_prob)
-            where = f"run {self.name!r}"
-            schema.check_task_prob(arrays["task_prob"], int(metadata.num_tasks), where)
-        if folder.with_name(self.name + store.PACKED_SUFFIX).exists():
-            raise LogError(
-                f"{folder}: run {self.name!r} is finished and packed; choose another name"
-            )
-        if not store.is_created(folder):
-            self._create(folder, arrays)
-        self._group = zarr.open_group(folder, mode="r+", zarr_format=3)
-        self._refuse_other(folder, arrays)
-        self._written = self._array("written")
-
-    def _checked(
-        self, tasks: Any, ood_tasks: Any, inputs: Mapping[str, Any], steps: Sequence[int]
-    ) -> dict[str, np.ndarray]:
-        where, setting = f"run {self.name!r}", self.metadata.setting
-        # back and forth through attributes, so that what is written can be read
-        schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
-        found = {"tasks": np.asarray(tasks), "ood/tasks": np.asarray(ood_tasks)}
-        schema.check_tasks(found["tasks"], setting, f"{where}, tasks")
-        schema.check_tasks(found["ood/tasks"], setting, f"{where}, ood_tasks")
-        schema.check_num_tasks(found["tasks"], int(self.metadata.num_tasks), f"{where}, tasks")
-        found["step"] = np.asarray(steps)
-        schema.check_steps(found["step"], f"{where}, steps")
-        found["step"] = found["step"].astype(np.int64)
-        for split in self.splits:
-            found[f"{split}/inputs"] = np.asarray(inputs[split])
-            schema.check_inputs(found[f"{split}/inputs"], setting, f"{where}, {split}_inputs")
-        return found
-
-    def _checked_targets(
-        self, arrays: Mapping[str, np.ndarray], targets: Mapping[str, Any]
-    ) -> dict[str, np.ndarray]:
-        if not self.metadata.setting.logs_targets:
-            return {}
-        found = {}
-        for split in self.splits:
-            where = f"run {self.name!r}, {split}_targets"
-            if split not in targets:
-                raise LogError(f"{where}: missing; the inputs of this setting do not show them")
-            found[f"{split}/targets"] = np.asarray(targets[split])
-            inputs = arrays[f"{split}/inputs"]
-            schema.check_targets(found[f"{split}/targets"], inputs, self.metadata.setting, where)
-        return found
-
-    def _create(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        attributes = self.metadata.to_attributes()
-        _refuse_foreign(folder, attributes)
-        group = zarr.create_group(folder, overwrite=True, attributes=attributes, zarr_format=3)
-        setting = self.metadata.setting
-        for name, data in arrays.items():
-            store.create_array(group, name, data, schema.axes(name, data.ndim, setting))
-        for split in self.splits:
-            sequences = len(arrays[f"{split}/inputs"])
-            shape = (len(arrays["step"]), sequences, setting.num_predictions, setting.num_outcomes)
-            name = f"{split}/{setting.outcome.array}"
-            axes = schema.axes(name, len(shape), setting)
-            store.create_checkpoints(group, name, shape, setting.outcome.dtype, axes)
-        # last: its presence says that all the others are there
-        store.create_array(group, "written", np.zeros(len(arrays["step"]), dtype=bool), ("step",))
-
-    def _refuse_other(self, folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        held = dict(self._group.attrs)
-        held.pop("strategies", None)  # of overrides
-        same = held == self.metadata.to_attributes() and all(
-            np.array_equal(self._array(name)[...], data) for name, data in arrays.items()
+        self._layout = Layout.of(
+            self.name, metadata, tasks, ood_tasks, inputs, steps, targets or {}, task_prob
         )
-        if not same:
-            raise LogError(f"{folder}: holds another run; choose another folder or delete it")
+        self.splits = self._layout.splits
+        self._lock = RunLock(folder)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
 
-    def _array(self, name: str) -> zarr.Array:
-        node = self._group[name]
-        assert isinstance(node, zarr.Array)
-        return node
+    def _open(self) -> None:
+        packed = store.packed_path(self.folder)
+        self._closed = packed.exists()
+        if self._closed:
+            store.remove_leftover(self.folder)
+        elif not store.is_created(self.folder):
+            self._layout.create(self.folder)
+        held = packed if self._closed else self.folder
+        self._written = self._layout.written(held)
+        if self._closed:
+            self._lock.close()
+            return
+        group = zarr.open_group(self.folder, mode="r+", zarr_format=3)
+        names = {split: self._layout.predictions(split) for split in self.splits}
+        self._arrays = {split: store.array_of(group, name) for split, name in names.items()}
+        self._arrays["written"] = store.array_of(group, "written")
+        self._group = group
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write this run. Closing again does nothing."""
+        self._closed = True
+        self._lock.close()
 
     @property
     def written(self) -> np.ndarray:
         """Which checkpoints are complete, (step,)."""
-        return np.asarray(self._written[...])
+        return self._written.copy()
+
+    @property
+    def missing(self) -> list[int]:
+        """Optimizer steps that are not written yet."""
+        return self._layout.steps[~self._written].tolist()
 
     def write(self, checkpoint: int, logged: Mapping[str, Any]) -> None:
         """Write one checkpoint: for every split, (sequence, position, outcome).
@@ -136,59 +113,82 @@ class RunWriter:
         Natural logarithms of probabilities, or means, as the setting predicts.
 
         Raises:
-            LogError: no such checkpoint, a split is missing, or what is given are not predictions
-                of the shape that was reserved. Nothing is written then.
+            LogError: the writer is closed or the run finished, no such checkpoint, a split is
+                missing, or what is given are not predictions of the shape that was reserved.
+                Nothing is written then. Or the disk does not take it: the checkpoint is not marked
+                as written then, and all others are kept.
         """
         where = f"run {self.name!r}, checkpoint {checkpoint}"
-        if not 0 <= checkpoint < len(self.written):
-            raise LogError(f"{where}: expected 0 to {len(self.written) - 1}")
-        outcome = self.metadata.setting.outcome
-        checked = {}
+        self._refuse_closed(where)
+        if not 0 <= checkpoint < len(self._written):
+            raise LogError(f"{where}: expected 0 to {len(self._written) - 1}")
+        stored = {}
         for split in self.splits:
             if split not in logged:
                 raise LogError(f"{where}: no {split} predictions; give every split")
             place = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
-            checked[split] = np.asarray(logged[split])
-            expected = self._array(f"{split}/{outcome.array}").shape[1:]
-            if checked[split].shape != expected:
-                raise LogError(
-                    f"{place}: shape {checked[split].shape}; expected (sequence, position, "
-                    f"outcome) = {expected}"
-                )
-            schema.check_logged(checked[split], self.metadata.setting, place)
-        for split, values in checked.items():
-            self._array(f"{split}/{outcome.array}")[checkpoint] = outcome.stored(values)
-        self._written[checkpoint] = True
+            stored[split] = self._stored(split, np.asarray(logged[split]), place)
+        written = self.written
+        written[checkpoint] = True
+        with store.writing(where):
+            for split, values in stored.items():
+                self._arrays[split][checkpoint] = values
+            self._arrays["written"][...] = written  # last: it says that the predictions are there
+        self._written = written
+
+    def _stored(self, split: str, logged: np.ndarray, where: str) -> np.ndarray:
+        expected = self._layout.prediction_shape(split)
+        if logged.shape != expected:
+            raise LogError(
+                f"{where}: shape {logged.shape}; expected (sequence, position, outcome) "
+                f"= {expected}"
+            )
+        setting = self.metadata.setting
+        stored = np.empty(expected, setting.outcome.dtype)
+        for some in schema.blocks(expected):
+            schema.check_logged(logged[some], setting, where)
+            stored[some] = setting.outcome.stored(logged[some])
+        return stored
+
+    def finish(self) -> Path:
+        """Pack the run, all of whose checkpoints are written, into one file, and close.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            LogError: checkpoints are missing, or the file cannot be written.
+        """
+        if missing := self.missing:
+            listed = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+            raise LogError(
+                f"run {self.name!r}: {len(missing)} of {len(self._written)} steps are not written "
+                f"yet: {listed}; write them first"
+            )
+        packed = store.pack(self.folder)
+        self.close()
+        return packed
 
     def write_overrides(self, strategies: Sequence[str], loss: Any, complexity: Any) -> None:
         """Store losses (nats) and complexities (bits) that take the place of the computed ones.
 
         Raises:
-            LogError: unknown or repeated strategies, or not one sensible number for each.
+            LogError: the writer is closed, unknown or repeated strategies, not one sensible number
+                for each, or the disk does not take them.
         """
         names = list(strategies)
         values = {"loss": np.asarray(loss), "complexity": np.asarray(complexity)}
         where = f"run {self.name!r}"
+        self._refuse_closed(where)
         schema.check_strategies(names, self.metadata.setting.strategies, where)
         schema.check_overrides(names, **values, where=where)
-        for name, data in values.items():
-            if name in self._group:
-                del self._group[name]
-            store.create_array(self._group, name, data, ("strategy",))
-        self._group.attrs["strategies"] = names  # last: it says that the numbers are there
+        with store.writing(f"{where}, loss and complexity"):
+            for name, data in values.items():
+                if name in self._group:
+                    del self._group[name]
+                store.create_array(self._group, name, data, ("strategy",))
+            checked.seal(self._group, strategies=names)  # last: it says that they are there
 
-
-def _refuse_foreign(folder: Path, attributes: Mapping[str, Any]) -> None:
-    """A folder is ours to make when it is empty, or a creation of this very run that was killed."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise LogError(f"{folder}: is a file; name a folder for the run")
-    if not any(folder.iterdir()):
-        return
-    try:
-        ours = dict(zarr.open_group(folder, mode="r", zarr_format=3).attrs) == dict(attributes)
-    except store.READ_ERRORS:
-        ours = False
-    if not ours:
-        raise LogError(f"{folder}: holds something else; choose another folder or delete it")
+    def _refuse_closed(self, where: str) -> None:
+        if self._closed:
+            raise LogError(f"{where}: the run is finished, or its writer closed; open it again")

@@ -9,6 +9,8 @@ exactly where an uninterrupted one does.
 import json
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -156,8 +158,18 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
         return
     trainer = Trainer(grid)
     state = _load_state(trainer, out)
-    # a grid that was killed while packing has nothing left to write
-    writers = _open_writers(trainer, out) if state.step < grid.recipe.steps else []
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer) for writer in _writers(trainer, out)]
+        _train(trainer, state, writers, out, progress)
+        for writer in writers:
+            writer.finish()
+    _finish(grid, out)
+
+
+def _train(
+    trainer: Trainer, state: State, writers: list[RunWriter], out: Path, progress: bool
+) -> None:
+    grid = trainer.grid
     logged = {step: index for index, step in enumerate(grid.recipe.checkpoint_steps)}
     saved = time.monotonic()
     with tqdm(
@@ -172,24 +184,20 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
             if state.step in logged or time.monotonic() - saved > SAVE_EVERY_S:
                 _save_state(grid, state, out)
                 saved = time.monotonic()
-    _finish(grid, out)
 
 
-def _open_writers(trainer: Trainer, out: Path) -> list[RunWriter]:
-    return [
-        RunWriter(
+def _writers(trainer: Trainer, out: Path) -> Iterator[RunWriter]:
+    for (tasks, seed), data in zip(trainer.grid.runs, trainer.data, strict=True):
+        drawn = {split: data.splits[split] for split in trainer.splits}
+        yield RunWriter(
             out / f"D{tasks}-s{seed}{store.FOLDER_SUFFIX}",
             trainer.grid.metadata(tasks, seed),
             data.tasks,
             data.ood_tasks,
-            {split: data.splits[split].inputs for split in trainer.splits},
+            {split: one.inputs for split, one in drawn.items()},
             trainer.grid.recipe.checkpoint_steps,
-            targets=draws.logged_targets(
-                trainer.grid.setting, {split: data.splits[split] for split in trainer.splits}
-            ),
+            targets=draws.logged_targets(trainer.grid.setting, drawn),
         )
-        for (tasks, seed), data in zip(trainer.grid.runs, trainer.data, strict=True)
-    ]
 
 
 def _log(trainer: Trainer, state: State, writers: list[RunWriter], checkpoint: int) -> None:
@@ -241,12 +249,6 @@ def _with_defaults(described: Any) -> Any:
 
 
 def _finish(grid: Grid, out: Path) -> None:
-    for tasks, seed in grid.runs:
-        folder = out / f"D{tasks}-s{seed}{store.FOLDER_SUFFIX}"
-        if not folder.with_name(store.run_name(folder) + store.PACKED_SUFFIX).exists():
-            store.pack(folder)
-        elif folder.exists():  # killed between packing and removing it
-            store.remove_folder(folder)
     manifest.write(out, {"command": grid.command, "grid": grid.describe(), **_versions()})
     (out / STATE_NAME).unlink(missing_ok=True)
 

@@ -133,12 +133,11 @@ def test_a_run_written_by_a_training_loop_comes_back_as_it_was(tmp_path: Path, n
         )
 
     for checkpoint in (2, 0, 1):
-        writer = open_writer()
-        assert not writer.written[checkpoint]
         predictions = {split: arrays[f"{split}_predictions"][checkpoint] for split in splits}
-        writer.write(
-            checkpoint, {key: setting.outcome.to_logged(one) for key, one in predictions.items()}
-        )
+        logged = {key: setting.outcome.to_logged(one) for key, one in predictions.items()}
+        with open_writer() as writer:
+            assert not writer.written[checkpoint]
+            writer.write(checkpoint, logged)
     assert open_writer().written.all()
     run = Run(tmp_path / "run.zarr")
     assert run.metadata.factors == {"width": 64}

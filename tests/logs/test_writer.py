@@ -4,6 +4,7 @@ Tolerance: predictions are stored in half precision, whose relative rounding err
 log-probability above −8 therefore moves by at most 8 · 2⁻¹¹ = 2⁻⁸.
 """
 
+import errno
 import multiprocessing
 import shutil
 import signal
@@ -27,6 +28,7 @@ from builders import (
 
 from rational_icl._errors import LogError
 from rational_icl.logs import Run, open_log, store
+from rational_icl.settings import Categorical
 
 HALF_ROUNDING = 2.0**-8
 
@@ -81,8 +83,7 @@ def test_checkpoints_appear_as_they_are_written_in_any_order(tmp_path: Path, urn
 
 
 def test_writing_a_checkpoint_again_replaces_it(tmp_path: Path, urn: Arrays):
-    writer = write_missing(tmp_path / "run.zarr", urn)
-    writer.write(0, log_prob(urn, 2))
+    write_missing(tmp_path / "run.zarr", urn).write(0, log_prob(urn, 2))
     run = Run(tmp_path / "run.zarr")
     np.testing.assert_array_equal(run.logged("id", 0), run.logged("id", 2))
 
@@ -245,21 +246,111 @@ def test_resuming_with_other_arrays_is_refused(
 
 
 def test_resuming_after_logging_losses_works(tmp_path: Path, urn: Arrays):
-    writer = open_writer(tmp_path / "run.zarr", urn)
-    writer.write_overrides(["memorizing"], np.array([0.5]), np.array([9.0]))
+    with open_writer(tmp_path / "run.zarr", urn) as writer:
+        writer.write_overrides(["memorizing"], np.array([0.5]), np.array([9.0]))
     write_missing(tmp_path / "run.zarr", urn)
     assert_sound(Run(tmp_path / "run.zarr"), urn)
 
 
-def test_a_packed_run_is_never_started_over(tmp_path: Path, urn: Arrays):
+def test_a_packed_run_opens_as_finished(tmp_path: Path, urn: Arrays):
     """A training loop that was killed while packing opens all its writers again."""
-    write_missing(tmp_path / "run.zarr", urn)
-    packed = store.pack(tmp_path / "run.zarr")
+    packed = write_missing(tmp_path / "run.zarr", urn).finish()
     before = packed.read_bytes()
-    with pytest.raises(LogError, match="run"):
-        open_writer(tmp_path / "run.zarr", urn)
+    writer = open_writer(tmp_path / "run.zarr", urn)
+    assert writer.written.all()
+    with pytest.raises(LogError, match="checkpoint 0: the run is finished"):
+        writer.write(0, log_prob(urn, 0))
+    assert writer.finish() == packed
     assert packed.read_bytes() == before
     assert list(open_log(tmp_path)) == ["run"]
+
+
+def test_a_packed_run_is_not_taken_for_another_one(tmp_path: Path, urn: Arrays):
+    packed = write_missing(tmp_path / "run.zarr", urn).finish()
+    before = packed.read_bytes()
+    with pytest.raises(LogError, match=r"run\.zarr\.zip: holds another run"):
+        open_writer(tmp_path / "run.zarr", urn, steps=[10, 20, 80])
+    assert packed.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [packed]
+
+
+def test_an_incomplete_run_is_not_finished(tmp_path: Path, urn: Arrays):
+    writer = open_writer(tmp_path / "run.zarr", urn)
+    writer.write(1, log_prob(urn, 1))
+    with pytest.raises(LogError, match="2 of 3 steps are not written yet: 10, 40; write them"):
+        writer.finish()
+    assert Run(tmp_path / "run.zarr").steps.tolist() == [20]
+
+
+@pytest.mark.parametrize("left", ["all", "no metadata", "nothing"])
+def test_what_a_kill_left_of_a_packed_run_is_cleared(tmp_path: Path, urn: Arrays, left: str):
+    folder = tmp_path / "run.zarr"
+    write_missing(folder, urn)
+    shutil.copytree(folder, tmp_path / "copy")
+    packed = store.pack(folder)
+    (tmp_path / "copy").rename(folder)
+    if left != "all":
+        (folder / "zarr.json").unlink()
+    if left == "nothing":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    assert_sound(open_log(tmp_path)["run"], urn)  # as it is, before anyone resumes
+    assert open_writer(folder, urn).written.all()
+    assert list(tmp_path.iterdir()) == [packed]
+
+
+def test_a_folder_that_is_not_what_is_packed_is_kept(tmp_path: Path, urn: Arrays):
+    folder = tmp_path / "run.zarr"
+    write_missing(folder, urn)
+    shutil.copytree(folder, tmp_path / "copy")
+    store.pack(folder)
+    (tmp_path / "copy").rename(folder)
+    (folder / "notes.txt").write_text("what I found out")
+    for opened in (lambda: open_log(tmp_path), lambda: open_writer(folder, urn)):
+        with pytest.raises(LogError, match="as a folder and packed"):
+            opened()
+    assert (folder / "notes.txt").read_text() == "what I found out"
+
+
+# --- one writer at a time --------------------------------------------------------------------
+
+
+def test_a_second_writer_is_refused_until_the_first_lets_go(tmp_path: Path, urn: Arrays):
+    first = open_writer(tmp_path / "run.zarr", urn)
+    with pytest.raises(LogError, match=r"run 'run' is being written by another process, or by"):
+        open_writer(tmp_path / "run.zarr", urn)
+    first.write(0, log_prob(urn, 0))
+    assert open_log(tmp_path)["run"].steps.tolist() == [10]  # readers are not
+    first.close()
+    with pytest.raises(LogError, match="its writer closed; open it again"):
+        first.write(1, log_prob(urn, 1))
+    with open_writer(tmp_path / "run.zarr", urn) as second:
+        second.write(1, log_prob(urn, 1))
+    assert open_writer(tmp_path / "run.zarr", urn).written.tolist() == [True, True, False]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
+
+
+def test_a_writer_that_is_refused_does_not_keep_the_run(tmp_path: Path, urn: Arrays):
+    open_writer(tmp_path / "run.zarr", urn).close()
+    with pytest.raises(LogError, match="holds another run"):
+        open_writer(tmp_path / "run.zarr", urn, steps=[1])
+    open_writer(tmp_path / "run.zarr", urn)
+
+
+def test_runs_side_by_side_do_not_wait_for_each_other(tmp_path: Path, urn: Arrays):
+    with (
+        open_writer(tmp_path / "a.zarr", urn, metadata=metadata(urn, seed=1)),
+        open_writer(tmp_path / "b.zarr", urn) as second,
+    ):
+        second.write(0, log_prob(urn, 0))
+
+
+def test_a_lock_file_that_a_killed_process_left_blocks_nobody(tmp_path: Path, urn: Arrays):
+    (tmp_path / "run.zarr.lock").touch()
+    packed = write_missing(tmp_path / "run.zarr", urn).finish()
+    assert list(tmp_path.iterdir()) == [packed]
+    with zipfile.ZipFile(packed) as archive:
+        assert not [name for name in archive.namelist() if "lock" in name]
 
 
 @pytest.mark.parametrize("name", ["results", "results.zarr"])
@@ -311,6 +402,13 @@ def test_a_run_that_does_not_fit_its_setting_is_refused_before_anything_is_made(
 def test_fewer_tasks_than_num_tasks_are_refused_before_training(tmp_path: Path, urn: Arrays):
     with pytest.raises(LogError, match="num_tasks is 4"):
         open_writer(tmp_path / "run.zarr", urn, tasks=urn["tasks"][:2])
+
+
+def test_probabilities_beside_a_law_of_the_setting_are_refused(tmp_path: Path, urn: Arrays):
+    law = metadata(urn, setting=Categorical(4, 6, task_exponent=1.0))
+    with pytest.raises(LogError, match="'run': has task_prob and task_exponent; give one of them"):
+        open_writer(tmp_path / "run.zarr", urn, metadata=law, task_prob=np.full(4, 0.25))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("key", ["num_tasks", "batch_size", "seed"])
@@ -414,12 +512,13 @@ def test_a_file_appears_under_its_name_only_when_it_is_complete(
 ):
     write_missing(tmp_path / "run.zarr", urn)
     monkeypatch.setattr(zipfile.ZipFile, "writestr", _out_of_space)
-    with pytest.raises(OSError, match="no space"):
+    message = r"run\.zarr\.zip: a second copy of the run cannot be written \(no space left.*is kept"
+    with pytest.raises(LogError, match=message):
         store.pack(tmp_path / "run.zarr")
-    assert not (tmp_path / "run.zarr.zip").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.zarr"]
     assert_sound(Run(tmp_path / "run.zarr"), urn)
     assert list(open_log(tmp_path)) == ["run"]
 
 
 def _out_of_space(*_: Any) -> None:
-    raise OSError("no space left on device")
+    raise OSError(errno.ENOSPC, "no space left on device")
