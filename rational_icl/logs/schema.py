@@ -45,6 +45,8 @@ FORMAT = "rational_icl.log"
 VERSION = 1
 SPLITS = ("id", "ood")
 """The evaluations that every run holds; settings may know more."""
+_MOST_NUMBER = 2**63 - 1
+_MOST_CHARACTERS = 200
 
 _BLOCK = 2**16
 """Numbers that are checked at a time."""
@@ -132,6 +134,8 @@ def _at_least(least: int, attributes: Mapping[str, Any], key: str, where: str) -
     value = _required(attributes, key, int, where)
     if value < least:
         raise LogError(f"{where}: {key} is {value}; expected at least {least}")
+    if value > _MOST_NUMBER:
+        raise LogError(f"{where}: {key} is {value}; expected at most {_MOST_NUMBER}")
     return value
 
 
@@ -152,9 +156,14 @@ def _checked_factors(factors: Any, where: str) -> dict[str, str | int | float | 
         isinstance(key, str)
         and isinstance(value, str | int | float | bool)
         and value == value  # a NaN would never equal itself on resuming
+        and (not isinstance(value, int) or abs(value) <= _MOST_NUMBER)
+        and max(len(key), len(str(value))) <= _MOST_CHARACTERS
         for key, value in factors.items()
     ):
-        raise LogError(f"{where}: factors must map names to single words, numbers or booleans")
+        raise LogError(
+            f"{where}: factors must map names to single words, numbers or booleans, of at most "
+            f"{_MOST_CHARACTERS} characters"
+        )
     return dict(factors)
 
 

@@ -17,6 +17,7 @@ from rational_icl.settings.symbols import Symbols
 from rational_icl.settings.vectors import Vectors
 
 _PROB_TOLERANCE = 1e-3
+_MOST_NUMBER = 2**63 - 1
 _OWN = (Categorical, Regression, Classification, Markov)
 _BY_NAME: dict[str, type[Setting]] = {setting.name: setting for setting in _OWN}
 
@@ -159,6 +160,8 @@ def _checked(name: str, key: str, value: Any, kind: Any) -> Any:
     allowed = (int, float) if kind is float else kind
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise LogError(f"setting {name!r}: {key} is {value!r}; expected {kind.__name__}")
+    if isinstance(value, int) and abs(value) > _MOST_NUMBER:
+        raise LogError(f"setting {name!r}: {key} is {value}; expected at most {_MOST_NUMBER}")
     return kind(value)
 
 

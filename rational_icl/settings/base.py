@@ -16,6 +16,8 @@ from jaxtyping import Float, Integer
 from rational_icl._arrays import Array
 from rational_icl.settings.outcomes import Outcome
 
+_MOST_SIZE = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Setting(ABC):
@@ -88,6 +90,9 @@ class Setting(ABC):
         """What is wrong with the fields of this setting, in one sentence, or None."""
         if self.context_length < 1:
             return f"context_length is {self.context_length}; expected at least 1"
+        for name, size in (("num_dims", self.num_dims), ("context_length", self.context_length)):
+            if size > _MOST_SIZE:
+                return f"{name} is {size}; expected at most {_MOST_SIZE}"
         if problem := self.problem_with_sizes():
             return problem
         if not 0 <= self.first_position < self.num_positions:

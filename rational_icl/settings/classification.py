@@ -75,11 +75,7 @@ class Classification(Vectors):
             return (
                 f"context_length is {self.context_length}; expected at least 2, an item and a query"
             )
-        if not (np.isfinite(self.within_class_variance) and self.within_class_variance > 0):
-            return (
-                f"within_class_variance is {self.within_class_variance}; expected a number above 0"
-            )
-        return None
+        return self.problem_with_variance("within_class_variance")
 
     def problem_with_tasks(self, tasks: np.ndarray) -> str | None:
         size = (self.num_dims + 1,)

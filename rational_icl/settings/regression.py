@@ -63,11 +63,8 @@ class Regression(Vectors):
     def problem_with_sizes(self) -> str | None:
         if self.num_dims < 1:
             return f"num_dims is {self.num_dims}; expected at least 1"
-        if not (np.isfinite(self.noise_variance) and self.noise_variance > 0):
-            return (
-                f"noise_variance is {self.noise_variance}; expected a number above 0 (without "
-                "noise the first observations decide between tasks at once)"
-            )
+        if problem := self.problem_with_variance("noise_variance"):
+            return f"{problem} (without noise the first observations decide between tasks at once)"
         return None
 
     def problem_with_tasks(self, tasks: np.ndarray) -> str | None:

@@ -6,6 +6,8 @@ import numpy as np
 
 from rational_icl.settings.base import Setting
 
+_VARIANCES = 1e-30, 1e30  # the squares of what is computed from them are finite
+
 
 @dataclass(frozen=True)
 class Vectors(Setting):
@@ -14,6 +16,13 @@ class Vectors(Setting):
     @classmethod
     def sizes_of(cls, tasks: np.ndarray, inputs: np.ndarray) -> dict[str, int]:
         return {"num_dims": inputs.shape[2] - 1, "context_length": inputs.shape[1]}
+
+    def problem_with_variance(self, name: str) -> str | None:
+        """What is wrong with a variance, the field of that name, or None."""
+        least, most = _VARIANCES
+        if least <= getattr(self, name) <= most:
+            return None
+        return f"{name} is {getattr(self, name)}; expected a number above 0, {least} to {most}"
 
     def problem_with_numbers(self, values: np.ndarray, axes: str, shape: tuple) -> str | None:
         """What is wrong with a table of real numbers, or None; `shape` without its first axis."""
