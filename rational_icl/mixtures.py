@@ -1,19 +1,21 @@
 """The best mixture of strategies in each cell, and how near a transformer is to each of them."""
 
+from collections.abc import Iterator
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import helmert
-from scipy.optimize import LinearConstraint, minimize
-from threadpoolctl import threadpool_limits
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
+from rational_icl.simplex import Expansion, least_on_simplex
 from rational_icl.statistics import Divergence, RunStatistics
 
-_LEAST_WEIGHT = 1e-12
+_CELLS_AT_ONCE = 64
 _INSIDE = 1e-6
 _LEAST_CURVATURE = 1e-12
 _MOST_VARIANCE = 1.0
@@ -26,53 +28,70 @@ def best_mixtures(
     """The simplex weights that minimise the divergence from sum_k w_k Q_k in each cell, and it.
 
     "Linear interpolation of algorithms" (Park et al. 2024, arXiv:2412.01003): the least divergence
-    that any account of these strategies can reach. The problem is convex; SLSQP solves it from
-    the even mixture, with weights of at least 1e-12.
+    that any account of these strategies can reach. The problem is convex; Newton's method solves it
+    from the even mixture, with weights of at least 1e-12.
 
     Args:
         divergence: of every cell, as a function of the weights.
 
     Returns:
-        Weights (cell, strategy) and divergences (cell,), nats.
+        Weights (cell, strategy) and divergences (cell,), nats. Where every mixture is infinitely
+        far, the even weights.
     """
-    cells, strategies = divergence.shape
-    even = np.full(strategies, 1 / strategies)
-    found = np.empty((cells, strategies))
-    with threadpool_limits(1, user_api="blas"):
-        for cell in range(cells):
-            one = divergence.select(slice(cell, cell + 1))
-            value, gradient = _value_and_gradient(even, one, 1.0)
-            if not np.isfinite(value):  # every mixture is infinitely far
-                found[cell] = even
-                continue
-            # SLSQP stops at small changes: without a scale it would stop at once where strategies
-            # are nearly the same
-            slope = max(float(np.linalg.norm(gradient - gradient.mean())), _LEAST_WEIGHT)
-            result = minimize(
-                _value_and_gradient,
-                even,
-                args=(one, slope),
-                jac=True,
-                method="SLSQP",
-                bounds=[(_LEAST_WEIGHT, 1.0)] * strategies,
-                constraints=LinearConstraint(np.ones((1, strategies)), 1.0, 1.0),
-                options={"ftol": 1e-13, "maxiter": 200},
-            )
-            inside = np.clip(result.x, _LEAST_WEIGHT, 1.0)
-            found[cell] = inside / inside.sum()
-    return found, np.asarray(eqx.filter_jit(divergence)(np.log(found)))
+    strategies = divergence.shape[1]
+    found = [
+        least_on_simplex(partial(_expansion, divergence=some), _CELLS_AT_ONCE, strategies)
+        for some in _groups(divergence)
+    ]
+    cells = slice(divergence.shape[0])
+    weight, least = (np.concatenate(part)[cells] for part in zip(*found, strict=True))
+    return weight, least
 
 
-def _value_and_gradient(
-    weight: Float[np.ndarray, " strategy"], cell: Divergence, scale: float
-) -> tuple[float, Float[np.ndarray, " strategy"]]:
-    value, gradient = _jitted(weight, cell)
-    return float(value) / scale, np.asarray(gradient) / scale
+def _groups(divergence: Divergence) -> Iterator[Divergence]:
+    """The cells in groups of one size, so that one shape has to be compiled.
+
+    The last cell fills up the last group.
+    """
+    cells = divergence.shape[0]
+    for start in range(0, cells, _CELLS_AT_ONCE):
+        some = np.minimum(np.arange(start, start + _CELLS_AT_ONCE), cells - 1)
+        yield divergence.select(some)
+
+
+def _at(weight: Float[np.ndarray, "cell strategy"], divergence: Divergence) -> Expansion:
+    """The divergence of every cell and its derivatives at given weights."""
+    starts = range(0, len(weight), _CELLS_AT_ONCE)
+    parts = []
+    for start, some in zip(starts, _groups(divergence), strict=True):
+        few = weight[start : start + _CELLS_AT_ONCE]
+        filled = np.pad(few, ((0, _CELLS_AT_ONCE - len(few)), (0, 0)), mode="edge")
+        parts.append(_expansion(filled, some))
+    return Expansion(*(np.concatenate(part)[: len(weight)] for part in zip(*parts, strict=True)))
+
+
+def _expansion(weight: Float[np.ndarray, "cell strategy"], divergence: Divergence) -> Expansion:
+    return Expansion(*map(np.asarray, _derivatives(weight, divergence)))
 
 
 @eqx.filter_jit
-def _jitted(weight: Array, cell: Divergence):
-    return jax.value_and_grad(lambda weight: cell(jnp.log(weight)[None])[0])(weight)
+def _derivatives(weight: Array, divergence: Divergence) -> tuple[Array, Array, Array]:
+    """Of every cell's divergence alone, because no cell depends on another's weights."""
+
+    def total(weight: Array) -> tuple[Array, Array]:
+        each = divergence(jnp.log(weight))
+        return each.sum(), each
+
+    def slope(weight: Array) -> tuple[Array, Array]:
+        return jax.grad(total, has_aux=True)(weight)
+
+    def column(direction: Array) -> Array:
+        return jax.jvp(lambda weight: slope(weight)[0], (weight,), (direction,))[1]
+
+    first, value = slope(weight)
+    strategies = weight.shape[1]
+    directions = jnp.broadcast_to(jnp.eye(strategies)[:, None], (strategies, *weight.shape))
+    return value, first, jnp.moveaxis(jax.vmap(column)(directions), 0, -1)
 
 
 @in_float64
@@ -95,11 +114,12 @@ def weight_covariance(
     if len(used) < 2:
         return np.full((*weight.shape, weight.shape[1]), np.nan)
     share = statistics.count[used] / statistics.count.sum()
-    slopes = [_gradient(inside, statistics.of_block(int(block)).divergence) for block in used]
-    slope = np.stack([np.asarray(one) @ plane for one in slopes])
+    slope = np.stack(
+        [_at(inside, statistics.of_block(int(block)).divergence).slope @ plane for block in used]
+    )
     apart = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
     apart = np.moveaxis(apart, 0, 1) * np.sqrt(len(used) / (len(used) - 1))
-    curvature = plane.T @ np.asarray(_hessian(inside, statistics.divergence)) @ plane
+    curvature = plane.T @ _at(inside, statistics.divergence).curvature @ plane
     known = statistics.divergence.finite & np.isfinite(curvature).all(axis=(1, 2))
     known &= np.isfinite(apart).all(axis=(1, 2))
     found = np.full_like(curvature, np.nan)
@@ -115,22 +135,6 @@ def weight_covariance(
     inner = inner + _MOST_VARIANCE * flat[:, None] * np.eye(flat.shape[1])
     found[known] = vector @ inner @ vector.swapaxes(1, 2)
     return plane @ found @ plane.T
-
-
-@eqx.filter_jit
-def _gradient(weight: Array, divergence: Divergence) -> Array:
-    return jax.grad(lambda weight: divergence(jnp.log(weight)).sum())(weight)
-
-
-@eqx.filter_jit
-def _hessian(weight: Array, divergence: Divergence) -> Array:
-    """Of every cell's divergence alone, because no cell depends on another's weights."""
-    slope = jax.grad(lambda weight: divergence(jnp.log(weight)).sum())
-    columns = [
-        jax.jvp(slope, (weight,), (jnp.zeros_like(weight).at[:, k].set(1.0),))[1]
-        for k in range(weight.shape[1])
-    ]
-    return jnp.stack(columns, axis=-1)
 
 
 def relative_distance(
