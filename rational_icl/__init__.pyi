@@ -27,6 +27,7 @@ from .logs import Run as Run
 from .logs import RunWriter as RunWriter
 from .logs import checkpoint_steps as checkpoint_steps
 from .logs import import_npz as import_npz
+from .logs import import_runs as import_runs
 from .logs import open_log as open_log
 from .phases import crossovers as crossovers
 from .phases import phase_diagram as phase_diagram

@@ -42,44 +42,6 @@ def _run(path: Path) -> None:
         raise LogError(f"{path}: {type(error).__name__}: {error}; --load ran it") from None
 
 
-@main.command("import")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the log.")
-@plain_errors
-def import_(paths: tuple[Path, ...], out: Path) -> None:
-    """Turn .npz files, one per run, into a log.
-
-    \b
-    Each file holds the arrays
-      setting            categorical, regression, classification or markov
-      num_tasks, num_dims, context_length, batch_size, seed
-      steps              (step,)  increasing optimizer steps
-      tasks, ood_tasks   (task, …)
-      id_inputs, ood_inputs            (sequence, position, …)
-      id_predictions, ood_predictions  (step, sequence, position, outcome)
-    \b
-    categorical, markov  inputs are symbols 0…m−1, predictions probabilities of
-                         symbol t given the symbols before it
-                         tasks (task, m), or (task, m, m)
-    regression           inputs x then y, (sequence, position, m + 1); predictions
-                         means of y at x (…, 1); tasks (task, m); noise_variance
-    classification       inputs item then label, the query last with label −1;
-                         predictions (step, sequence, 1, 2); tasks exemplar then
-                         label (task, m + 1); within_class_variance; id_targets,
-                         ood_targets (sequence,); optional iwl_inputs, …
-
-    Optional: first_position, the position of the first prediction; task_prob (task,) or
-    task_exponent; strategies, loss (nats), complexity (bits), which win over computed values;
-    factors.NAME. Pickled arrays are refused.
-
-    Everything is checked before any run appears in the log.
-    """
-    from rational_icl.logs import import_npz
-
-    for run in import_npz(paths, out):
-        click.echo(run)
-
-
 @main.command()
 @LOGS
 @plain_errors

@@ -1,7 +1,7 @@
 """Prediction logs: the on-disk schema, a reader, a writer that survives kills, and importers."""
 
 from rational_icl.logs.folder import Log, open_log
-from rational_icl.logs.importers import import_npz
+from rational_icl.logs.importers import import_npz, import_runs
 from rational_icl.logs.logger import PredictionLogger
 from rational_icl.logs.reader import Run
 from rational_icl.logs.schedules import checkpoint_steps
@@ -16,5 +16,6 @@ __all__ = [
     "RunWriter",
     "checkpoint_steps",
     "import_npz",
+    "import_runs",
     "open_log",
 ]

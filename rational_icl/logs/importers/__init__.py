@@ -1,27 +1,79 @@
 """Importers: what other people have, turned into a log."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rational_icl.logs.importers import common, npz
+from tqdm import tqdm
 
-__all__ = ["import_npz"]
+from rational_icl._errors import LogError
+from rational_icl.logs.importers import cache, common, npz
+
+__all__ = ["FORMATS", "import_npz", "import_runs"]
+
+FORMATS = ("npz", "cache")
 
 
-def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
-    """Turn `.npz` files into packed runs of a log, named after the files.
+def import_runs(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    format: str = "auto",
+    *,
+    sequences: str | Path | None = None,
+    stated: Mapping[str, float] | None = None,
+    progress: bool = False,
+) -> list[Path]:
+    """Turn what was logged elsewhere into packed runs of a log.
 
-    All of them are read and checked before any run appears in `out`.
+    All of it is read and checked before any run appears in `out`.
 
     Args:
-        paths: one file per run.
+        paths: `npz`: one file per run (`help(rational_icl.logs.importers.npz)`); `cache`: folders
+            of the published research code (`.cache`).
         out: folder of the log; made if need be, existing runs are kept.
+        format: one of these, or `auto`: what each path looks like.
+        sequences: of a cache of classification: its evaluation sequences, a `.npz` file, or a
+            folder with one `<run>.npz` a run.
+        stated: of a cache: values by key that its configurations leave out.
+        progress: show a bar.
 
     Returns:
         The new runs' paths.
 
     Raises:
-        LogError: a file is damaged, incomplete or inconsistent, or its run is already there.
+        LogError: a path is of no known format or of several, a run is damaged, incomplete or
+            inconsistent, or one of its name is already there.
     """
-    sources = [source for path in paths for source in npz.sources(Path(path))]
-    return common.import_sources(sources, Path(out))
+    if format not in ("auto", *FORMATS):
+        raise LogError(f"format {format!r} is not known; expected auto, {', '.join(FORMATS)}")
+    told = cache.Stated(dict(stated or {}), None if sequences is None else Path(sequences))
+    found = []
+    for path in map(Path, paths):
+        kind = _format(path) if format == "auto" else format
+        if kind != "cache" and (sequences or stated):
+            raise LogError(f"{path}: sequences and values can be stated of a cache only")
+        match kind:
+            case "npz":
+                found += npz.sources(path)
+            case "cache":
+                found += cache.sources(path, told)
+    bar = tqdm(found, desc="importing", unit="run", disable=not progress or len(found) < 2)
+    return common.import_sources(bar, Path(out))
+
+
+def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
+    """Turn `.npz` files, one per run, into packed runs of a log: `import_runs` of that format."""
+    return import_runs(paths, out, "npz")
+
+
+def _format(path: Path) -> str:
+    """What a path looks like. Raises LogError if that is nothing known, or several things."""
+    if path.suffix == ".npz":
+        return "npz"
+    if not path.exists():
+        raise LogError(f"{path}: no such file or folder; check the path")
+    if path.is_dir() and cache.holds_runs(path):
+        return "cache"
+    raise LogError(
+        f"{path}: of no known format; expected a .npz file, or a folder with "
+        f"{cache.RUNS}/ or {cache.CONFIG}"
+    )

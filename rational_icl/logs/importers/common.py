@@ -42,6 +42,8 @@ class Record:
         targets: what came, by split, (sequence,), for settings whose inputs do not show it.
         task_prob: the probability of each task, (task,), or None.
         overrides: strategies, loss (nats) and complexity (bits), or None.
+        judge: raises LogError unless predictions and inputs belong together; called once all else
+            is sound.
     """
 
     metadata: schema.Metadata
@@ -53,6 +55,7 @@ class Record:
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     task_prob: np.ndarray | None = None
     overrides: tuple[list[str], np.ndarray, np.ndarray] | None = None
+    judge: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
             _refuse_existing(source, out, staging)
             _write(source, staging / (source.name + store.FOLDER_SUFFIX))
         made = sorted(staging.glob("*" + store.PACKED_SUFFIX))
-        held = [*out.glob("*" + store.FOLDER_SUFFIX), *out.glob("*" + store.PACKED_SUFFIX)]
-        refuse_duplicates([Run(file) for file in (*held, *made)], f"importing into {out}")
+        held = [Run(file) for file in (*store.runs_in(out), *made)]
+        refuse_duplicates(held, f"importing into {out}")
         return [file.replace(out / file.name) for file in made]
 
 
@@ -144,7 +147,8 @@ def _refuse_existing(source: Source, out: Path, staging: Path) -> None:
 def _write(source: Source, folder: Path) -> None:
     record = source.read()
     _check_tables(record, source.where)
-    writer = RunWriter(
+    record.judge()
+    with RunWriter(
         folder,
         record.metadata,
         record.tasks,
@@ -153,12 +157,12 @@ def _write(source: Source, folder: Path) -> None:
         record.steps.tolist(),
         targets=record.targets,
         task_prob=record.task_prob,
-    )
-    for checkpoint in range(len(record.steps)):
-        writer.write(checkpoint, record.logged(checkpoint))
-    if record.overrides is not None:
-        writer.write_overrides(*record.overrides)
-    store.pack(folder)
+    ) as writer:
+        for checkpoint in range(len(record.steps)):
+            writer.write(checkpoint, record.logged(checkpoint))
+        if record.overrides is not None:
+            writer.write_overrides(*record.overrides)
+        writer.finish()
 
 
 def _check_tables(record: Record, where: str) -> None:
@@ -168,9 +172,7 @@ def _check_tables(record: Record, where: str) -> None:
     schema.check_num_tasks(record.tasks, metadata.num_tasks, f"{where}: tasks")
     schema.check_steps(record.steps, f"{where}: steps")
     if record.task_prob is not None:
-        schema.check_task_prob(record.task_prob, metadata.num_tasks, where)
-        if setting.task_exponent:
-            raise LogError(f"{where}: has task_prob and task_exponent; give one of them")
+        schema.check_own_task_prob(record.task_prob, metadata, where)
     for split in schema.check_splits(record.inputs, setting, where):
         inputs = record.inputs[split]
         schema.check_inputs(inputs, setting, f"{where}: {split}_inputs")
