@@ -11,6 +11,8 @@ from .agreement import cell_agreement as cell_agreement
 from .cells import Behaviour as Behaviour
 from .cells import Cells as Cells
 from .cells import table as table
+from .cells_file import load_cells as load_cells
+from .cells_file import save_cells as save_cells
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .comparison import compare_posteriors as compare_posteriors

@@ -22,6 +22,7 @@ LAYERS = [
     {"mixtures", "cells"},
     {"reduction"},
     {"cells_file"},
+    {"cells_file"},
     {"summaries", "transitions"},
     {"accounts"},
     {"regions", "responses"},
