@@ -3,9 +3,14 @@
 Messages say what is wrong, where, and what to do about it.
 """
 
+from rational_icl._text import shown
+
 
 class RationalICLError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose. Its text is one line, safe to print."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class LogError(RationalICLError):

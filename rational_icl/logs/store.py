@@ -6,7 +6,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
 from rational_icl._errors import LogError
+from rational_icl._files import check_regular
+from rational_icl.logs import guards
 from rational_icl.logs.checked import CheckedStore
 from rational_icl.logs.guards import READ_ERRORS
 
@@ -158,16 +160,23 @@ def is_leftover(folder: Path) -> bool:
     if not packed.is_file():
         return False
     try:
+        guards.check_archive(packed, str(packed))
         with zipfile.ZipFile(packed) as archive:
-            held = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
-    except READ_ERRORS:
+            held = {entry.filename: entry for entry in archive.infolist()}
+    except (LogError, *READ_ERRORS):
         return False
-    for name, file in _files(folder):
-        with suppress(FileNotFoundError):
-            content = file.read_bytes()
-            if held.get(name) != (len(content), zlib.crc32(content)):
-                return False
-    return True
+    return all(name in held and _is_copy(file, held[name]) for name, file in _files(folder))
+
+
+def _is_copy(file: Path, packed: zipfile.ZipInfo) -> bool:
+    try:
+        check_regular(file)
+        same_size = file.stat().st_size == packed.file_size
+        return same_size and zlib.crc32(file.read_bytes()) == packed.CRC
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def remove_leftover(folder: Path) -> None:

@@ -195,6 +195,7 @@ def test_a_log_of_many_packed_runs_opens(tmp_path: Path, urn_packed: Path):
     for seed in range(24):
         attributes = json.loads(members["zarr.json"])
         attributes["attributes"]["seed"] = seed
+        attributes["attributes"].pop("checksums", None)
         members["zarr.json"] = json.dumps(attributes).encode()
         with zipfile.ZipFile(tmp_path / f"s{seed}.zarr.zip", "w") as archive:
             for name, content in members.items():
@@ -575,6 +576,87 @@ def test_chunks_of_no_size_are_refused(folder: Path):
     grid = {"name": "regular", "configuration": {"chunk_shape": [0]}}
     change_document(folder, "step", chunk_grid=grid)
     assert "urn" in refusal(folder)
+
+
+# --- metadata that were changed --------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, urn: Arrays) -> Path:
+    """A run with all that is optional, and the checksums of its metadata."""
+    writer = open_writer(tmp_path / "urn.zarr", urn, task_prob=np.array([0.4, 0.3, 0.2, 0.1]))
+    writer.write(0, log_prob(urn, 0))
+    writer.write_overrides(["memorizing", "generalizing"], [0.5, 1.0], [4000.0, 3000.0])
+    writer.close()
+    Run(tmp_path / "urn.zarr").validate()
+    return tmp_path / "urn.zarr"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"batch_size": 17},
+        {"factors": {"width": 64}},
+        {"task_exponent": 1.0},
+        {"strategies": ...},
+        {"strategies": ["generalizing", "memorizing"]},
+        {"checksums": {}},
+        {"checksums": []},
+    ],
+    ids=str,
+)
+def test_a_changed_attribute_is_refused(sealed: Path, changes: dict[str, Any]):
+    change_attributes(sealed, **changes)
+    assert "its attributes are not those that were written" in refusal(sealed)
+
+
+def test_overrides_that_are_written_again_are_read(sealed: Path, urn: Arrays):
+    with open_writer(sealed, urn, task_prob=np.array([0.4, 0.3, 0.2, 0.1])) as writer:
+        writer.write_overrides(["generalizing"], [2.0], [2500.0])
+    run = Run(sealed)
+    run.validate()
+    assert run.overrides == {"generalizing": (2.0, 2500.0)}
+
+
+@pytest.mark.parametrize(
+    ("node", "changes"),
+    [
+        ("id/inputs", {"data_type": "int8"}),
+        ("step", {"data_type": "uint64"}),
+        ("id/log_prob", {"dimension_names": ["step", "position", "sequence", "outcome"]}),
+        ("written", {"attributes": {"mine": 1}}),
+        ("id", {"attributes": {"mine": 1}}),
+    ],
+    ids=str,
+)
+def test_changed_metadata_of_an_array_are_refused(sealed: Path, node: str, changes: dict[str, Any]):
+    change_document(sealed, node, **changes)
+    with pytest.raises(LogError, match="its metadata are not those that were written"):
+        Run(sealed).to_xarray("id")
+
+
+@pytest.mark.parametrize("node", ["task_prob", "loss", "id", "ood/tasks"])
+def test_what_was_written_and_is_gone_is_missed(sealed: Path, node: str):
+    shutil.rmtree(sealed / node)
+    assert f"'{node}" in refusal(sealed)
+    assert "is missing" in refusal(sealed)
+
+
+def test_an_array_that_was_not_written_is_no_part_of_the_run(folder: Path, urn_folder: Path):
+    change_attributes(folder, checksums=checksums_of(urn_folder))
+    Run(folder).validate()
+    replace_array(folder, "task_prob", np.array([0.4, 0.3, 0.2, 0.1]))
+    assert "it is no part of the run" in refusal(folder)
+
+
+def checksums_of(folder: Path) -> dict[str, str]:
+    return json.loads((folder / "zarr.json").read_text())["attributes"]["checksums"]
+
+
+def test_runs_without_checksums_are_read(folder: Path, urn_folder: Path):
+    for ours, theirs in zip(everything(Run(folder)), everything(Run(urn_folder)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_one_damaged_run_keeps_a_log_from_opening(folder: Path):
