@@ -79,9 +79,15 @@ class PredictionLogger:
         self._form = forms.form(outputs, setting, where)
         self.metadata = schema.Metadata(setting, num_tasks, batch_size, seed, factors or {})
         schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
-        self._task_prob = (
-            None if task_prob is None else schema.check_task_prob(task_prob, num_tasks, where)
-        )
+        for key, value in (("id_sequences", id_sequences), ("ood_sequences", ood_sequences)):
+            if value < 1:
+                raise LogError(f"{where}: {key} is {value}; expected at least 1")
+        found = np.asarray(steps)
+        schema.check_steps(found, f"{where}, steps")
+        self._task_prob = None
+        if task_prob is not None:
+            prob = _array(task_prob, f"{where}, task_prob")
+            self._task_prob = schema.check_task_prob(prob, num_tasks, where)
         self._data = draws.evaluation_data(
             setting,
             num_tasks,
@@ -91,14 +97,14 @@ class PredictionLogger:
             None if tasks is None else _own_tasks(tasks, setting, num_tasks, where),
             self._task_prob,
         )
-        self._checkpoints = {int(step): index for index, step in enumerate(steps)}
+        self._checkpoints = {step: index for index, step in enumerate(found.tolist())}
         self._writer = RunWriter(
             self.path,
             self.metadata,
             self.tasks,
             self._data.ood_tasks,
             self.inputs,
-            list(steps),
+            list(self._checkpoints),
             targets=draws.logged_targets(setting, self._data.splits),
             task_prob=self._task_prob,
         )
@@ -178,7 +184,14 @@ class PredictionLogger:
 
 
 def _own_tasks(tasks: Any, setting: Setting, num_tasks: int, where: str) -> np.ndarray:
-    found = np.asarray(tasks)
+    found = _array(tasks, f"{where}, tasks")
     schema.check_tasks(found, setting, f"{where}, tasks")
     schema.check_num_tasks(found, num_tasks, f"{where}, tasks")
     return setting.normalised_tasks(found)
+
+
+def _array(values: Any, where: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise LogError(f"{where}: cannot be read as an array ({error})") from None

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import log_softmax
 
 from rational_icl._errors import LogError
 from rational_icl.logs import schema
@@ -36,11 +35,19 @@ def _problem_with_logits(setting: Setting, logits: np.ndarray) -> str | None:
     return None
 
 
+def _log_softmax(
+    logits: Float[np.ndarray, "*rows outcome"],
+) -> Float[np.ndarray, "*rows outcome"]:
+    # not SciPy's, which asks whether they are JAX arrays, and loads JAX for it
+    below = logits - logits.max(axis=-1, keepdims=True)
+    return below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+
+
 FORMS = {
     "logits": Form(
         "probability",
         _problem_with_logits,
-        lambda setting, logits: log_softmax(logits.astype(np.float64), axis=-1),
+        lambda setting, logits: _log_softmax(logits.astype(np.float64)),
     ),
     "log_probabilities": Form(
         "probability",

@@ -147,7 +147,8 @@ class RunWriter:
         stored = np.empty(expected, setting.outcome.dtype)
         for some in schema.blocks(expected):
             schema.check_logged(logged[some], setting, where)
-            stored[some] = setting.outcome.stored(logged[some])
+            rounded = logged.dtype == stored.dtype
+            stored[some] = logged[some] if rounded else setting.outcome.stored(logged[some])
         return stored
 
     def finish(self) -> Path:
