@@ -30,6 +30,7 @@ from .logs import RunWriter as RunWriter
 from .logs import checkpoint_steps as checkpoint_steps
 from .logs import import_npz as import_npz
 from .logs import import_runs as import_runs
+from .logs import merge_logs as merge_logs
 from .logs import open_log as open_log
 from .phases import crossovers as crossovers
 from .phases import phase_diagram as phase_diagram
@@ -56,6 +57,8 @@ from .regions import partition_cells as partition_cells
 from .report import Analysis as Analysis
 from .report import analyse as analyse
 from .report import write_report as write_report
+from .soundness import Inspection as Inspection
+from .soundness import inspect_log as inspect_log
 from .summaries import summarize as summarize
 from .transitions import observed_crossovers as observed_crossovers
 from .transitions import run_crossovers as run_crossovers

@@ -1,5 +1,6 @@
 """The command itself, and those of its commands that only read and check."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -44,29 +45,53 @@ def _run(path: Path) -> None:
 
 @main.command()
 @LOGS
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, and nothing else.")
 @plain_errors
-def check(logs: Path) -> None:
-    """Read every number of a log; say what is in it, or what is wrong and where.
+def check(logs: Path, as_json: bool) -> None:
+    """Read every number of a log; say what is in it, what is missing and what looks wrong.
 
-    Shapes, finite values, probabilities that sum to one, increasing steps, tasks and symbols that
-    fit the setting, no (task diversity, seed, step) twice, checksums where log.json lists them.
+    Damage, repeated checkpoints, probabilities of 0 for what came, numbers cut off by their type,
+    predictions worse than none or shifted by a position, ID and OOD swapped, tasks of another run,
+    runs that are there twice, steps, seeds and splits that only some runs have, checksums where
+    log.json lists them. Every finding says what to do.
+
+    Exit status 2 says that there are errors, and that other commands refuse the log; warnings and
+    notes leave it at 0.
     """
-    from tqdm import tqdm
+    from rational_icl.soundness import described, inspect_log
 
-    from rational_icl.logs import open_log
+    found = inspect_log(logs)
+    click.echo(json.dumps(found.to_dict(), indent=1) if as_json else described(found))
+    if not found.sound:
+        raise SystemExit(2)
 
-    log = open_log(logs)
-    for run in tqdm(log.values(), desc="checking", unit="run"):
-        run.validate()
-    log.verify_checksums()
-    click.echo(
-        f"{'run':<20} {'D':>6} {'seed':>5} {'steps':>13} {'checkpoints':>11} {'ID':>5} {'OOD':>5}"
-    )
-    for run in log.values():
-        span = f"{run.steps[0]}–{run.steps[-1]}" if len(run.steps) else "none"
-        sizes = [len(run.inputs(split)) for split in ("id", "ood")]
-        click.echo(
-            f"{run.name:<20} {run.metadata.num_tasks:>6} {run.metadata.seed:>5} {span:>13} "
-            f"{len(run.steps):>11} {sizes[0]:>5} {sizes[1]:>5}"
-        )
-    click.echo(f"{len(log)} runs, all sound")
+
+@main.command()
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the log.")
+@click.option(
+    "--conditions",
+    is_flag=True,
+    help="Let runs differ in setting, sizes, batch size or factors; no fit takes them together.",
+)
+@plain_errors
+def merge(logs: tuple[Path, ...], out: Path, conditions: bool) -> None:
+    """Bring the runs of several logs, or single runs, together in one.
+
+    The logs stay as they are; a run that is there already, whatever its name, is taken once. A run
+    whose name another one has is given a number. Two runs that log the same task diversity, seed
+    and step with different numbers are refused.
+
+    \b
+        rational-icl merge logs/mine logs/theirs --out logs/all
+    """
+    from rational_icl._text import shown
+    from rational_icl.logs import merge_logs
+
+    merged = merge_logs(logs, out, conditions=conditions)
+    for name, source in merged.added.items():
+        was = f", where it is {merged.renamed[name]}" if name in merged.renamed else ""
+        click.echo(shown(f"added {name} from {source.parent}{was}"))
+    for source, name in merged.left_out.items():
+        click.echo(shown(f"left out {source}: the same run as {name}"))
+    click.echo(shown(f"{len(merged.added)} runs added to {out}"))

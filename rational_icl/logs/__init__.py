@@ -3,6 +3,7 @@
 from rational_icl.logs.folder import Log, open_log
 from rational_icl.logs.importers import import_npz, import_runs
 from rational_icl.logs.logger import PredictionLogger
+from rational_icl.logs.merging import Merged, merge_logs
 from rational_icl.logs.reader import Run
 from rational_icl.logs.schedules import checkpoint_steps
 from rational_icl.logs.schema import Metadata
@@ -10,6 +11,7 @@ from rational_icl.logs.writer import RunWriter
 
 __all__ = [
     "Log",
+    "Merged",
     "Metadata",
     "PredictionLogger",
     "Run",
@@ -17,5 +19,6 @@ __all__ = [
     "checkpoint_steps",
     "import_npz",
     "import_runs",
+    "merge_logs",
     "open_log",
 ]

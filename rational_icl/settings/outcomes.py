@@ -38,6 +38,10 @@ class Outcome(ABC):
         """The prediction of one who knows what came: its divergence is a realised loss."""
 
     @abstractmethod
+    def uninformed(self, num_outcomes: int) -> Float[np.ndarray, " outcome"]:
+        """The prediction of one who knows nothing: equal probabilities, or a mean of 0."""
+
+    @abstractmethod
     def problem_with_predictions(self, predictions: np.ndarray) -> str | None:
         """What is wrong with predictions (..., outcome) as a person saves them, or None."""
 
@@ -81,6 +85,9 @@ class Probabilities(Outcome):
 
     def realised(self, targets: Array, num_outcomes: int) -> Float[np.ndarray, "*rows outcome"]:
         return np.eye(num_outcomes)[targets]
+
+    def uninformed(self, num_outcomes: int) -> Float[np.ndarray, " outcome"]:
+        return np.full(num_outcomes, 1 / num_outcomes)
 
     def problem_with_predictions(self, predictions: np.ndarray) -> str | None:
         if problem := _problem_with_numbers(predictions):
@@ -140,6 +147,9 @@ class Means(Outcome):
 
     def realised(self, targets: Array, num_outcomes: int) -> Float[np.ndarray, "*rows outcome"]:
         return np.asarray(targets, dtype=np.float64)[..., None]
+
+    def uninformed(self, num_outcomes: int) -> Float[np.ndarray, " outcome"]:
+        return np.zeros(num_outcomes)
 
     def problem_with_predictions(self, predictions: np.ndarray) -> str | None:
         if problem := _problem_with_numbers(predictions):

@@ -1,0 +1,74 @@
+"""Everything that is checked of a log, in one pass."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rational_icl._errors import LogError
+from rational_icl.logs import Log, store
+from rational_icl.soundness import between, numbers, strategies
+from rational_icl.soundness.reading import Reading, read_run
+from rational_icl.soundness.records import SEVERITIES, Finding, Inspection
+
+
+def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
+    """Read every number of a log; say what is in it, what is missing and what looks wrong.
+
+    A damaged run does not hide the state of the others. Each checkpoint is read once. Besides what
+    the schema asks for: equal checkpoints, probabilities of 0 and numbers cut off by their type,
+    predictions that are worse than none or better than possible, ID and OOD swapped, tasks of
+    another run, runs that are there twice or beside `log.json`, and what only some runs have.
+
+    Args:
+        log: from `open_log`, or the path of a log (a folder, or one run).
+        progress: show a bar.
+
+    Returns:
+        A table of the runs, and findings with their severity and what to do about them.
+
+    Raises:
+        LogError: there is no log at all.
+    """
+    path = log.path if isinstance(log, Log) else Path(log)
+    files = _files(path)
+    readings, findings = [], []
+    for file in tqdm(files, desc="checking", unit="run", disable=not progress):
+        reading = read_run(file)
+        readings.append(reading)
+        findings += [*reading.findings, *numbers.of_run(reading), *strategies.of_run(reading)]
+    readings.sort(key=_order)
+    findings += between.of_log(readings)
+    if path.is_dir() and files != [path]:
+        findings += between.of_description(path, files)
+    facts = tuple(reading.facts for reading in readings)
+    return Inspection(path, facts, tuple(_sorted(findings, readings)))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise LogError(f"{path}: no such file or folder; check the path")
+    if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+        return [path]
+    if not path.is_dir():
+        raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
+    files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
+    if not files:
+        raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
+    return files
+
+
+def _order(reading: Reading) -> tuple[float, float, str]:
+    facts = reading.facts
+    if facts.num_tasks is None or facts.seed is None:
+        return float("inf"), float("inf"), facts.run
+    return facts.num_tasks, facts.seed, facts.run
+
+
+def _sorted(findings: Sequence[Finding], readings: Sequence[Reading]) -> Iterator[Finding]:
+    """The gravest first, each kind in the order of the runs, those of the whole log first."""
+    place = {reading.facts.run: index for index, reading in enumerate(readings)}
+    yield from sorted(
+        findings,
+        key=lambda one: (SEVERITIES.index(one.severity), place.get(one.run or "", -1)),
+    )
