@@ -1,9 +1,6 @@
 """Small synthetic runs that any test may start from. Everything is a function of its arguments."""
 
-import multiprocessing
-import sys
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -96,27 +93,6 @@ def write_missing(folder: Path, run: dict[str, np.ndarray]) -> RunWriter:
     for checkpoint in np.flatnonzero(~writer.written).tolist():
         writer.write(checkpoint, log_prob(run, checkpoint))
     return writer
-
-
-def write_and_tell(
-    folder: Path, run: dict[str, np.ndarray], operation: int, done: Connection
-) -> None:
-    """`write_missing`, telling the parent process when the given file operation is reached.
-
-    To be run in a process of its own. An operation is a file opened or renamed in the folder.
-    """
-    multiprocessing.set_start_method("fork", force=True)  # else a kill leaks Blosc's semaphore
-    count = 0
-
-    def watch(event: str, arguments: tuple) -> None:
-        nonlocal count
-        if event in ("open", "os.rename") and str(arguments[0]).startswith(str(folder)):
-            count += 1
-            if count == operation:
-                done.send_bytes(b"now")
-
-    sys.addaudithook(watch)
-    write_missing(folder, run)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

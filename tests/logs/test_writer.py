@@ -5,9 +5,7 @@ log-probability above −8 therefore moves by at most 8 · 2⁻¹¹ = 2⁻⁸.
 """
 
 import errno
-import multiprocessing
 import shutil
-import signal
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from builders import (
     open_writer,
     softmax,
     urn_run,
-    write_and_tell,
     write_missing,
 )
 
@@ -138,46 +135,7 @@ def test_logged_losses_come_back(tmp_path: Path, urn: Arrays):
     assert Run(store.pack(tmp_path / "run.zarr")).overrides == expected
 
 
-# --- kills and resumption --------------------------------------------------------------------
-
-
-def test_every_written_checkpoint_survives_kills_at_any_moment(tmp_path: Path):
-    """A process is killed again and again while it writes; each time the next one resumes.
-
-    The moments are file operations drawn from a seed, in creation (75 operations) and in writing (9
-    a checkpoint); the kill lands a little after, in the midst of what the process does next.
-    """
-    run = urn_run(steps=range(1, 81), num_sequences=2)
-    folder = tmp_path / "run.zarr"
-    # the server imports the package once, and forks before Zarr starts its thread
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["rational_icl.logs"])
-    progress = [0]
-    rng = np.random.default_rng(3)
-    in_creation, later = rng.integers(1, 70, size=4), rng.integers(1, 150, size=10)
-    for operation in [*in_creation.tolist(), *later.tolist()]:
-        receiver, sender = server.Pipe(duplex=False)
-        process = server.Process(target=write_and_tell, args=(folder, run, operation, sender))
-        process.start()
-        sender.close()
-        assert receiver.poll(timeout=60), "the process ended before it was killed"
-        process.kill()
-        process.join()
-        assert process.exitcode in (-signal.SIGKILL, 0)
-        process.close()
-        receiver.close()
-        if (folder / "written" / "zarr.json").exists():  # else it was killed during creation
-            found = Run(folder)
-            assert_sound(found, run)
-            progress.append(len(found.steps))
-    assert progress == sorted(progress)
-    assert len(progress) < 14, "no kill landed in creation"
-    assert len(set(progress)) > 5, "too few kills landed in writing"
-    write_missing(folder, run)
-    found = Run(folder)
-    np.testing.assert_array_equal(found.steps, run["steps"])
-    np.testing.assert_allclose(found.tasks, run["tasks"], rtol=1e-15)
-    assert_sound(found, run)
+# --- resumption --------------------------------------------------------------------
 
 
 def test_a_checkpoint_is_marked_only_after_every_split_is_there(tmp_path: Path, urn: Arrays):
