@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +14,7 @@ from rational_icl._jit import in_float64
 from rational_icl.simplex import Expansion, least_on_simplex
 from rational_icl.statistics import Divergence, RunStatistics
 
-_CELLS_AT_ONCE = 64
+_CELLS_AT_ONCE = 32
 _INSIDE = 1e-6
 _LEAST_CURVATURE = 1e-12
 _MOST_VARIANCE = 1.0
@@ -74,7 +73,7 @@ def _expansion(weight: Float[np.ndarray, "cell strategy"], divergence: Divergenc
     return Expansion(*map(np.asarray, _derivatives(weight, divergence)))
 
 
-@eqx.filter_jit
+@jax.jit
 def _derivatives(weight: Array, divergence: Divergence) -> tuple[Array, Array, Array]:
     """Of every cell's divergence alone, because no cell depends on another's weights."""
 

@@ -7,7 +7,7 @@ needs besides predictions, the exact predictors of the split, is kept from one c
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 
 import numpy as np
@@ -25,6 +25,8 @@ from rational_icl.statistics import (
     joined,
     reference,
 )
+
+_FLOATING = (np.float16, np.float32, np.float64)
 
 _last: dict[str, Reference] = {}
 """The reference of the last split asked for: one, because it may be as big as many checkpoints."""
@@ -76,13 +78,18 @@ def _statistics(
     size = checkpoints_at_once(run.stored(split, first).nbytes)
     for start in range(first, last, size):
         few = range(start, min(start + size, last))
-        stored = np.stack([run.stored(split, checkpoint) for checkpoint in few])
-        if stored.dtype not in (np.float16, np.float32, np.float64):
-            run.logged(split, start)  # which says so
-        statistics, doubtful = prepared.compared(stored)
+        statistics, doubtful = prepared.compared(_stored(run, split, few), len(few))
         for checkpoint in np.flatnonzero(doubtful):
             run.logged(split, start + int(checkpoint))  # which says what is wrong, if anything is
         yield statistics
+
+
+def _stored(run: Run, split: str, checkpoints: Iterable[int]) -> Iterator[np.ndarray]:
+    for checkpoint in checkpoints:
+        stored = run.stored(split, checkpoint)
+        if stored.dtype not in _FLOATING:
+            run.logged(split, checkpoint)  # which says so
+        yield stored
 
 
 def split_behaviour(statistics: RunStatistics) -> SplitBehaviour:

@@ -13,7 +13,8 @@ from rational_icl.statistics.binned import BinnedReference
 from rational_icl.statistics.squared import SquaredReference
 
 _CHECKPOINTS_AT_ONCE = 32
-_BYTES_AT_ONCE = 2**25
+_BYTES_AT_ONCE = 30_000_000
+"""Larger arrays are not taken from memory already in use, and fresh pages cost as much as work."""
 
 
 @singledispatch
@@ -70,7 +71,7 @@ def run_statistics(
     unread = iter(logged)
     parts = []
     while few := list(islice(unread, size)):
-        parts.append(prepared.compared(np.stack(few))[0])
+        parts.append(prepared.compared(few, len(few))[0])
     return type(parts[0]).in_turn(parts)
 
 

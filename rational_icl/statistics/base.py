@@ -5,14 +5,14 @@ sequences: statistics of disjoint parts of a log add up, so they can be computed
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from rational_icl._arrays import Array
 
@@ -89,14 +89,16 @@ class Reference(ABC):
 
     @abstractmethod
     def compared(
-        self, stored: Float[np.ndarray, "step sequence position outcome"]
+        self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int
     ) -> tuple[RunStatistics, Bool[np.ndarray, " step"]]:
         """Statistics of some checkpoints, and which of them are doubtful.
 
         Cost falls by half from one checkpoint at a time to 32.
 
         Args:
-            stored: predictions as a log holds them, in the type of the file, unchecked.
+            stored: one array a checkpoint, as a log holds them, in the type of the file (floating
+                point of 2, 4 or 8 bytes), unchecked; read one at a time.
+            steps: how many there are.
 
         Returns:
             Additive statistics, which mean nothing where a checkpoint is doubtful: it holds what no

@@ -11,13 +11,14 @@ of Q_k (l_k = -inf) have bins of their own. All the numbers kept are sums over s
 statistics of disjoint parts of a log add up; they are kept for disjoint blocks of sequences.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 from scipy.special import rel_entr, xlogy
 from threadpoolctl import threadpool_limits
 
@@ -33,6 +34,8 @@ from rational_icl.statistics.base import (
 from rational_icl.statistics.bins import Layout, Tile, centre, lay_out, ruled_out
 
 _LEAST_LOG_WEIGHT = -700.0
+_PAGE, _CACHE_LINE = 4096, 64
+"""Bytes."""
 
 
 class BinnedStatistics(RunStatistics):
@@ -133,15 +136,16 @@ class BinnedReference(Reference):
         self._own = by_block(xlogy(predicted, predicted).sum(axis=(2, 3)).T, block)
 
     def compared(
-        self, stored: Float[np.ndarray, "step sequence position outcome"]
+        self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int
     ) -> tuple[BinnedStatistics, Bool[np.ndarray, " step"]]:
-        sums = _Sums(len(stored), self._layout)
+        sums = _Sums(steps, self._layout)
+        every = _side_by_side(stored, steps, self._layout.order)
         with (
             threadpool_limits(1, user_api="blas"),
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             for tile in self._layout.tiles:
-                sums.add(tile, stored[:, tile.sequences])
+                sums.add(tile, every[:, tile.outcomes])
         return self._statistics(sums), sums.doubtful
 
     def _statistics(self, sums: "_Sums") -> BinnedStatistics:
@@ -183,28 +187,31 @@ class _Sums:
         self.ruled_out = np.zeros((NUM_BLOCKS, number, steps), dtype=bool)
         self.doubtful = np.zeros(steps, dtype=bool)
 
-    def add(self, tile: Tile, stored: Float[np.ndarray, "step sequence position outcome"]) -> None:
-        """Everything but the best mixture is linear in T or in log T: a few products of matrices
-        for all checkpoints together."""
-        steps, outcomes = len(stored), stored.shape[-1]
-        value = np.empty((tile.predicted.shape[1], steps))
-        np.copyto(value, stored.reshape(steps, -1).T)
+    def add(self, tile: Tile, stored: Shaped[np.ndarray, "step each"]) -> None:
+        """Everything but the best mixture is linear in T or in log T, so that a few products of
+        matrices do for all checkpoints."""
+        value = np.empty(stored.shape[::-1])
+        np.copyto(value, stored.T)
         prob = np.exp(value)
-        by_row = prob.reshape(-1, outcomes, steps)
-        total = np.ones((1, outcomes)) @ by_row
-        allowed = SUM_TOLERANCE[stored.dtype.itemsize]
-        self.doubtful |= ~(np.abs(total - 1) <= allowed).all(axis=(0, 1))
+        rows = tile.predicted_sum.shape[1]
+        by_row = prob.reshape(rows, -1, len(stored))
+        total = (np.ones(by_row.shape[1]) @ by_row)[:, None]
+        self._check(total, stored.dtype)
         by_row *= 1 / total
         log_total = np.log(total[:, 0])
         if prob.min() == 0:
             self._add_zeros(tile, value, prob)
-        block = tile.block
-        self.moments[block][tile.rows] += tile.moments @ prob
-        self.own[block] += np.einsum("oc,oc->c", prob, value) - log_total.sum(axis=0)
-        self.own[block] -= tile.log_best @ prob
-        self.crossed[block] += tile.predicted @ value - tile.predicted_sum @ log_total
         if len(tile.impossible):
-            self.lost[block] |= (prob[tile.impossible] > 0).any(axis=0)
+            self.lost[tile.block] |= (prob[tile.impossible] > 0).any(axis=0)
+        self.moments[tile.block][tile.rows] += tile.moments @ prob
+        self.crossed[tile.block] += tile.predicted @ value - tile.predicted_sum @ log_total
+        value *= prob
+        own = np.ones(len(value)) @ value - tile.log_best @ prob
+        self.own[tile.block] += own - np.ones(rows) @ log_total
+
+    def _check(self, total: Float[np.ndarray, "prediction one step"], dtype: np.dtype[Any]) -> None:
+        for extreme in (total.min(axis=(0, 1)), total.max(axis=(0, 1))):
+            self.doubtful |= ~(np.abs(extreme - 1) <= SUM_TOLERANCE[dtype.itemsize])
 
     def _add_zeros(self, tile: Tile, value: np.ndarray, prob: np.ndarray) -> None:
         """0 log 0 is 0, and Q log 0 is infinite; both are left out of the sums."""
@@ -212,6 +219,23 @@ class _Sums:
         value[zero] = 0.0
         for k, predicted in enumerate(tile.predicted):
             self.ruled_out[tile.block, k] |= zero[predicted > 0].any(axis=0)
+
+
+def _side_by_side(
+    stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]],
+    steps: int,
+    order: Integer[np.ndarray, " sequence"],
+) -> Shaped[np.ndarray, "step each"]:
+    """All outcomes of some checkpoints, with the sequences in the given order."""
+    unread = iter(stored)
+    first = next(unread)
+    size, width = first.size, first.itemsize
+    # rows that begin a whole number of pages apart would compete for the same lines of the cache
+    row_bytes = -(-size * width // _PAGE) * _PAGE + _CACHE_LINE
+    found = np.empty((steps, row_bytes // width), dtype=first.dtype)[:, :size]
+    for row, one in zip(found, chain([first], unread), strict=True):
+        np.take(one.reshape(len(order), -1), order, axis=0, out=row.reshape(len(order), -1))
+    return found
 
 
 def _apart(

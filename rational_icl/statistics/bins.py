@@ -6,6 +6,7 @@ The shift of the most probable strategy, and of one that rules the outcome out, 
 the bin, so only moments of the others are summed up; the rest are multiples of them.
 """
 
+from collections.abc import Iterator
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Tile(NamedTuple):
 
     Args:
         block: that they belong to.
-        sequences: which they are.
+        outcomes: of all outcomes of the split, with the sequences in the order of the layout.
         rows: the moments that they count towards.
         moments: from outcomes to these rows.
         predicted: the strategies' probabilities.
@@ -64,7 +65,7 @@ class Tile(NamedTuple):
     """
 
     block: int
-    sequences: Integer[np.ndarray, " sequence"]
+    outcomes: slice
     rows: Integer[np.ndarray, " row"]
     moments: scipy.sparse.csr_array
     predicted: Float[np.ndarray, "strategy outcome"]
@@ -81,12 +82,14 @@ class Layout(NamedTuple):
         all_moments: from the moments summed up to mass, first and second moments of every bin, in
             this order.
         num_summed: how many moments are summed up.
+        order: of the sequences, those of a tile beside each other.
         tiles: every sequence in one of them.
     """
 
     bins: Integer[np.ndarray, "bin strategy"]
     all_moments: scipy.sparse.csr_array
     num_summed: int
+    order: Integer[np.ndarray, " sequence"]
     tiles: tuple[Tile, ...]
 
 
@@ -113,30 +116,37 @@ def lay_out(
     place = place.reshape(-1)
     shift = np.where(zero, 0.0, ratio - centre(bins)[place])
     moments = _Moments(bins)
-    tiles = []
+    tiles, done = [], 0
     each = best[0].size
+    for name, chosen in _groups(block, max(1, _OUTCOMES_AT_ONCE // each)):
+        outcomes = (chosen[:, None] * each + np.arange(each)).reshape(-1)
+        rows, sums = moments.of(place[outcomes], shift[outcomes])
+        mine = predicted[:, chosen]
+        tiles.append(
+            Tile(
+                block=name,
+                outcomes=slice(done, done + len(outcomes)),
+                rows=rows,
+                moments=sums,
+                predicted=mine.reshape(num_strategies, -1),
+                predicted_sum=mine.sum(axis=-1).reshape(num_strategies, -1),
+                log_best=log_best[chosen].reshape(-1),
+                impossible=np.flatnonzero(best[chosen].reshape(-1) == 0),
+            )
+        )
+        done += len(outcomes)
+    order = np.argsort(block, kind="stable")
+    return Layout(bins, moments.every, moments.number, order, tuple(tiles))
+
+
+def _groups(
+    block: Integer[np.ndarray, " sequence"], size: int
+) -> Iterator[tuple[int, Integer[np.ndarray, " chosen"]]]:
+    """The sequences of each block in turn, not more than `size` at a time."""
     for name in range(NUM_BLOCKS):
         sequences = np.flatnonzero(block == name)
-        together = max(1, _OUTCOMES_AT_ONCE // each)
-        for chosen in np.split(sequences, range(together, len(sequences), together)):
-            if not len(chosen):
-                continue
-            outcomes = (chosen[:, None] * each + np.arange(each)).reshape(-1)
-            rows, sums = moments.of(place[outcomes], shift[outcomes])
-            mine = predicted[:, chosen]
-            tiles.append(
-                Tile(
-                    block=name,
-                    sequences=chosen,
-                    rows=rows,
-                    moments=sums,
-                    predicted=mine.reshape(num_strategies, -1),
-                    predicted_sum=mine.sum(axis=-1).reshape(num_strategies, -1),
-                    log_best=log_best[chosen].reshape(-1),
-                    impossible=np.flatnonzero(best[chosen].reshape(-1) == 0),
-                )
-            )
-    return Layout(bins, moments.every, moments.number, tuple(tiles))
+        for start in range(0, len(sequences), size):
+            yield name, sequences[start : start + size]
 
 
 class _Moments:

@@ -4,15 +4,15 @@ For weights w that sum to one, T - sum_k w_k Q_k = sum_k w_k (T - Q_k), so with
 E_jk = E (T - Q_j)(T - Q_k) / 2s² the divergence is w'Ew: no term cancels another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from rational_icl._arrays import Array
-from rational_icl.statistics.base import Divergence, Reference, RunStatistics, by_block
+from rational_icl.statistics.base import NUM_BLOCKS, Divergence, Reference, RunStatistics, by_block
 
 
 class SquaredDivergence(Divergence):
@@ -98,12 +98,16 @@ class SquaredReference(Reference):
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
 
     def compared(
-        self, stored: Float[np.ndarray, "step sequence position outcome"]
+        self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int
     ) -> tuple[SquaredStatistics, Bool[np.ndarray, " step"]]:
+        strategies = len(self._predicted)
+        error = np.empty((steps, NUM_BLOCKS, strategies, strategies))
+        doubtful = np.empty(steps, dtype=bool)
         with np.errstate(over="ignore", invalid="ignore"):
-            error = np.stack([self._products(one.astype(np.float64)) for one in stored])
-            # NaN, infinite or too large for the type of a log
-            doubtful = ~(np.abs(stored).max(axis=(1, 2, 3)) <= np.finfo(np.float32).max)
+            for step, one in zip(range(steps), stored, strict=True):
+                error[step] = self._products(one.astype(np.float64))
+                # NaN, infinite or too large for the type of a log
+                doubtful[step] = not np.abs(one).max() <= np.finfo(np.float32).max
         distance = np.diagonal(error, axis1=2, axis2=3)
         return SquaredStatistics(error, distance, self._between, self._count), doubtful
 
