@@ -13,7 +13,7 @@ from rational_icl.cli.options import Assignment, plain_errors
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the log.")
 @click.option(
     "--format",
-    type=click.Choice(["auto", "npz", "cache"]),
+    type=click.Choice(["auto", "npz", "cache", "parquet"]),
     default="auto",
     show_default=True,
     help="Of the paths; auto: what each looks like.",
@@ -72,6 +72,15 @@ def import_(
              again from the seed, and refused if predictions fit others as well;
              those of classification are in --sequences: id_inputs, id_targets,
              ood_inputs, ood_targets, as above. Needs an extra, which is named.
+    \b
+    parquet  a folder of Parquet files, a row for every sequence at every step: run,
+             step, split (id, ood, …), sequence (0, 1, …), inputs and predictions
+             (nested lists, as above, without their first axes), target for
+             classification; and, the same in all rows of a run, setting and its
+             parameters, num_tasks, batch_size, seed, factors.NAME. Beside them
+             tasks.parquet: run, split (tasks or ood_tasks), task (0, 1, …), values.
+             Or DatasetDict({"predictions": …, "tasks": …}).save_to_disk(folder) of
+             the library datasets. Needs the extra parquet.
     """
     from rational_icl.logs import import_runs
 

@@ -6,6 +6,7 @@ log-probabilities in half precision, whose spacing in [4, 8) is 2⁻⁸; means i
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -435,7 +436,7 @@ def test_classification_without_its_sequences_is_refused(tmp_path):
 
 
 def test_without_torch_the_extra_is_named(urns, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     message = refusal(urns, tmp_path / "log")
     assert "pip install 'rational_icl[torch]'" in message
 

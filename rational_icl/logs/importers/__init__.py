@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from tqdm import tqdm
 
 from rational_icl._errors import LogError
 from rational_icl.logs.importers import cache, common, npz
+from rational_icl.logs.importers.table_files import holds_table
 
 __all__ = ["FORMATS", "import_npz", "import_runs"]
 
-FORMATS = ("npz", "cache")
+FORMATS = ("npz", "cache", "parquet")
 
 
 def import_runs(
@@ -28,7 +30,7 @@ def import_runs(
 
     Args:
         paths: `npz`: one file per run (`help(rational_icl.logs.importers.npz)`); `cache`: folders
-            of the published research code (`.cache`).
+            of the published research code (`.cache`); `parquet`: tables or datasets (`.parquet`).
         out: folder of the log; made if need be, existing runs are kept.
         format: one of these, or `auto`: what each path looks like.
         sequences: of a cache of classification: its evaluation sequences, a `.npz` file, or a
@@ -56,6 +58,8 @@ def import_runs(
                 found += npz.sources(path)
             case "cache":
                 found += cache.sources(path, told)
+            case "parquet":
+                found += _parquet().sources(path)
     bar = tqdm(found, desc="importing", unit="run", disable=not progress or len(found) < 2)
     return common.import_sources(bar, Path(out))
 
@@ -71,9 +75,26 @@ def _format(path: Path) -> str:
         return "npz"
     if not path.exists():
         raise LogError(f"{path}: no such file or folder; check the path")
-    if path.is_dir() and cache.holds_runs(path):
-        return "cache"
-    raise LogError(
-        f"{path}: of no known format; expected a .npz file, or a folder with "
-        f"{cache.RUNS}/ or {cache.CONFIG}"
-    )
+    found = ["cache"] if path.is_dir() and cache.holds_runs(path) else []
+    if holds_table(path):
+        found.append("parquet")
+    if len(found) > 1:
+        raise LogError(f"{path}: may be {' or '.join(found)}; say which with --format")
+    if not found:
+        raise LogError(
+            f"{path}: of no known format; expected a .npz file, a cache with {cache.RUNS}/ or "
+            f"{cache.CONFIG}, or a table (.parquet, or a dataset that was saved to disk)"
+        )
+    return found[0]
+
+
+def _parquet() -> ModuleType:
+    try:
+        from rational_icl.logs.importers import parquet
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "pyarrow":
+            raise
+        raise LogError(
+            "reading tables needs pyarrow; install it with pip install 'rational_icl[parquet]'"
+        ) from None
+    return parquet

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs import schema, store
+from rational_icl.logs import outputs, schema, store
 from rational_icl.logs.folder import refuse_duplicates
 from rational_icl.logs.reader import Run
 from rational_icl.logs.writer import RunWriter
@@ -25,6 +25,7 @@ from rational_icl.logs.writer import RunWriter
 REQUIRED = ("setting", "num_tasks", "batch_size", "seed")
 """What every run must state, besides the parameters of its setting."""
 FACTOR = "factors."
+_SAVED = {"probability": "probabilities", "mean": "means"}
 _LONGEST_NAME = 200
 
 
@@ -227,3 +228,8 @@ def refuse_missing(needed: Iterable[str], found: Iterable[str], where: str) -> N
     missing = [key for key in needed if key not in found]
     if missing:
         raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
+
+
+def saved_form(setting: settings.Setting) -> outputs.Form:
+    """How people save predictions: as what they are, no logits and no logarithms."""
+    return outputs.FORMS[_SAVED[setting.outcome.quantity]]

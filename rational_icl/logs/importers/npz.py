@@ -25,7 +25,6 @@ _TABLES = ("steps", "tasks", "ood_tasks")
 _OPTIONAL = ("task_prob",)
 _OVERRIDES = ("strategies", "loss", "complexity")
 _KEYS = ("inputs", "predictions", "targets")
-_FORMS = {"probability": "probabilities", "mean": "means"}
 
 
 def sources(path: Path) -> list[common.Source]:
@@ -128,7 +127,7 @@ def _logged(
     where: str,
     checkpoint: int,
 ) -> dict[str, np.ndarray]:
-    form = outputs.FORMS[_FORMS[setting.outcome.quantity]]
+    form = common.saved_form(setting)
     logged = {}
     for split in splits:
         predictions, sequences = found[f"{split}_predictions"], len(found[f"{split}_inputs"])
