@@ -1,11 +1,13 @@
 """Commands that write a page: report and compare."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rational_icl._errors import FitError
+from rational_icl._errors import FitError, RationalICLError
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
@@ -141,14 +143,26 @@ def _write(
         "num_starts": _FEW_STARTS if quick else _STARTS,
         "seed": seed,
     }
+    opened = [ri.open_log(path) for path in logs]  # all, before the first is fitted
     analyses = []
-    for path in logs:
-        log = ri.open_log(path)
+    for log in opened:
         names = strategies or own_strategies(log)
         theory = ri.accounts.make(account, names)
-        analyses.append(ri.analyse(log, theory, strategies=names, **options))
+        with _naming(log.path):
+            analyses.append(ri.analyse(log, theory, strategies=names, **options))
     page = ri.write_report(analyses, out)
     click.echo(f"Report written. Open {page}")
     for analysis in analyses:
         if analysis.bayesian:
             end_unless_converged(analysis.name, analysis.bayesian.diagnosis)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors say which of several logs they are about."""
+    try:
+        yield
+    except RationalICLError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from None

@@ -3,7 +3,6 @@
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from rational_icl._text import shown
 from rational_icl.soundness.records import SEVERITIES, Finding, Inspection, RunFacts
@@ -11,6 +10,7 @@ from rational_icl.soundness.records import SEVERITIES, Finding, Inspection, RunF
 _MOST_NAMES = 6
 _MOST_STEPS = 6
 _INDENT = " " * 9
+_NONE = "–"
 
 
 def described(inspection: Inspection, width: int = 100) -> str:
@@ -25,11 +25,16 @@ def described(inspection: Inspection, width: int = 100) -> str:
     lines = [f"{shown(inspection.path)}: {_counted(len(runs), 'run')}, {_bytes(size)}"]
     shared = _shared(runs)
     if shared:
-        words = ", ".join(f"{name} {value}" for name, value in shared.items())
-        lines += textwrap.wrap(
-            f"in all runs: {words}", width, initial_indent="  ", subsequent_indent="    "
-        )
-    lines += ["", *_table(runs, shared), ""]
+        lines += _wrapped("  in all runs: ", _listed(shared), width)
+    own = [{k: v for k, v in _fixed(one).items() if k not in shared} for one in runs]
+    table = _table(runs, own)
+    if max(map(len, table)) > width:
+        numbered = _conditions(own)
+        for number, fields in enumerate(numbered, start=1):
+            lines += _wrapped(f"  condition {number}: ", _listed(fields), width)
+        places = [str(numbered.index(fields) + 1) if fields else _NONE for fields in own]
+        table = _table(runs, [{"condition": place} for place in places])
+    lines += ["", *table, ""]
     for findings in _kinds(inspection.findings):
         lines += _one_kind(findings, width)
     return "\n".join([*lines, _summary(inspection)])
@@ -46,48 +51,52 @@ def _summary(inspection: Inspection) -> str:
     return f"{runs}, all sound" + (f"; {found}" if found else "")
 
 
-def _described(one: RunFacts) -> dict[str, Any]:
-    """What need be said only once if all runs agree."""
+def _fixed(one: RunFacts) -> dict[str, str]:
+    """What runs of one condition share, as it is printed."""
     if one.setting is None:
         return {}
     fixed = {"setting": one.setting, **one.parameters, "batch_size": one.batch_size}
     return {shown(name): shown(value) for name, value in {**fixed, **one.factors}.items()}
 
 
-def _shared(runs: Sequence[RunFacts]) -> dict[str, Any]:
-    known = [_described(one) for one in runs if one.setting is not None]
-    if not known:
-        return {}
-    first, *others = known
-    return {
-        name: value
-        for name, value in first.items()
-        if all(other.get(name) == value for other in others)
-    }
+def _shared(runs: Sequence[RunFacts]) -> dict[str, str]:
+    """What need be said only once."""
+    known = [_fixed(one).items() for one in runs if one.setting is not None]
+    return {k: v for k, v in known[0] if all((k, v) in one for one in known)} if known else {}
 
 
-def _table(runs: Sequence[RunFacts], shared: Mapping[str, Any]) -> Iterator[str]:
-    """The runs in columns, numbers to the right."""
-    splits = {split: None for one in runs for split in one.sequences}
-    own = {name: None for one in runs for name in _described(one) if name not in shared}
-    rows = [["run", "D", "seed", "steps", "written", *splits, "size", *own]]
-    for one in runs:
-        span = f"{one.steps[0]}–{one.steps[-1]}" if one.steps else "none"
-        known = _described(one)
-        row = [shown(one.run), one.num_tasks, one.seed, span, f"{len(one.steps)} of {one.planned}"]
-        row += [one.sequences.get(split, "–") for split in splits]
-        row += [_bytes(one.size), *(known.get(name, "–") for name in own)]
-        unread = one.setting is None or not one.planned
-        rows.append(
-            [
-                "–" if value is None or (unread and k in (3, 4)) else str(value)
-                for k, value in enumerate(row)
-            ]
-        )
+def _listed(fields: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in fields.items())
+
+
+def _conditions(own: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The different ones, each to be called by its place where they fill too many columns."""
+    return [fields for at, fields in enumerate(own) if fields and fields not in own[:at]]
+
+
+def _table(runs: Sequence[RunFacts], own: Sequence[Mapping[str, str]]) -> list[str]:
+    """The runs in columns; `own` are further fields of each."""
+    splits = list({split: None for one in runs for split in one.sequences})
+    further = list({name: None for fields in own for name in fields})
+    rows = [["run", "D", "seed", "steps", "written", *splits, "size", *further]]
+    for one, fields in zip(runs, own, strict=True):
+        cells = _checkpoints(one)
+        cells += [str(one.sequences.get(split, _NONE)) for split in splits]
+        cells += [_bytes(one.size), *(fields.get(name, _NONE) for name in further)]
+        rows.append([shown(one.run), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [value.rjust(size) for value, size in zip(others, widths[1:], strict=True)]
-        yield "  ".join([first.ljust(widths[0]), *cells])
+    return [
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])])
+        for first, *others in rows
+    ]
+
+
+def _checkpoints(one: RunFacts) -> list[str]:
+    if one.num_tasks is None:
+        return [_NONE] * 4
+    span = f"{one.steps[0]}–{one.steps[-1]}" if one.steps else _NONE
+    written = f"{len(one.steps)} of {one.planned}" if one.planned else _NONE
+    return [str(one.num_tasks), str(one.seed), span, written]
 
 
 def _kinds(findings: Sequence[Finding]) -> list[list[Finding]]:
