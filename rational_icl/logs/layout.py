@@ -11,6 +11,7 @@ import zarr
 
 from rational_icl._errors import LogError
 from rational_icl.logs import checked, documents, schema, store
+from rational_icl.settings import Setting
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _targets(
     arrays: Mapping[str, np.ndarray],
     split: str,
     targets: Mapping[str, Any],
-    setting: Any,
+    setting: Setting,
     where: str,
 ) -> np.ndarray:
     where = f"{where}, {split}_targets"

@@ -50,8 +50,13 @@ def open_group(path: Path) -> zarr.Group:
 
 def runs_in(folder: Path) -> list[Path]:
     """The runs of a folder, but not what a kill left of the folders of packed ones."""
-    folders = [path for path in folder.glob("*" + FOLDER_SUFFIX) if not is_leftover(path)]
-    return [*folders, *folder.glob("*" + PACKED_SUFFIX)]
+    folders = list(folder.glob("*" + FOLDER_SUFFIX))
+    packed = list(folder.glob("*" + PACKED_SUFFIX))
+    # one that is packed meanwhile is listed once, too
+    return [
+        *(path for path in folders if packed_path(path) not in packed or not is_leftover(path)),
+        *packed,
+    ]
 
 
 def is_created(folder: Path) -> bool:
@@ -142,7 +147,7 @@ def pack(folder: Path) -> Path:
             partial.unlink(missing_ok=True)
             raise
         partial.replace(packed)
-        _remove(folder)
+    _remove(folder)
     return packed
 
 
@@ -179,6 +184,14 @@ def _is_copy(file: Path, packed: zipfile.ZipInfo) -> bool:
         return False
 
 
+def _is_same(file: Path, size: int, crc: int) -> bool:
+    """Whether a file has that size and checksum, or is gone."""
+    with suppress(FileNotFoundError):
+        guards.check_regular(file)
+        return file.stat().st_size == size and zlib.crc32(file.read_bytes()) == crc
+    return True
+
+
 def remove_leftover(folder: Path) -> None:
     """Delete the folder of a run that is packed, if it is still there.
 
@@ -189,8 +202,7 @@ def remove_leftover(folder: Path) -> None:
         return
     if not is_leftover(folder):
         raise LogError(f"{folder}: is there as a folder and packed, and they differ; delete one")
-    with writing(f"{folder}: packed already, but the folder"):
-        _remove(folder)
+    _remove(folder)
 
 
 @contextmanager
@@ -223,9 +235,10 @@ def _archive(folder: Path, packed: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder, its group metadata first so that a half-deleted run is never read."""
-    (folder / "zarr.json").unlink(missing_ok=True)
-    shutil.rmtree(folder)
+    """Delete a packed run's folder, its group metadata first so that no half of it is read."""
+    with writing(f"{folder}: the run is packed, but its folder"):
+        (folder / "zarr.json").unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
 
 def _compressors() -> list[BloscCodec | Crc32cCodec]:
