@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import SPLITS, save_npz, softmax, urn_run
+from filelock import FileLock
 
 from rational_icl._errors import LogError
-from rational_icl.logs import Run, import_npz, open_log
+from rational_icl.logs import Run, RunWriter, import_npz, import_runs, open_log
 
 HALF_ROUNDING = 2.0**-8
 
@@ -609,6 +610,49 @@ def test_an_import_that_was_killed_can_be_repeated(tmp_path: Path, urn: Arrays):
     (tmp_path / "log" / ".importing" / "run.zarr").mkdir(parents=True)
     import_npz([save_npz(tmp_path / "run.npz", **urn)], tmp_path / "log")
     assert list(open_log(tmp_path / "log")) == ["run"]
+
+
+def test_two_imports_into_one_folder_at_once_are_refused(tmp_path: Path, urn: Arrays):
+    path = save_npz(tmp_path / "run.npz", **urn)
+    (tmp_path / "log").mkdir()
+    with (
+        FileLock(tmp_path / "log" / ".importing.lock"),
+        pytest.raises(LogError, match="another import into this folder is under way"),
+    ):
+        import_npz([path], tmp_path / "log")
+    import_npz([path], tmp_path / "log")
+    assert [file.name for file in (tmp_path / "log").iterdir()] == ["run.zarr.zip"]
+
+
+def test_an_interrupted_import_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    paths = [save_npz(tmp_path / f"s{seed}.npz", **urn_run(seed=seed)) for seed in (0, 1)]
+    written = []
+
+    def write(writer: RunWriter, *arguments: Any) -> None:
+        written.append(writer.name)
+        if writer.name == "s1":
+            raise KeyboardInterrupt
+        whole(writer, *arguments)
+
+    whole = RunWriter.write
+    monkeypatch.setattr(RunWriter, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        import_npz(paths, tmp_path / "new" / "log")
+    assert written == ["s0", "s0", "s0", "s1"]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "/proc/no/such/log"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, urn: Arrays, place: str):
+    path = save_npz(tmp_path / "run.npz", **urn)
+    with pytest.raises(LogError, match="cannot be written"):
+        import_npz([path], tmp_path / place)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run.npz"]
+
+
+def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path):
+    with pytest.raises(LogError, match="cannot be read"):
+        import_runs([tmp_path / ("x" * 300)], tmp_path / "log")
 
 
 def test_the_checks_see_through_a_single_wrong_row(tmp_path: Path, urn: Arrays):

@@ -48,18 +48,7 @@ def import_runs(
     if format not in ("auto", *FORMATS):
         raise LogError(f"format {format!r} is not known; expected auto, {', '.join(FORMATS)}")
     told = cache.Stated(dict(stated or {}), None if sequences is None else Path(sequences))
-    found = []
-    for path in map(Path, paths):
-        kind = _format(path) if format == "auto" else format
-        if kind != "cache" and (sequences or stated):
-            raise LogError(f"{path}: sequences and values can be stated of a cache only")
-        match kind:
-            case "npz":
-                found += npz.sources(path)
-            case "cache":
-                found += cache.sources(path, told)
-            case "parquet":
-                found += _parquet().sources(path)
+    found = [source for path in map(Path, paths) for source in _sources(path, format, told)]
     bar = tqdm(found, desc="importing", unit="run", disable=not progress or len(found) < 2)
     return common.import_sources(bar, Path(out))
 
@@ -67,6 +56,18 @@ def import_runs(
 def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
     """Turn `.npz` files, one per run, into packed runs of a log: `import_runs` of that format."""
     return import_runs(paths, out, "npz")
+
+
+def _sources(path: Path, format: str, told: cache.Stated) -> list[common.Source]:
+    try:
+        kind = _format(path) if format == "auto" else format
+        if kind == "cache":
+            return cache.sources(path, told)
+        if told != cache.Stated():
+            raise LogError(f"{path}: sequences and values can be stated of a cache only")
+        return npz.sources(path) if kind == "npz" else _parquet().sources(path)
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read ({error}); check the path") from None
 
 
 def _format(path: Path) -> str:

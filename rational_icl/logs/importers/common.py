@@ -78,10 +78,6 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
         LogError: a run cannot be read, its name is no file name or taken, two runs log the same
             cells, the folder cannot be written, or another import into it is under way.
     """
-    if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
-        raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
-    if any(folder.exists() and not folder.is_dir() for folder in (out, *out.parents)):
-        raise LogError(f"{out}: is, or is inside, a file; name a folder for the log")
     with _staging(out) as staging:
         for source in sources:
             _check_name(source)
@@ -96,10 +92,14 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
     """A folder of this import alone, beside the runs of the log; all that is left there goes."""
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+        raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
     staging, lock = out / ".importing", FileLock(out / ".importing.lock", timeout=0)
     with ExitStack() as cleanup:
         try:
+            if any(folder.exists() and not folder.is_dir() for folder in (out, *out.parents)):
+                raise LogError(f"{out}: is, or is inside, a file; name a folder for the log")
+            made = [folder for folder in (out, *out.parents) if not folder.exists()]
             out.mkdir(parents=True, exist_ok=True)
             cleanup.callback(_remove_empty, made)
             cleanup.enter_context(lock)

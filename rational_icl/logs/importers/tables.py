@@ -124,7 +124,7 @@ class Table:
             column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         if not any(is_kind(column.type) for is_kind in _PLAIN):
             raise LogError(
-                f"{self.where}: column {name!r} is of {column.type}, not of plain values"
+                f"{self.where}: column {name!r} is of {column.type}; expected plain values"
             )
         return column
 
