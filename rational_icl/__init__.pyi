@@ -17,6 +17,7 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .comparison import compare_posteriors as compare_posteriors
 from .comparison import model_recovery as model_recovery
+from .distribution import cluster as cluster
 from .fits import Fit as Fit
 from .fits import fit as fit
 from .fits import load_fit as load_fit
@@ -59,6 +60,7 @@ from .report import analyse as analyse
 from .report import write_report as write_report
 from .soundness import Inspection as Inspection
 from .soundness import inspect_log as inspect_log
+from .resumable import summarize_to as summarize_to
 from .summaries import summarize as summarize
 from .transitions import observed_crossovers as observed_crossovers
 from .transitions import run_crossovers as run_crossovers

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import RationalICLError
+from rational_icl._errors import LogError, RationalICLError
 
 
 class Numbers(click.ParamType):
@@ -106,3 +106,36 @@ def end_unless_converged(name: str, diagnosis: Any) -> None:
 def own_strategies(log: Any) -> tuple[str, ...]:
     """The strategies that a log's setting takes unless told otherwise."""
     return next(iter(log.values())).setting.default_strategies
+
+
+def is_netcdf(path: Path) -> bool:
+    """Whether this is a NetCDF file, such as those of cells and of posteriors."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x89HDF"
+
+
+def theory_and_cells(
+    logs: Path, account: str, strategies: tuple[str, ...] | None
+) -> tuple[Any, Any, Any]:
+    """The account of a name, and the cells and behaviour of a log or of a file of them.
+
+    Raises:
+        LogError, FitError: see `summarize`, `load_cells` and `accounts.make`; or the file is of
+            other strategies.
+    """
+    import rational_icl as ri
+
+    if is_netcdf(logs):
+        cells, behaviour = ri.load_cells(logs)
+        if strategies and strategies != cells.strategies:
+            raise LogError(
+                f"{logs}: holds cells of strategies {', '.join(cells.strategies)}; leave out "
+                "--strategies, or summarize the log again"
+            )
+        return ri.accounts.make(account, cells.strategies), cells, behaviour
+    log = ri.open_log(logs)
+    names = strategies or own_strategies(log)
+    theory = ri.accounts.make(account, names)
+    return theory, *ri.summarize(log, names)

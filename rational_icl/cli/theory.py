@@ -14,8 +14,9 @@ from rational_icl.cli.options import (
     STRATEGIES,
     Numbers,
     end_unless_converged,
-    own_strategies,
+    is_netcdf,
     plain_errors,
+    theory_and_cells,
 )
 
 
@@ -32,15 +33,12 @@ def fit(logs: Path, out: Path, account: str, strategies: tuple[str, ...] | None,
     """Fit an account to a log and save it, for `predict`.
 
     The fit uses in-distribution cells of the first 80 % of steps and of task diversities, after the
-    early checkpoints; everything else stays held out.
+    early checkpoints; everything else stays held out. LOGS may be a file that `summarize` wrote.
     """
     import rational_icl as ri
 
     _refuse_missing_folder(out)
-    log = ri.open_log(logs)
-    strategies = strategies or own_strategies(log)
-    theory = ri.accounts.make(account, strategies)
-    cells, behaviour = ri.summarize(log, strategies)
+    theory, cells, behaviour = theory_and_cells(logs, account, strategies)
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
     fitted.save(out)
     for name, value in fitted.params.items():
@@ -76,20 +74,13 @@ def predict(
     """
     if out:
         _refuse_missing_folder(out)
-    of = _of_posterior if _is_netcdf(fit_file) else _of_fit
+    of = _of_posterior if is_netcdf(fit_file) else _of_fit
     frame = of(fit_file, num_tasks, steps, seed)
     if out:
         frame.to_csv(out, index=False)
         click.echo(f"saved in {out}")
     else:
         click.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
-
-
-def _is_netcdf(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) == b"\x89HDF"
 
 
 def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
@@ -143,7 +134,8 @@ def sample(
 ) -> None:
     """Draw from the posterior of an account, and save it for ArviZ.
 
-    Uses the cells that `fit` uses. Exit status 3 says that the chains have not converged.
+    Uses the cells that `fit` uses; LOGS may be a file that `summarize` wrote. Exit status 3 says
+    that the chains have not converged.
 
     \b
         rational-icl sample logs --out posterior.nc
@@ -155,10 +147,7 @@ def sample(
     _refuse_missing_folder(out)
     for name, value in (("warmup", warmup), ("draws", draws)):
         check_number(name, value)
-    log = ri.open_log(logs)
-    strategies = strategies or own_strategies(log)
-    theory = ri.accounts.make(account, strategies)
-    cells, behaviour = ri.summarize(log, strategies)
+    theory, cells, behaviour = theory_and_cells(logs, account, strategies)
     idata = ri.sample(
         theory, cells, behaviour, num_chains=chains, num_warmup=warmup, num_draws=draws, seed=seed
     )
