@@ -39,7 +39,9 @@ def best_mixtures(
     """
     strategies = divergence.shape[1]
     found = [
-        least_on_simplex(partial(_expansion, divergence=some), _CELLS_AT_ONCE, strategies)
+        least_on_simplex(
+            partial(_expansion, divergence=jax.device_put(some)), _CELLS_AT_ONCE, strategies
+        )
         for some in _groups(divergence)
     ]
     cells = slice(divergence.shape[0])

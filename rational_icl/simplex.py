@@ -15,7 +15,7 @@ LEAST_WEIGHT = 1e-12
 _MOST_STEPS = 200
 _LEAST_FRACTION = 1e-9
 _NO_GAIN = 1e-18
-"""Nats: where the model promises less than this, one more step is the last."""
+"""Nats, or share of the value: where the model promises less, one more step is the last."""
 _ROUNDING = 1e-15
 _RIDGE = 1e-13
 """Share of the mean curvature that is added to it, because strategies may be the same."""
@@ -53,12 +53,12 @@ def least_on_simplex(
             break
         trial = np.where(moving[:, None], weight + fraction[:, None] * step, weight)
         there = expand(trial)
-        slack = _ROUNDING * np.maximum(1.0, np.abs(here.value))
-        falls = moving & (there.value <= here.value + slack)
+        size = np.maximum(1.0, np.abs(here.value))
+        falls = moving & (there.value <= here.value + _ROUNDING * size)
         weight = np.where(falls[:, None], trial, weight)
         here = _chosen(falls, there, here)
         fraction = np.where(falls, 1.0, fraction / 2)
-        moving &= (gain > _NO_GAIN) & (fraction > _LEAST_FRACTION)
+        moving &= (gain > _NO_GAIN * size) & (fraction > _LEAST_FRACTION)
         next_step, next_gain = _model_step(weight, here)
         step = np.where(falls[:, None], next_step, step)
         gain = np.where(falls, next_gain, gain)

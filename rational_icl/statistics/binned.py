@@ -12,6 +12,7 @@ statistics of disjoint parts of a log add up; they are kept for disjoint blocks 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 from scipy.special import rel_entr, xlogy
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from rational_icl._arrays import Array
 from rational_icl.settings.outcomes import SUM_TOLERANCE
@@ -141,7 +142,7 @@ class BinnedReference(Reference):
         sums = _Sums(steps, self._layout)
         every = _side_by_side(stored, steps, self._layout.order)
         with (
-            threadpool_limits(1, user_api="blas"),
+            _blas().limit(limits=1, user_api="blas"),
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             for tile in self._layout.tiles:
@@ -219,6 +220,12 @@ class _Sums:
         value[zero] = 0.0
         for k, predicted in enumerate(tile.predicted):
             self.ruled_out[tile.block, k] |= zero[predicted > 0].any(axis=0)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Looked up once, because that takes as long as several checkpoints."""
+    return ThreadpoolController()
 
 
 def _side_by_side(
