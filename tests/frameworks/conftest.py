@@ -43,6 +43,42 @@ def example(monkeypatch) -> Callable[[str], dict[str, Any]]:
     sys.modules.pop("log_pytorch", None)
 
 
+@pytest.fixture
+def logged_steps(monkeypatch) -> list[int]:
+    """The steps at which any logger was asked to log, as they come."""
+    steps, log = [], ri.PredictionLogger.log
+
+    def watch(self: ri.PredictionLogger, step: int, predict: Any) -> None:
+        steps.append(step)
+        log(self, step, predict)
+
+    monkeypatch.setattr(ri.PredictionLogger, "log", watch)
+    return steps
+
+
+class StoppedError(Exception):
+    """Training ended for no reason of its own."""
+
+
+@pytest.fixture
+def stopped(monkeypatch) -> Callable[..., None]:
+    """Calls a function that trains, and ends it when a step after 20 is to be logged."""
+    log = ri.PredictionLogger.log
+
+    def stop(self: ri.PredictionLogger, step: int, predict: Any) -> None:
+        if step > 20:
+            raise StoppedError
+        log(self, step, predict)
+
+    def call(function: Callable[..., None], *arguments: Any) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(ri.PredictionLogger, "log", stop)
+            with pytest.raises(StoppedError):
+                function(*arguments)
+
+    return call
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Where cores are shared, more threads of torch make tiny models many times slower."""

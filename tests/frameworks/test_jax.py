@@ -6,7 +6,6 @@ import logging_checks
 import numpy as np
 import pytest
 
-import rational_icl as ri
 from rational_icl.logs import Run
 
 
@@ -36,29 +35,13 @@ def test_a_plain_loop_logs_the_models_own_predictions(open_logger):
     logging_checks.hold(logger.finish(), expected)
 
 
-def test_the_example_makes_a_log(example, tmp_path):
-    main = example("jax")["main"]
-    main(tmp_path, (2, 4), 60)
-    logging_checks.accepted(tmp_path, 2)
-    assert Run(tmp_path / "D4-s0.zarr.zip").steps[-1] == 60
-
-
-def test_a_stopped_example_goes_on_to_the_same_log(example, tmp_path, monkeypatch):
+def test_the_example_makes_a_log_also_after_a_stop(example, stopped, tmp_path):
     main = example("jax")["main"]
     main(tmp_path / "whole", (2,), 60)
-    log = ri.PredictionLogger.log
-
-    def stop(self, step, predict):
-        if step > 20:
-            raise KeyboardInterrupt
-        log(self, step, predict)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(ri.PredictionLogger, "log", stop)
-        with pytest.raises(KeyboardInterrupt):
-            main(tmp_path / "logs", (2,), 60)
+    stopped(main, tmp_path / "logs", (2,), 60)
     assert 0 < len(Run(tmp_path / "logs" / "D2-s0.zarr").steps) < 20
     main(tmp_path / "logs", (2,), 60)
+    logging_checks.accepted(tmp_path / "logs", 1)
     whole, resumed = (tmp_path / name / "D2-s0.zarr.zip" for name in ("whole", "logs"))
     assert resumed.read_bytes() == whole.read_bytes()
 

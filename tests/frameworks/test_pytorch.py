@@ -258,7 +258,13 @@ def test_the_example_makes_a_log(example, tmp_path):
     main(tmp_path, (2, 4), 60)
     logging_checks.accepted(tmp_path, 2)
     assert Run(tmp_path / "D4-s0.zarr.zip").steps[-1] == 60
-    main(tmp_path, (2, 4), 60)  # finds it finished
+
+
+def test_the_example_passes_over_what_is_finished(example, logged_steps, tmp_path):
+    main = example("pytorch")["main"]
+    for _ in range(2):
+        main(tmp_path, (2,), 60)
+    assert len(logged_steps) == 20
 
 
 @pytest.mark.slow
