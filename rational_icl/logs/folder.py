@@ -67,15 +67,9 @@ def open_log(path: str | Path) -> Log:
             a run is damaged, or two runs log the same (task diversity, seed, step).
     """
     path = Path(path)
-    if not path.exists():
-        raise LogError(f"{path}: no such file or folder; check the path")
-    if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+    files = run_files(path)
+    if files == [path]:
         return Log(path, [Run(path)], manifest.empty())
-    if not path.is_dir():
-        raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
-    files = store.runs_in(path)
-    if not files:
-        raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
     described = manifest.read(path)
     found = Counter(store.run_name(file) for file in files)
     for name, count in found.items():
@@ -90,6 +84,23 @@ def open_log(path: str | Path) -> Log:
     runs = [Run(file) for file in files]
     refuse_duplicates(runs, str(path))
     return Log(path, runs, described)
+
+
+def run_files(path: Path) -> list[Path]:
+    """The runs of a folder, folders and packed ones; or the path itself, if it is that of a run.
+
+    Raises:
+        LogError: there is nothing, or no run in it.
+    """
+    if not path.exists():
+        raise LogError(f"{path}: no such file or folder; check the path")
+    if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
+        return [path]
+    if not path.is_dir():
+        raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
+    if files := store.runs_in(path):
+        return files
+    raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
 
 
 def refuse_duplicates(runs: list[Run], where: str) -> None:

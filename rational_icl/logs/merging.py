@@ -15,7 +15,7 @@ from rational_icl._text import shown
 from rational_icl.logs import manifest, store
 from rational_icl.logs.content import content
 from rational_icl.logs.folder import Log, open_log
-from rational_icl.logs.importers.common import _staging as staging
+from rational_icl.logs.importers.common import staging_folder
 from rational_icl.logs.reader import Run
 from rational_icl.logs.schema import Metadata
 
@@ -89,10 +89,8 @@ def merge_logs(
             written.
     """
     out = Path(out)
-    if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
-        raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
     sources = [open_log(path) for path in paths if Path(path).resolve() != out.resolve()]
-    with staging(out) as folder:
+    with staging_folder(out) as folder:
         logs = [*([open_log(out)] if store.runs_in(out) else []), *sources]
         found = [_Found(log, run) for log in logs for run in log.values()]
         _check(found, out, conditions)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rational_icl._errors import LogError
-from rational_icl.logs import Log, store
+from rational_icl.logs import Log
+from rational_icl.logs.folder import run_files
 from rational_icl.soundness import between, numbers, strategies
 from rational_icl.soundness.reading import Reading, read_run
 from rational_icl.soundness.records import SEVERITIES, Finding, Inspection
@@ -31,7 +31,7 @@ def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
         LogError: there is no log at all.
     """
     path = log.path if isinstance(log, Log) else Path(log)
-    files = _files(path)
+    files = run_files(path)
     readings, findings = [], []
     for file in tqdm(files, desc="checking", unit="run", disable=not progress):
         reading = read_run(file)
@@ -39,23 +39,10 @@ def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
         findings += [*reading.findings, *numbers.of_run(reading), *strategies.of_run(reading)]
     readings.sort(key=_order)
     findings += between.of_log(readings)
-    if path.is_dir() and files != [path]:
+    if files != [path]:
         findings += between.of_description(path, files)
     facts = tuple(reading.facts for reading in readings)
     return Inspection(path, facts, tuple(_sorted(findings, readings)))
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise LogError(f"{path}: no such file or folder; check the path")
-    if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
-        return [path]
-    if not path.is_dir():
-        raise LogError(f"{path}: not a log; import it first with `rational-icl import`")
-    files = [*path.glob("*" + store.FOLDER_SUFFIX), *path.glob("*" + store.PACKED_SUFFIX)]
-    if not files:
-        raise LogError(f"{path}: no runs (*.zarr or *.zarr.zip); import or train some first")
-    return files
 
 
 def _order(reading: Reading) -> tuple[float, float, str]:

@@ -13,7 +13,7 @@ from rational_icl.soundness.records import Finding
 
 _ERRORS = 3.0
 """Standard errors that a difference must have to count."""
-_SHARE = 0.01
+_SHARE = 0.05
 """Of an uninformed prediction's loss: untrained networks differ from it by less."""
 SHIFT_ADVICE = "shift the position axis: the prediction at t is made before the outcome of t"
 _HALF = "log natural logarithms computed in single precision (log_softmax), not probabilities"

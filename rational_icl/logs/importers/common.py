@@ -78,7 +78,7 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
         LogError: a run cannot be read, its name is no file name or taken, two runs log the same
             cells, the folder cannot be written, or another import into it is under way.
     """
-    with _staging(out) as staging:
+    with staging_folder(out) as staging:
         for source in sources:
             _check_name(source)
             _refuse_existing(source, out, staging)
@@ -90,7 +90,7 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
 
 
 @contextmanager
-def _staging(out: Path) -> Iterator[Path]:
+def staging_folder(out: Path) -> Iterator[Path]:
     """A folder of this import alone, beside the runs of the log; all that is left there goes."""
     if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
         raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
