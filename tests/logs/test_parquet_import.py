@@ -283,6 +283,16 @@ def test_damaged_files_are_refused(tmp_path, which, share):
     assert "not a readable table" in refusal(folder, tmp_path / "log")
 
 
+def test_checksums_of_pages_are_held_against_them(tmp_path):
+    folder = save(tmp_path / "table", {"urns": urn_run(num_sequences=40)})
+    path = folder / "data.parquet"
+    pq.write_table(pq.read_table(path), path, write_page_checksum=True, compression="none")
+    import_runs([folder], tmp_path / "good")
+    number = np.float64(urn_run(num_sequences=40)["id_predictions"][1, 20, 3, 2]).tobytes()
+    path.write_bytes(path.read_bytes().replace(number, np.float64(0.25).tobytes()))
+    assert "not a readable table" in refusal(folder, tmp_path / "log")
+
+
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     folder = save(tmp_path / "table", {"urns": urn_run()})
     for name in ("parquet", "tables"):

@@ -13,7 +13,8 @@
 A second table has a row for every task: run, split (`tasks` or `ood_tasks`), task (0, 1, …) and
 values, a nested list. It is `tasks.parquet` beside the files of the first, or, of datasets,
 `DatasetDict({"predictions": …, "tasks": …}).save_to_disk(folder)`. Rows may be in any order; a run
-is read at once, and quickest where its rows are neighbours.
+is read at once, and quickest where its rows are neighbours. Parquet's checksums of pages are held
+against them where the writer made any; Arrow files have none.
 """
 
 from collections.abc import Mapping, Sequence

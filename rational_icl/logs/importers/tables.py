@@ -21,7 +21,7 @@ _PLAIN = (
     pa.types.is_boolean,
     pa.types.is_null,
 )
-_READ_ERRORS = (*guards.READ_ERRORS, pa.ArrowException)
+_READ_ERRORS = (*guards.READ_ERRORS, pa.ArrowException, SystemError)
 
 
 class Table:
@@ -66,7 +66,7 @@ class Table:
                 if not ours.any():
                     continue
                 rows = batch.select(list(columns))
-                rows.validate(full=True)  # of a file, lists may claim to end anywhere
+                rows.validate(full=True)
                 rows = rows.filter(pa.array(ours))
                 for start in range(0, rows.num_rows, _ROWS):
                     yield rows.slice(start, _ROWS)
@@ -95,7 +95,9 @@ class Table:
             batch_readahead=0,
             fragment_readahead=1,
             use_threads=False,
-            fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False),
+            fragment_scan_options=ds.ParquetFragmentScanOptions(
+                pre_buffer=False, page_checksum_verification=True
+            ),
         ).to_batches()
 
     def _arrow(self) -> Iterator[pa.RecordBatch]:
@@ -121,6 +123,7 @@ class Table:
         """A column of words, numbers or booleans. Raises LogError if it is of anything else."""
         column = batch.column(name)
         with self._reading():
+            column.validate(full=True)  # of a file, words may claim to end anywhere
             column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         if not any(is_kind(column.type) for is_kind in _PLAIN):
             raise LogError(
