@@ -69,7 +69,7 @@ def log_until(folder: Path, last: int, delay_ms: float | None = None) -> Ended:
     """Log in another process until its file operation `last`, or until so long after it."""
     server = multiprocessing.get_context("forkserver")
     # the server imports the package once, and forks before Zarr starts its thread
-    server.set_forkserver_preload(["crashing"])
+    server.set_forkserver_preload(["rational_icl.logs"])
     receiver, sender = server.Pipe(duplex=False)
     process = server.Process(target=log_run, args=(folder, sender, last, delay_ms is None))
     process.start()
