@@ -16,6 +16,7 @@ from numpyro.distributions import biject_to
 from rational_icl import accounts, settings
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError, RationalICLError
+from rational_icl._files import read_json
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
@@ -23,6 +24,11 @@ from rational_icl.descent import minimize_divergence
 from rational_icl.regions import Regions, partition_cells
 
 _FAR_OUT = np.log(1e6)
+_MOST_BYTES = 2**28
+_NOT_A_FIT = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def load_fit(path: str | Path) -> Fit:
         FitError: there is none, or it is not one.
     """
     try:
-        found: dict[str, Any] = json.loads(Path(path).read_text())
+        found = read_json(Path(path), _MOST_BYTES)
         if found["schema"] != 1:
             raise FitError(f"schema {found['schema']!r}; this release reads 1")
         sizes = dict(found["setting"])
@@ -134,19 +140,40 @@ def load_fit(path: str | Path) -> Fit:
         )
     except RationalICLError as error:
         raise FitError(f"{path}: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NOT_A_FIT as error:
         raise FitError(
-            f"{path}: not a saved fit ({error!r}); make one with `rational-icl fit LOGS --out FILE`"
+            f"{path}: not a saved fit ({_in_words(error)}); make one with "
+            "`rational-icl fit LOGS --out FILE`"
         ) from None
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "it holds no JSON"
+    return "something in it is of another kind"
 
 
 def _check_saved(found: dict[str, Any], names: set[str]) -> None:
     if set(found["params"]) != names or not np.isfinite(list(found["params"].values())).all():
         raise FitError(f"params: {found['params']}; expected a finite {', '.join(sorted(names))}")
+    if not (np.isfinite(found["batch_size"]) and found["batch_size"] > 0):
+        raise FitError(f"batch_size: {found['batch_size']}; expected a number above 0")
+    lengths = {len(cells) for cells in found["regions"].values()}
+    if len(lengths) > 1 or not all(
+        isinstance(cell, bool) for cells in found["regions"].values() for cell in cells
+    ):
+        raise FitError("regions: not of the same cells; make the fit again")
     columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in found["strategies"]}
     missing = (columns | {"num_tasks"}) - set(found["seen"])
     if missing:
         raise FitError(f"seen: {', '.join(sorted(missing))} missing; make the fit again")
+    seen = pd.DataFrame(found["seen"])
+    if not np.isfinite(seen.to_numpy(dtype=float)).all() or seen["num_tasks"].duplicated().any():
+        raise FitError("seen: not finite numbers, a row a task diversity; make the fit again")
 
 
 @in_float64

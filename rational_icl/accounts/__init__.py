@@ -83,10 +83,16 @@ def remake(name: str, strategies: tuple[str, ...], options: Mapping[str, Any]) -
     """The account called `name` with the options that were saved with it.
 
     Raises:
-        FitError: there is none.
+        FitError: there is none, or it has no such options.
     """
+    made = make(name, strategies)
     chosen = {key: tuple(one) if isinstance(one, list) else one for key, one in options.items()}
-    return dataclasses.replace(make(name, strategies), **chosen)
+    for key, one in chosen.items():
+        numbers = one if isinstance(one, tuple) else (one,)
+        settable = isinstance(getattr(made, key, ""), int | float | tuple | None)
+        if not settable or not all(isinstance(number, int | float) for number in numbers):
+            raise FitError(f"account_options: {key} = {one!r} is none of account {name!r}")
+    return dataclasses.replace(made, **chosen)
 
 
 __all__ = [

@@ -106,6 +106,8 @@ class Checks:
             if self._checksums[node] != checksum(raw):
                 raise ValueError("its metadata are not those that were written")
         document = json_object(raw)
+        if document.get("attributes"):
+            raise ValueError("it has attributes")  # by which xarray would rescale it
         if document.get("node_type") == "group":
             _check_group(document)
         else:

@@ -119,7 +119,7 @@ def _refusing(path: Path, where: str) -> Iterator[None]:
     except (*READ_ERRORS, Warning) as error:
         raise LogError(
             f"{where}: not a readable {path.suffix} file ({error}); it is damaged or "
-            "truncated, copy or save it again"
+            "truncated, copy it again or save it again"
         ) from None
 
 

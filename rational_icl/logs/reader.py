@@ -151,14 +151,8 @@ class Run:
             raise LogError(
                 f"run {self.name!r}: no checkpoint {checkpoint}; it has {len(self.steps)}"
             )
-        array = self._array(f"{split}/{self.setting.outcome.array}")
         where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
-        expected = (len(self._written), *self._prediction_shape(split))
-        if array.shape != expected:
-            raise LogError(
-                f"{where}: shape {array.shape}; expected (step, sequence, position, outcome) "
-                f"= {expected}"
-            )
+        array = self._prediction_array(split, where)
         with _reading(where):
             return np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
 
@@ -212,9 +206,12 @@ class Run:
 
         if split not in self.splits:
             raise LogError(f"no split {split!r}; expected one of {', '.join(self.splits)}")
+        where = f"run {self.name!r}, {split}"
+        predictions = self.setting.outcome.array
+        self._prediction_array(split, where)
         # a store of its own, which closing this run leaves open
         group = store.open_group(self.path)
-        with _reading(f"run {self.name!r}, {split}"):
+        with _reading(where):
             tables = [name for name in _SPLIT_TABLES if name in group[split]]
             dataset = xr.open_dataset(
                 group.store,  # pyright: ignore[reportArgumentType]
@@ -224,18 +221,26 @@ class Run:
                 consolidated=False,
                 drop_variables=tables,
             )
+            if dataset[predictions].dims != schema.axes(predictions, 4, self.setting):
+                raise ValueError(f"axes {dataset[predictions].dims}")
         for name in tables:
             data = self._read(f"{split}/{name}")
             axes = schema.axes(f"{split}/{name}", data.ndim, self.setting)
             dataset[name] = (axes, data)
-        dataset = dataset.assign_coords(step=self._read("step"))
-        return dataset.isel(step=np.flatnonzero(self._written)).assign_attrs(
-            self.metadata.to_attributes()
-        )
+        written = dataset.isel(step=np.flatnonzero(self._written))
+        return written.assign_coords(step=self.steps).assign_attrs(self.metadata.to_attributes())
 
-    def _prediction_shape(self, split: str) -> tuple[int, ...]:
+    def _prediction_array(self, split: str, where: str) -> zarr.Array:
         setting = self.setting
-        return (len(self.inputs(split)), setting.num_predictions, setting.num_outcomes)
+        array = self._array(f"{split}/{setting.outcome.array}")
+        sizes = (len(self.inputs(split)), setting.num_predictions, setting.num_outcomes)
+        expected = (len(self._written), *sizes)
+        if array.shape != expected:
+            raise LogError(
+                f"{where}: shape {array.shape}; expected (step, sequence, position, outcome) "
+                f"= {expected}"
+            )
+        return array
 
     def _read(self, name: str) -> np.ndarray:
         array = self._array(name)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,14 @@ import xarray as xr
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
+from rational_icl._files import check_regular
+from rational_icl.logs.guards import absurd
+
+_NOT_A_POSTERIOR = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RuntimeError, MemoryError, ImportError),
+)
+"""What xarray, h5netcdf and HDF5 raise on damaged files."""
 
 
 def save_posterior(idata: InferenceData, path: str | Path) -> None:
@@ -34,13 +43,37 @@ def load_posterior(path: str | Path) -> InferenceData:
         FitError: there is none, or it is not one.
     """
     try:
+        _refuse_hostile(Path(path))
         idata = _arviz.load(Path(path))
         missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FitError(f"{path}: not a saved posterior ({type(error).__name__}: {error})") from None
+    except _NOT_A_POSTERIOR as error:
+        raise FitError(
+            f"{path}: not a saved posterior ({error}); make one with "
+            "`rational-icl sample LOGS --out FILE`"
+        ) from None
     if missing:
         raise FitError(f"{path}: not a posterior of this package; no group {min(missing)}")
     return idata
+
+
+def _refuse_hostile(path: Path) -> None:
+    """Raises OSError or ValueError if a file would read others, or more than it can hold."""
+    check_regular(path)
+    claimed = 0
+
+    def add(_: str, node: Any) -> None:
+        nonlocal claimed
+        claimed += node.nbytes if isinstance(node, h5py.Dataset) else 0
+
+    def refuse_elsewhere(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{name} is in another file")
+
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+        file.visititems_links(refuse_elsewhere)
+    if absurd(claimed, path.stat().st_size):
+        raise ValueError(f"{path.stat().st_size} bytes claim to hold {claimed}")
 
 
 def stored_state(state: Any) -> xr.Dataset:

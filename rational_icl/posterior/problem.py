@@ -258,7 +258,7 @@ def from_dataset(
             series=series,
             weight=stored["weight"].to_numpy(),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise FitError(f"constant_data: not of a posterior that `sample` made ({error})") from None
 
 

@@ -556,6 +556,12 @@ def change_document(folder: Path, node: str, **changes: Any) -> None:
         {"fill_value": "zzz"},
         {"zarr_format": 2},
         {"node_type": "group"},
+        {"attributes": {"scale_factor": 2.0}},
+        {"storage_transformers": [{"name": "mine"}]},
+        {"must_understand": False},
+        {"codecs": [{"name": "bytes"}, {"name": "zstd"}, {"name": "crc32c"}]},
+        {"chunk_key_encoding": {"name": "v2", "configuration": {"separator": "."}}},
+        {"shape": [3] * 40},
     ],
     ids=str,
 )
@@ -657,6 +663,12 @@ def checksums_of(folder: Path) -> dict[str, str]:
 def test_runs_without_checksums_are_read(folder: Path, urn_folder: Path):
     for ours, theirs in zip(everything(Run(folder)), everything(Run(urn_folder)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_axes_by_other_names_are_refused_as_a_dataset(folder: Path):
+    change_document(folder, "id/log_prob", dimension_names=["step", "position", "sequence", "out"])
+    with pytest.raises(LogError, match="run 'urn', id: cannot be read"):
+        Run(folder).to_xarray("id")
 
 
 def test_one_damaged_run_keeps_a_log_from_opening(folder: Path):
