@@ -241,7 +241,7 @@ def test_outcomes_that_had_been_ruled_out(tmp_path: Path):
     assert kinds(inspection) == ["impossible_outcomes", "zeros"]
     ruled_out, zeros = inspection.findings
     assert (ruled_out.split, ruled_out.steps, ruled_out.severity) == ("id", (1000,), "warning")
-    assert ruled_out.problem.startswith("1 outcomes")
+    assert ruled_out.problem.startswith("1 of the outcomes")
     assert (zeros.split, zeros.steps, zeros.severity) == ("ood", (100,), "note")
     assert zeros.problem.startswith("5 probabilities")
 

@@ -89,8 +89,8 @@ def _zeros(run: str, split: str, values: Values) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "impossible_outcomes",
-            f"{total} outcomes came that had been given a probability of 0, so that their loss is "
-            "infinite: probabilities have probably underflowed",
+            f"{total} of the outcomes that came had been given a probability of 0, so that their "
+            "loss is infinite: probabilities have probably underflowed",
             _HALF,
             run,
             split,

@@ -152,9 +152,8 @@ def _shifted(
     for shift, words, advice in ((1, "later", masked), (-1, "earlier", SHIFT_ADVICE)):
         there = distance(shift)
         gains = [mean_and_error(distance(other) - there) for other in (0, 2 * shift)]
-        if all(
-            gain > max(_ERRORS * error, (1 / _NEARER - 1) * there.mean()) for gain, error in gains
-        ):
+        least = (1 / _NEARER - 1) * there.mean()
+        if all(gain > max(_ERRORS * error, least) for gain, error in gains):
             yield Finding(
                 "warning",
                 "shifted",
