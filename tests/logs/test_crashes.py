@@ -149,6 +149,7 @@ def test_a_process_that_writes_keeps_others_out_until_it_dies(tmp_path: Path):
     assert steps_in(folder) == STEPS[:1]
     process.kill()
     process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert logger(folder).missing == STEPS[1:]
 
 
@@ -157,7 +158,7 @@ def hold(folder: Path, told: Connection) -> None:
     run = logger(folder)
     run.log(STEPS[0], lambda inputs: logits(STEPS[0], inputs))
     told.send("open")
-    told.poll(timeout=None)
+    signal.pause()
 
 
 # --- full disks ------------------------------------------------------------------------------
