@@ -2,7 +2,7 @@
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def setting() -> ri.settings.Setting:
 
 
 @pytest.fixture
-def open_logger(setting, tmp_path) -> Callable[..., ri.PredictionLogger]:
+def open_logger(setting, tmp_path) -> Iterator[Callable[..., ri.PredictionLogger]]:
     """Opens the run D3-s0 of steps 2, 4 and 8, or another; closed after the test."""
     opened = []
 
@@ -36,7 +36,7 @@ def open_logger(setting, tmp_path) -> Callable[..., ri.PredictionLogger]:
 
 
 @pytest.fixture
-def example(monkeypatch) -> Callable[[str], dict[str, Any]]:
+def example(monkeypatch) -> Iterator[Callable[[str], dict[str, Any]]]:
     """The names that one of the scripts defines."""
     monkeypatch.syspath_prepend(ANALYSIS)
     yield lambda name: runpy.run_path(str(ANALYSIS / f"log_{name}.py"))

@@ -1,6 +1,9 @@
 """The callback for the Hugging Face trainer, exercised with it."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import logging_checks
 import numpy as np
@@ -160,6 +163,17 @@ def test_the_example_makes_a_log_also_after_a_stop(example, stopped, tmp_path):
 
 
 @pytest.mark.slow
+def test_of_two_processes_that_share_batches_one_logs(tmp_path):
+    script = Path(__file__).with_name("two_processes.py")
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", str(script)]
+    words += [str(tmp_path / "D3-s0.zarr"), str(tmp_path / "weights")]
+    shown = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=180)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("processes: 2") == 2
+    assert Run(tmp_path / "D3-s0.zarr.zip").steps.tolist() == [2, 4]
+
+
+@pytest.mark.slow
 def test_the_examples_log_is_reported(example, tmp_path):
-    example("huggingface")["main"](tmp_path / "logs", (2, 8, 32), 400)
+    example("huggingface")["main"](tmp_path / "logs", (2, 8, 32), 200)
     logging_checks.reported(tmp_path / "logs", tmp_path / "report")

@@ -145,5 +145,5 @@ def test_the_example_makes_a_log_also_after_a_stop(example, stopped, tmp_path):
 
 @pytest.mark.slow
 def test_the_examples_log_is_reported(example, tmp_path):
-    example("lightning")["main"](tmp_path / "logs", (2, 8, 32), 400)
+    example("lightning")["main"](tmp_path / "logs", (2, 8, 32), 200)
     logging_checks.reported(tmp_path / "logs", tmp_path / "report")

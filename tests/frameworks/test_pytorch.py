@@ -269,5 +269,5 @@ def test_the_example_passes_over_what_is_finished(example, logged_steps, tmp_pat
 
 @pytest.mark.slow
 def test_the_examples_log_is_reported(example, tmp_path):
-    example("pytorch")["main"](tmp_path / "logs", (2, 8, 32), 400)
+    example("pytorch")["main"](tmp_path / "logs", (2, 8, 32), 200)
     logging_checks.reported(tmp_path / "logs", tmp_path / "report")
