@@ -5,8 +5,11 @@ what is promised of it to `ratios`.
 """
 
 import json
+import os
+import resource
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,7 +64,135 @@ def save_arrays() -> dict[str, float]:
     return {"seconds": float(np.median(seconds))}
 
 
-ROWS: tuple[Callable[[], dict[str, float]], ...] = (write_checkpoints, save_arrays)
+STRATEGIES = ("memorizing", "generalizing")
+REDUCED, REPEATED, GIGABYTES = 64, 16, 20
+
+
+def mixtures_log(folder: Path, checkpoints: int, steps: int) -> None:
+    """A run whose predictions on `id` are noisy mixtures of two strategies, later ones missing."""
+    from rational_icl.predictors import strategy_predictions
+
+    setting = settings.make("categorical", num_dims=OUTCOMES, context_length=POSITIONS)
+    data = draws.evaluation_data(setting, 64, 0, SEQUENCES, 1)
+    inputs = {split: drawn.inputs for split, drawn in data.splits.items()}
+    metadata = ri.logs.Metadata(setting, num_tasks=64, batch_size=64, seed=0)
+    first, second = strategy_predictions(setting, data.tasks, inputs["id"], STRATEGIES)
+    rng = np.random.default_rng(1)
+    every = list(range(1, steps + 1))
+    with ri.RunWriter(folder, metadata, data.tasks, data.ood_tasks, inputs, every) as writer:
+        for place in range(checkpoints):
+            weight = (place + 0.5) / checkpoints
+            logits = np.log(weight * first + (1 - weight) * second)
+            logits = logits + 0.3 * rng.standard_normal(first.shape)
+            logged = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+            writer.write(place, {"id": logged, "ood": logged[:1]})
+
+
+def per_core(work: Callable[[ri.logs.Run], object]) -> dict[str, float]:
+    """Seconds of processor time, all threads together, for 64 checkpoints of about 1 MB each.
+
+    The least of three, after one that compiles what has to be and, where needed, computes the
+    predictors.
+    """
+    with tempfile.TemporaryDirectory() as out:
+        folder = Path(out) / "run.zarr"
+        mixtures_log(folder, REDUCED, REDUCED)
+        run = ri.logs.Run(folder)
+        megabytes = REDUCED * run.stored("id", 0).nbytes / 1e6
+        seconds = []
+        for _ in range(4):
+            start = time.process_time()
+            work(run)
+            seconds.append(time.process_time() - start)
+    least = min(seconds[1:])
+    return {"seconds": least, "megabytes_per_second": megabytes / least}
+
+
+def read_predictions() -> dict[str, float]:
+    """Nothing but reading: files, checksums and decompression."""
+    return per_core(lambda run: [run.stored("id", place) for place in range(REDUCED)])
+
+
+def reduce_log() -> dict[str, float]:
+    """From files to statistics, best mixtures and their errors, with predictors cached."""
+    from rational_icl.reduction import reduce_checkpoints
+
+    return per_core(lambda run: reduce_checkpoints(run, "id", STRATEGIES, 0, REDUCED))
+
+
+def reduce_log_directly() -> dict[str, float]:
+    """The same sums from their definitions, one checkpoint after the other; no best mixtures."""
+    from scipy.special import rel_entr
+
+    from rational_icl.predictors import strategy_predictions
+
+    kept: list[tuple[np.ndarray, ...]] = []
+
+    def prepared(run: ri.logs.Run) -> tuple[np.ndarray, ...]:
+        predicted = strategy_predictions(run.setting, run.tasks, run.inputs("id"), STRATEGIES)
+        ratio = np.log(predicted / predicted.max(axis=0)).reshape(2, -1)
+        bins, place = np.unique(np.floor(ratio / 0.04), axis=1, return_inverse=True)
+        shift = ratio - (bins[:, place.reshape(-1)] + 0.5) * 0.04
+        return predicted, place.reshape(-1), shift
+
+    def directly(run: ri.logs.Run) -> None:
+        if not kept:
+            kept.append(prepared(run))
+        predicted, place, shift = kept[0]
+        for checkpoint in range(REDUCED):
+            logged = run.logged("id", checkpoint)
+            prob = np.exp(logged)
+            _ = (prob * (logged - np.log(predicted.max(axis=0)))).sum(axis=(1, 2))
+            _ = (rel_entr(prob, predicted) + rel_entr(predicted, prob)).sum(axis=(2, 3))
+            flat = prob.reshape(-1)
+            for weight in (flat, *(flat * shift), *(flat * shift[0] * shift), flat * shift[1] ** 2):
+                np.bincount(place, weights=weight)
+
+    return per_core(directly)
+
+
+def reduce_many_gigabytes() -> dict[str, float]:
+    """20 GB of predictions, 16 checkpoints linked to again and again, a piece at a time."""
+    import zarr
+
+    from rational_icl.reduction import joined_behaviour, reduce_checkpoints
+
+    steps = GIGABYTES * 10**9 // (SEQUENCES * POSITIONS * OUTCOMES * 2)
+    with tempfile.TemporaryDirectory() as out:
+        folder = Path(out) / "run.zarr"
+        mixtures_log(folder, REPEATED, steps)
+        for chunk in range(REPEATED, steps):
+            for split in ("id", "ood"):
+                place = folder / split / "log_prob" / "c" / str(chunk) / "0" / "0" / "0"
+                place.parent.mkdir(parents=True)
+                same = place.parents[3] / str(chunk % REPEATED) / "0" / "0" / "0"
+                os.link(same, place)
+        zarr.open_array(folder / "written", mode="r+")[...] = True
+        run = ri.logs.Run(folder)
+        start, parts = time.process_time(), []
+        for first in range(0, steps, REDUCED):
+            last = min(first + REDUCED, steps)
+            parts.append(reduce_checkpoints(run, "id", STRATEGIES, first, last))
+        seconds = time.process_time() - start
+        streamed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        cells = len(joined_behaviour(parts).best_divergence)
+    megabytes = steps * SEQUENCES * POSITIONS * OUTCOMES * 2 / 1e6
+    return {
+        "seconds": seconds,
+        "megabytes_per_second": megabytes / seconds,
+        "cells": cells,
+        "peak_mb_before_joining": streamed,
+    }
+
+
+ROWS: tuple[Callable[[], dict[str, float]], ...] = (
+    write_checkpoints,
+    save_arrays,
+    read_predictions,
+    reduce_log,
+    reduce_log_directly,
+    reduce_many_gigabytes,
+)
 
 
 def ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -70,6 +201,12 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
     return {
         "last_checkpoint_over_first": written["last_seconds"] / written["first_seconds"],
         "checkpoint_over_np_save": written["seconds"] / found["save_arrays"]["seconds"],
+        "reducing_over_reading": found["reduce_log"]["seconds"]
+        / found["read_predictions"]["seconds"],
+        "reducing_times_faster_than_directly": found["reduce_log_directly"]["seconds"]
+        / found["reduce_log"]["seconds"],
+        "reducing_20_gb_over_64_mb_per_byte": found["reduce_log"]["megabytes_per_second"]
+        / found["reduce_many_gigabytes"]["megabytes_per_second"],
     }
 
 

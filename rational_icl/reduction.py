@@ -75,12 +75,13 @@ def _statistics(
             f"{len(run.steps)}"
         )
     prepared = _reference(run, split, tuple(strategies))
-    size = checkpoints_at_once(run.stored(split, first).nbytes)
-    for start in range(first, last, size):
-        few = range(start, min(start + size, last))
-        statistics, doubtful = prepared.compared(_stored(run, split, few), len(few))
-        for checkpoint in np.flatnonzero(doubtful):
-            run.logged(split, start + int(checkpoint))  # which says what is wrong, if anything is
+    most = checkpoints_at_once(run.stored(split, first).nbytes)
+    parts = -(-(last - first) // most)
+    # as even as can be, because a few checkpoints alone take longer each
+    for few in np.array_split(np.arange(first, last), parts):
+        statistics, doubtful = prepared.compared(_stored(run, split, few.tolist()), len(few))
+        for checkpoint in few[doubtful].tolist():
+            run.logged(split, checkpoint)  # which says what is wrong, if anything is
         yield statistics
 
 
