@@ -1,5 +1,8 @@
-"""Names that come from files, made safe to print."""
+"""Names that come from files, made safe to print and to open in a spreadsheet."""
 
+from typing import Any
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MOST_CHARACTERS = 1000
 
 
@@ -12,6 +15,12 @@ def shown(name: object) -> str:
     """
     text = "".join(one if one.isprintable() else _escaped(one) for one in str(name))
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def plain_cell(value: Any) -> Any:
+    """A cell of a table: words that a spreadsheet would take for a formula, after an apostrophe."""
+    formula = isinstance(value, str) and value.startswith(_FORMULA_STARTS)
+    return f"'{value}" if formula else value
 
 
 def _escaped(character: str) -> str:

@@ -152,6 +152,8 @@ def _problem(entry: zipfile.ZipInfo) -> str | None:
     outside = {"", ".", ".."} & set(parts) or "\\" in name or PureWindowsPath(name).is_absolute()
     if outside or not name.isprintable():
         return "is no plain relative name"
+    if entry.header_offset < 0:
+        return "begins before the file"
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "is a link"
     if entry.flag_bits & _ENCRYPTED:

@@ -35,6 +35,8 @@ class Run:
         self._arrays: dict[str, zarr.Array] = {}
         self._inputs: dict[str, np.ndarray] = {}
         where = f"run {self.name!r}"
+        if any(0xD800 <= ord(one) < 0xE000 for one in self.name):
+            raise LogError(f"{where} ({path}): its name is no text; rename the file")
         attributes = dict(self._group.attrs)
         self._strategies: Any = attributes.get("strategies", [])
         if attributes.get("format") != schema.FORMAT:

@@ -218,7 +218,7 @@ def analyse(
         bayesian=bayesian,
         comparison=comparison,
         variants=sensitivity,
-        name=log.path.name,
+        name=log.path.resolve().name,
         splits=splits,
         provenance=log.provenance,
         fit=fitted,

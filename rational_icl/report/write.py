@@ -24,6 +24,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rational_icl._errors import LogError
+from rational_icl._text import plain_cell
 from rational_icl.report import bayesian, comparing
 from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.explorer import explorer_data, explorer_script
@@ -165,7 +166,7 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
     if analysis.comparison:
         tables |= comparing.tables(analysis.comparison)
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        table.map(plain_cell).to_csv(folder / f"{name}.csv", index=False)
 
 
 def agreement_table(analysis: Analysis) -> pd.DataFrame:
