@@ -75,7 +75,7 @@ def _statistics(
             f"{len(run.steps)}"
         )
     prepared = _reference(run, split, tuple(strategies))
-    most = checkpoints_at_once(run.stored(split, first).nbytes)
+    most = checkpoints_at_once(prepared, run.stored(split, first).nbytes)
     parts = -(-(last - first) // most)
     # as even as can be, because a few checkpoints alone take longer each
     for few in np.array_split(np.arange(first, last), parts):

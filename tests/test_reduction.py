@@ -23,7 +23,7 @@ from rational_icl.logs import Run
 from rational_icl.predictors import strategy_predictions
 from rational_icl.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
 from rational_icl.settings import Means, Probabilities
-from rational_icl.statistics import NUM_BLOCKS, reference
+from rational_icl.statistics import NUM_BLOCKS, checkpoints_at_once, reference
 from rational_icl.statistics.binned import BinnedStatistics
 from rational_icl.statistics.bins import bin_width
 
@@ -184,6 +184,19 @@ def test_products_of_errors_are_plain_sums(kind: type):
         np.testing.assert_allclose(found.distance[step, name, j], expected, rtol=SUMS)
 
 
+def test_few_checkpoints_are_taken_together_where_each_takes_much_memory():
+    """32, or 30 MB of predictions, or 64 MB of sums: 8 blocks, bins, 1 + K + K² numbers."""
+    transformer, predicted = drawn(4, zeros=False)
+    prepared = reference(Probabilities(), predicted, BLOCKS["in turn"])
+    found, _ = prepared.compared(transformer, 5)
+    assert isinstance(found, BinnedStatistics)
+    assert prepared.sums_bytes == 8 * len(found.bins) * 21 * 8
+    assert [checkpoints_at_once(prepared, size) for size in (1, 10**6, 10**9)] == [32, 30, 1]
+    kinds = np.random.default_rng(816).dirichlet(np.ones(8), size=(4, 21, 100))
+    large = reference(Probabilities(), kinds, BLOCKS["in turn"])
+    assert checkpoints_at_once(large, 1) == 2**26 // large.sums_bytes < 20
+
+
 # --- from a run ------------------------------------------------------------------------------
 
 
@@ -229,7 +242,7 @@ def test_ranges_do_not_depend_on_each_other(folder: Path, cuts: tuple[int, ...])
 def test_few_checkpoints_at_once_are_the_same_as_all(folder: Path, monkeypatch: pytest.MonkeyPatch):
     run = Run(folder)
     whole = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
-    monkeypatch.setattr("rational_icl.reduction.checkpoints_at_once", lambda _: 3)
+    monkeypatch.setattr("rational_icl.reduction.checkpoints_at_once", lambda *_: 3)
     parts = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
     for name, expected in vars(whole).items():
         np.testing.assert_allclose(getattr(parts, name), expected, rtol=SUMS, atol=SUMS)

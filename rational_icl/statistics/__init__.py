@@ -15,6 +15,8 @@ from rational_icl.statistics.squared import SquaredReference
 _CHECKPOINTS_AT_ONCE = 32
 _BYTES_AT_ONCE = 30_000_000
 """Larger arrays are not taken from memory already in use, and fresh pages cost as much as work."""
+_SUMS_AT_ONCE = 2**26
+"""Bytes. Bins of four strategies are so many that their sums take more than the predictions."""
 
 
 @singledispatch
@@ -43,9 +45,15 @@ def _(outcome: Means, predicted, block) -> Reference:
     return SquaredReference(predicted, block, outcome.noise_variance)
 
 
-def checkpoints_at_once(bytes_each: int) -> int:
-    """How many checkpoints to compare together: enough for speed, few enough for memory."""
-    return max(1, min(_CHECKPOINTS_AT_ONCE, _BYTES_AT_ONCE // bytes_each))
+def checkpoints_at_once(prepared: Reference, stored_bytes: int) -> int:
+    """How many checkpoints to compare together: enough for speed, few enough for memory.
+
+    Args:
+        prepared: what they are compared with.
+        stored_bytes: of the predictions of one of them.
+    """
+    read, summed = _BYTES_AT_ONCE // stored_bytes, _SUMS_AT_ONCE // prepared.sums_bytes
+    return max(1, min(_CHECKPOINTS_AT_ONCE, read, summed))
 
 
 def run_statistics(
@@ -67,7 +75,7 @@ def run_statistics(
         Additive statistics. Error of a binned divergence: see `bins.bin_width`.
     """
     prepared = reference(outcome, predicted, block)
-    size = checkpoints_at_once(predicted[0].nbytes)
+    size = checkpoints_at_once(prepared, predicted[0].nbytes)
     unread = iter(logged)
     parts = []
     while few := list(islice(unread, size)):

@@ -87,6 +87,11 @@ class RunStatistics(eqx.Module):
 class Reference(ABC):
     """Strategies' predictions of a split, prepared for many checkpoints to be compared with."""
 
+    @property
+    @abstractmethod
+    def sums_bytes(self) -> int:
+        """How much memory the statistics of one checkpoint take."""
+
     @abstractmethod
     def compared(
         self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int

@@ -136,6 +136,10 @@ class BinnedReference(Reference):
         self._between = by_block(np.stack(apart).transpose(2, 0, 1), block)
         self._own = by_block(xlogy(predicted, predicted).sum(axis=(2, 3)).T, block)
 
+    @property
+    def sums_bytes(self) -> int:
+        return NUM_BLOCKS * self._layout.all_moments.data.nbytes
+
     def compared(
         self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int
     ) -> tuple[BinnedStatistics, Bool[np.ndarray, " step"]]:

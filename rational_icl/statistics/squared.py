@@ -97,6 +97,10 @@ class SquaredReference(Reference):
         self._between = np.stack(between, axis=1)
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
 
+    @property
+    def sums_bytes(self) -> int:
+        return NUM_BLOCKS * len(self._predicted) ** 2 * np.dtype(np.float64).itemsize
+
     def compared(
         self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int
     ) -> tuple[SquaredStatistics, Bool[np.ndarray, " step"]]:
