@@ -52,6 +52,7 @@ def least_on_simplex(
         if not moving.any():
             break
         trial = np.where(moving[:, None], weight + fraction[:, None] * step, weight)
+        trial = trial / trial.sum(axis=1, keepdims=True)  # steps are exact to rounding only
         there = expand(trial)
         size = np.maximum(1.0, np.abs(here.value))
         falls = moving & (there.value <= here.value + _ROUNDING * size)
@@ -80,7 +81,8 @@ def _model_step(
     """From the weights to the least of the quadratic model, and how far the model falls."""
     cells, strategies = weight.shape
     finite = np.isfinite(at.value)
-    slope = np.where(finite[:, None], at.slope, 0.0)
+    # weights sum to one, so that a common slope moves nothing; times rounding it would seem to
+    slope = np.where(finite[:, None], at.slope - at.slope.mean(axis=1, keepdims=True), 0.0)
     curvature = np.where(finite[:, None, None], at.curvature, 0.0)
     mean = np.trace(curvature, axis1=1, axis2=2) / strategies
     ridge = np.where(mean > 0, _RIDGE * mean, 1.0)

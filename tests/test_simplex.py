@@ -76,6 +76,21 @@ def test_squares_are_least_at_the_projection(strategies: int, scale: float):
     assert weight.min() >= LEAST_WEIGHT * (1 - 1e-9)
 
 
+@pytest.mark.parametrize("common", [0.0, 1e3])
+def test_a_quadratic_function_takes_two_steps(common: float):
+    """A slope that all weights have in common neither moves them nor keeps them moving."""
+    calls = []
+    expand = squares(np.random.default_rng(803).normal(0.3, 0.1, size=(50, 3)), 1.0)
+
+    def counted(weight: np.ndarray) -> Expansion:
+        calls.append(weight)
+        value, slope, curvature = expand(weight)
+        return Expansion(value + common, slope + common, curvature)
+
+    least_on_simplex(counted, 50, 3)
+    assert len(calls) <= 4
+
+
 def test_cells_that_are_not_finite_stay_even_and_leave_the_others_alone():
     share = np.array([[0.2, 0.8], [np.nan, np.nan], [0.9, 0.1]])
     weight, value = least_on_simplex(logarithms(share), 3, 2)
