@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +29,8 @@ from rational_icl._errors import FitError, LogError
 from rational_icl._text import plain_cell
 from rational_icl.cli import main
 from rational_icl.fits import load_fit
-from rational_icl.logs import Run, guards, import_npz, open_log
+from rational_icl.logs import Run, guards, import_npz, open_log, store
+from rational_icl.posterior import load_posterior
 
 Arrays = dict[str, np.ndarray]
 
@@ -198,6 +200,24 @@ def test_links_that_lead_out_of_a_run_are_refused(folder: Path, name: str, elsew
     assert "urn" in refusal(folder.parent)
 
 
+@pytest.mark.parametrize("odd", ["pipe", "endless", "link"])
+def test_what_a_kill_left_beside_a_packed_run_is_compared_harmlessly(
+    folder: Path, urn_packed: Path, odd: str
+):
+    shutil.copy(urn_packed, folder.parent)
+    place = folder / "written" / "c" / "0"
+    place.unlink()
+    if odd == "pipe":
+        os.mkfifo(place)
+    elif odd == "link":
+        place.symlink_to("/dev/zero")
+    else:
+        with place.open("wb") as file:
+            file.truncate(2**40)
+    assert not store.is_leftover(folder)
+    assert "'urn' is there as a folder and packed" in refusal(folder.parent)
+
+
 def test_a_run_may_itself_be_a_link(folder: Path, tmp_path: Path):
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "urn.zarr").symlink_to(folder)
@@ -318,6 +338,34 @@ def test_what_is_no_json_is_no_fit(tmp_path: Path, text: str):
     (tmp_path / "fit.json").write_text(text)
     with pytest.raises(FitError, match=r"not a saved fit \(it holds no JSON|of another kind"):
         load_fit(tmp_path / "fit.json")
+
+
+@pytest.mark.parametrize("how", ["link", "virtual", "external"])
+def test_a_posterior_that_reads_another_file_is_refused(tmp_path: Path, how: str):
+    with h5py.File(tmp_path / "posterior.nc", "w") as file:
+        if how == "link":
+            file["posterior"] = h5py.ExternalLink("/etc/passwd", "/")
+        elif how == "virtual":
+            layout = h5py.VirtualLayout((4,), "f8")
+            layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
+            file.create_virtual_dataset("posterior", layout)
+        else:
+            file.create_dataset("posterior", (4,), "u1", external=[("/etc/passwd", 0, 4)])
+    with pytest.raises(FitError, match=r"not a saved posterior \(posterior is in another file\)"):
+        load_posterior(tmp_path / "posterior.nc")
+
+
+def test_a_posterior_that_claims_terabytes_is_refused_unread(tmp_path: Path):
+    with h5py.File(tmp_path / "posterior.nc", "w") as file:
+        file.create_dataset("posterior/alpha", (2**40,), "f8", chunks=(2**20,))
+    with pytest.raises(FitError, match=r"bytes claim to hold 8796093022208"):
+        load_posterior(tmp_path / "posterior.nc")
+
+
+def test_a_pipe_is_no_posterior(tmp_path: Path):
+    os.mkfifo(tmp_path / "posterior.nc")
+    with pytest.raises(FitError, match=r"not a saved posterior \(not an ordinary file"):
+        load_posterior(tmp_path / "posterior.nc")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ other.
 
     NAME.zarr
       attributes   format = "rational_icl.log", version, setting and its parameters (num_dims,
-                   context_length, ...), num_tasks, batch_size, seed, factors {name: value}
+                   context_length, ...), num_tasks, batch_size, seed, factors {name: value},
+                   checksums of all metadata (see `documents`; none in older logs)
       tasks        (task, ...)            the D training tasks
       task_prob    (task,)                optional: the probability of each in training; without it
                                           what the setting says (uniform, or by task_exponent)

@@ -61,17 +61,20 @@ def _refuse_hostile(path: Path) -> None:
     check_regular(path)
     claimed = 0
 
-    def add(_: str, node: Any) -> None:
-        nonlocal claimed
-        claimed += node.nbytes if isinstance(node, h5py.Dataset) else 0
+    def linked(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
 
-    def refuse_elsewhere(name: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            raise ValueError(f"{name} is in another file")
+    def stored_elsewhere(name: str, node: Any) -> str | None:
+        nonlocal claimed
+        if not isinstance(node, h5py.Dataset):
+            return None
+        claimed += node.nbytes
+        return name if node.is_virtual or node.external else None
 
     with h5py.File(path, "r") as file:
-        file.visititems(add)
-        file.visititems_links(refuse_elsewhere)
+        name = file.visititems_links(linked) or file.visititems(stored_elsewhere)
+    if name is not None:
+        raise ValueError(f"{name} is in another file")
     if absurd(claimed, path.stat().st_size):
         raise ValueError(f"{path.stat().st_size} bytes claim to hold {claimed}")
 
