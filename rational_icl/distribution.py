@@ -1,16 +1,16 @@
 """Work spread over the processes of a Dask cluster, on one machine or many.
 
 Workers are sent functions of this package, paths and numbers, and open what they need themselves.
-The list of what is left to do stays here: a worker is given the next task of the group that it is
-in the middle of, so that what a group's tasks share is worked out by one worker, and takes from
-another's group when there is no fresh one. A worker that dies costs the tasks it had, which others
-do again.
+The list of what is left to do stays here, and no more is given out than workers can do at once: a
+worker that is free again is the one to get the next task, which is of the group that it was in the
+middle of, so that what a group's tasks share is mostly worked out once. A worker that dies costs
+the task it had, which another does again.
 """
 
 import logging
-import runpy
 import sys
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -49,13 +49,16 @@ class _Queue:
 
     def __init__(self, groups: Sequence[Sequence[Task]]):
         self._fresh = deque(deque(group) for group in groups if group)
-        self._of: dict[str, deque[Task]] = {}
+        self._of: dict[int, deque[Task]] = {}
 
-    def take(self, worker: str) -> Task | None:
-        """What this worker should do next, or None when all is given out."""
-        own = self._of.get(worker)
+    def take(self, place: int) -> Task | None:
+        """What comes after the last task that this place was given, or None when there is none.
+
+        Of the same group, or else of a fresh one, or else the last of the longest one.
+        """
+        own = self._of.get(place)
         if not own and self._fresh:
-            own = self._of[worker] = self._fresh.popleft()
+            own = self._of[place] = self._fresh.popleft()
         if own:
             return own.popleft()
         longest = max(self._of.values(), key=len, default=None)
@@ -63,29 +66,29 @@ class _Queue:
 
 
 def spread(
-    client: "Client", groups: Sequence[Sequence[Task]], done: Callable[[Task, Any], None]
+    client: "Client", groups: Sequence[Sequence[Task]], done: Callable[[Task, Any], object]
 ) -> None:
     """Do every task on the workers of a cluster.
 
     Args:
         client: of the cluster.
-        groups: tasks that share something; each group is one worker's for as long as others have
-            enough to do.
+        groups: tasks that share something.
         done: called here with every task and its result, in whatever order they end.
 
     Raises:
         LogError: that of a task, or a task keeps ending its worker, or the cluster is gone.
     """
     queue, told = _Queue(groups), False
-    flying: dict[Future, tuple[Task, str]] = {}
+    flying: dict[Future, tuple[Task, int]] = {}
     try:
         while True:
             with _connected():
-                workers: Any = client.nthreads()
-                _submit(client, queue, flying, workers)
-            if workers and not flying:
+                threads: Any = client.nthreads()
+                places = sum(threads.values())
+                _submit(client, queue, flying, places)
+            if places and not flying:
                 return
-            if not workers and not told:
+            if not places and not told:
                 tqdm.write("no workers at the moment; waiting for some", file=sys.stderr)
                 told = True
             for future in _ended(client, list(flying)):
@@ -97,27 +100,18 @@ def spread(
 
 
 def _submit(
-    client: "Client",
-    queue: _Queue,
-    flying: "dict[Future, tuple[Task, str]]",
-    workers: dict[str, int],
+    client: "Client", queue: _Queue, flying: "dict[Future, tuple[Task, int]]", places: int
 ) -> None:
-    """Give every worker as much as it can do at once, and one task more to go on with."""
-    for worker, threads in workers.items():
-        busy = sum(given == worker for _, given in flying.values())
-        for _ in range(threads + 1 - busy):
-            task = queue.take(worker)
-            if task is None:
-                return
-            future = client.submit(
-                task.work,
-                *task.arguments,
-                key=task.key,
-                workers=[worker],
-                allow_other_workers=True,  # once this one is gone
-                pure=False,
-            )
-            flying[future] = task, worker
+    """Give every place that is free a task."""
+    for place in set(range(places)) - {taken for _, taken in flying.values()}:
+        task = queue.take(place)
+        if task is None:
+            return
+        # a scheduler remembers how a key ended; and to whoever is free, because a task that is tied
+        # to a worker waits for ever once that is gone
+        key = f"{task.key}-{uuid.uuid4().hex}"
+        future = client.submit(task.work, *task.arguments, key=key, pure=False)
+        flying[future] = task, place
 
 
 def _ended(client: "Client", flying: "list[Future]") -> "list[Future]":
@@ -192,7 +186,7 @@ def cluster(
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,  # pyright: ignore[reportArgumentType]
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                 )
             )
@@ -208,23 +202,10 @@ def cluster(
                 "with `dask scheduler`, or give --workers N to use this machine alone"
             ) from None
         if load:
-            client.register_plugin(_loader(load))
+            from rational_icl._workers import Loader
+
+            client.register_plugin(Loader(load))
         yield client
-
-
-def _loader(files: Sequence[str]) -> Any:
-    from distributed import WorkerPlugin
-
-    class Loader(WorkerPlugin):
-        """Runs files in every worker, those that come later too."""
-
-        name = "rational_icl-load"
-
-        def setup(self, worker: Any) -> None:
-            for path in files:
-                runpy.run_path(path, run_name="rational_icl_loaded")
-
-    return Loader()
 
 
 @contextmanager

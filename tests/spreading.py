@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from builders import save_npz, urn_run
 
 from rational_icl import resumable, summaries
 from rational_icl.cells_file import Columns
+from rational_icl.distribution import cluster
 from rational_icl.logs import import_npz, open_log
 from rational_icl.resumable import summarize_to
 
@@ -22,11 +24,20 @@ PIECES = 5
 """A run: what strategies are worth, and two ranges of two splits."""
 
 
-def make_log(folder: Path, seeds: int = 4) -> Path:
+def make_log(folder: Path, seeds: int, *, logged_worth: bool = True) -> Path:
     """A log of runs alike but for their seed, so that workers compile little."""
     folder.mkdir(parents=True)
+    worth = {
+        "strategies": np.array(["memorizing", "generalizing"]),
+        "loss": np.array([0.01, 0.1]),
+        "complexity": np.array([4000.0, 3000.0]),
+    }
     files = [
-        save_npz(folder / f"D4-s{seed}.npz", **urn_run(seed=seed, steps=STEPS, half_way=100.0))
+        save_npz(
+            folder / f"D4-s{seed}.npz",
+            **urn_run(seed=seed, steps=STEPS, half_way=100.0),
+            **(worth if logged_worth else {}),
+        )
         for seed in range(seeds)
     ]
     import_npz(files, folder / "log")
@@ -63,8 +74,8 @@ def always_die(path: str, *rest: Any) -> Columns:
     return resumable._work(path, *rest)
 
 
-def summarize_until(log: Path, out: Path, last_part: int) -> None:
-    """Summarize in this process, and die without a word once so many parts are saved."""
+def summarize_until(log: Path, out: Path, last_part: int, scheduler: str | None = None) -> None:
+    """Summarize, here or on a cluster, and die without a word once so many parts are saved."""
     saved = 0
     save = resumable._Parts.save
 
@@ -77,7 +88,11 @@ def summarize_until(log: Path, out: Path, last_part: int) -> None:
 
     resumable._Parts.save = save_and_die
     with small_pieces():
-        summarize_to(open_log(log), out, progress=False)
+        if scheduler is None:
+            summarize_to(open_log(log), out, progress=False)
+        else:
+            with cluster(scheduler) as client:
+                summarize_to(open_log(log), out, client=client, progress=False)
 
 
 def killed(target: Any, *arguments: Any) -> int | None:
@@ -86,3 +101,21 @@ def killed(target: Any, *arguments: Any) -> int | None:
     process.start()
     process.join()
     return process.exitcode
+
+
+def train_and_die_once(marker: str, *part: Any) -> None:
+    """Train a part; the first to save its state twice dies of it."""
+    from rational_icl.train import grid, spread
+
+    save, saves = grid._save_state, 0
+
+    def save_and_die(*state: Any) -> None:
+        nonlocal saves
+        save(*state)
+        saves += 1
+        if saves == 2 and not Path(marker).exists():
+            Path(marker).write_text(str(saves))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    grid._save_state = save_and_die
+    spread._train(*part)

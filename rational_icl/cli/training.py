@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from rational_icl._errors import LogError
+from rational_icl.cli.clusters import cluster_of, cluster_options
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import Assignment, Numbers, plain_errors
 
@@ -64,6 +65,7 @@ from rational_icl.cli.options import Assignment, Numbers, plain_errors
 @click.option(
     "--ood-sequences", default=32, show_default=True, help="Out-of-distribution sequences."
 )
+@cluster_options
 @plain_errors
 def train(
     out: Path,
@@ -73,20 +75,24 @@ def train(
     num_dims: int,
     context_length: int,
     further: tuple[tuple[str, float], ...],
+    scheduler: str | None,
+    workers: int | None,
     **recipe: Any,
 ) -> None:
     """Train small transformers and log their predictions in OUT.
 
     A whole grid of task diversities and seeds trains at once. Stop it at any time and give the same
-    command again to resume. Needs the extra: pip install 'rational_icl[train]'.
+    command again to resume. Needs the extra: pip install 'rational_icl[train]'. On a cluster, each
+    task diversity trains by itself; see `summarize --help` for how to start one.
 
     \b
         rational-icl train logs
         rational-icl train logs --setting regression --num-dims 4 --context-length 16 \\
             --set noise_variance=0.0156
+        rational-icl train logs --scheduler tcp://node7:8786
     """
     from rational_icl import settings
-    from rational_icl.train import Grid, Recipe, train_grid
+    from rational_icl.train import Grid, Recipe, train_grid, train_spread
 
     sizes = {"num_dims": num_dims, "context_length": context_length}
     names = [*sizes, *(name for name, _ in further)]
@@ -96,5 +102,10 @@ def train(
             "have an option of their own by it"
         )
     world = settings.make(setting, **sizes, **dict(further))
-    train_grid(Grid(world, num_tasks, seeds, Recipe(**recipe)), out)
+    grid = Grid(world, num_tasks, seeds, Recipe(**recipe))
+    with cluster_of(scheduler, workers) as client:
+        if client is None:
+            train_grid(grid, out)
+        else:
+            train_spread(grid, out, client)
     click.echo(f"Log written in {out}")

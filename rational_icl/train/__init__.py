@@ -2,5 +2,6 @@
 
 from rational_icl.train.config import Grid, Recipe
 from rational_icl.train.grid import train_grid
+from rational_icl.train.spread import train_spread
 
-__all__ = ["Grid", "Recipe", "train_grid"]
+__all__ = ["Grid", "Recipe", "train_grid", "train_spread"]

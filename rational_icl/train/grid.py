@@ -154,7 +154,7 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
     if problem := grid.problem():
         raise LogError(problem)
     out.mkdir(parents=True, exist_ok=True)
-    if _finished(grid, out):
+    if is_finished(grid, out):
         return
     trainer = Trainer(grid)
     state = _load_state(trainer, out)
@@ -163,7 +163,7 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
         _train(trainer, state, writers, out, progress)
         for writer in writers:
             writer.finish()
-    _finish(grid, out)
+    finish(grid, out)
 
 
 def _train(
@@ -235,7 +235,8 @@ def _load_state(trainer: Trainer, out: Path) -> State:
     return State(model, optimizer, header["step"])
 
 
-def _finished(grid: Grid, out: Path) -> bool:
+def is_finished(grid: Grid, out: Path) -> bool:
+    """Whether `out` is the log of this grid. Raises LogError if it is that of another one."""
     provenance = manifest.read(out)["provenance"]
     # a grid made before an option existed had its default
     if provenance and _with_defaults(provenance.get("grid")) != grid.describe():
@@ -248,7 +249,8 @@ def _with_defaults(described: Any) -> Any:
     return {**described, "recipe": {**asdict(Recipe()), **recipe}} if recipe else described
 
 
-def _finish(grid: Grid, out: Path) -> None:
+def finish(grid: Grid, out: Path) -> None:
+    """Describe the log of a grid whose runs are all there, and drop the state of its training."""
     manifest.write(out, {"command": grid.command, "grid": grid.describe(), **_versions()})
     (out / STATE_NAME).unlink(missing_ok=True)
 
