@@ -1,10 +1,10 @@
 """Three and four strategies: statistics, best mixtures and fits, in every setting.
 
 Tolerances. Binned divergences promise 1e-6 nats for any weights. Squared errors are exact: float64
-sums of ~1,000 terms in another order, 1e-12 relative. Best mixtures stop at changes of 1e-13 nats:
-weights that change a divergence by .01 w² are then known to 3e-6; bins move the slope by ~1e-6,
-which is 1e-4 in a weight. Logs hold means in float32 (relative 6e-8) and log-probabilities in half
-precision (5e-4 each, at random): weights fitted to 24 sequences of them are known to 1e-5 and 2e-3.
+sums of ~1,000 terms in another order, 1e-12 relative. Best mixtures are exact to rounding, but bins
+move the slope by ~1e-6, which is 1e-4 in a weight that changes a divergence by .01 w². Logs hold
+means in float32 (relative 6e-8) and log-probabilities in half precision (5e-4 each, at random):
+weights fitted to 24 sequences of them are known to 1e-5 and 2e-3.
 """
 
 import json
@@ -33,7 +33,7 @@ from rational_icl.statistics import NUM_BLOCKS, Divergence, RunStatistics, joine
 
 BINNED = 1e-6  # nats
 SUMS = 1e-12  # relative
-WEIGHT = {"regression": 3e-6, "markov": 1e-3}  # of a best mixture, from numbers not yet stored
+WEIGHT = {"regression": 1e-9, "markov": 1e-3}  # of a best mixture, from numbers not yet stored
 FITTED = {"regression": 1e-5, "markov": 2e-3}  # of a fitted account, from a log
 
 SETTINGS = {

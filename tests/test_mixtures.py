@@ -15,11 +15,9 @@ from rational_icl.settings.draws import draw_from
 from rational_icl.statistics import NUM_BLOCKS, run_statistics
 
 OUTCOME = Probabilities()
-LEAST = (
-    1e-9  # nats: SLSQP stops at changes of 1e-13; bins are exact to 1e-8 and flat at the minimum
-)
+LEAST = 1e-9  # nats: bins are exact to 1e-8 and flat at the minimum
 BINNED = 2e-8  # nats: the binned divergence beside the oracle's
-WEIGHT = 1e-5  # a divergence flat to 1e-13 within √(1e-13 / .01); bins move the slope by 1e-7
+WEIGHT = 1e-5  # bins move the slope by 1e-7, and a divergence has a curvature of .01
 VERTEX = 1e-6  # how near a vertex an optimum at one is found
 # BINNED and VERTEX are for two strategies; wider bins of more allow `coarseness` times as much
 GRID = 0.02  # step of the brute-force grid over the simplex
