@@ -6,6 +6,7 @@ renormalised.
 """
 
 from collections.abc import Callable
+import re
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,8 @@ def test_check_reads_every_setting(tmp_path: Path, name: str):
     assert made.exit_code == 0, made.output
     checked = call("check", tmp_path / "log")
     assert checked.exit_code == 0, checked.output
-    assert "2 runs, all sound" in checked.output
+    # these predictions are random numbers, which some settings' checks warn of
+    assert re.search("2 runs, (all sound|none damaged)", checked.output)
 
 
 @pytest.mark.parametrize("kind", ["categorical", "regression", "classification", "markov"])
