@@ -68,14 +68,14 @@ STRATEGIES = ("memorizing", "generalizing")
 REDUCED, REPEATED, GIGABYTES = 64, 16, 20
 
 
-def mixtures_log(folder: Path, checkpoints: int, steps: int) -> None:
+def mixtures_log(folder: Path, checkpoints: int, steps: int, seed: int = 0) -> None:
     """A run whose predictions on `id` are noisy mixtures of two strategies, later ones missing."""
     from rational_icl.predictors import strategy_predictions
 
     setting = settings.make("categorical", num_dims=OUTCOMES, context_length=POSITIONS)
-    data = draws.evaluation_data(setting, 64, 0, SEQUENCES, 1)
+    data = draws.evaluation_data(setting, 64, seed, SEQUENCES, 1)
     inputs = {split: drawn.inputs for split, drawn in data.splits.items()}
-    metadata = ri.logs.Metadata(setting, num_tasks=64, batch_size=64, seed=0)
+    metadata = ri.logs.Metadata(setting, num_tasks=64, batch_size=64, seed=seed)
     first, second = strategy_predictions(setting, data.tasks, inputs["id"], STRATEGIES)
     rng = np.random.default_rng(1)
     every = list(range(1, steps + 1))
@@ -185,6 +185,30 @@ def reduce_many_gigabytes() -> dict[str, float]:
     }
 
 
+def on_workers(workers: int) -> dict[str, float]:
+    """Two runs of 128 MB, summarized by processes that have compiled all they need."""
+    with tempfile.TemporaryDirectory() as out:
+        logs = Path(out) / "log"
+        mixtures_log(logs / "one.zarr", 2 * REDUCED, 2 * REDUCED)
+        mixtures_log(logs / "two.zarr", 2 * REDUCED, 2 * REDUCED, seed=1)
+        with ri.cluster(workers=workers) as client:
+            seconds = []
+            for place in range(3):
+                start = time.perf_counter()
+                path = Path(out) / f"{place}.nc"
+                ri.summarize_to(ri.open_log(logs), path, STRATEGIES, client=client, progress=False)
+                seconds.append(time.perf_counter() - start)
+    return {"seconds": min(seconds[1:]), "first_seconds": seconds[0]}
+
+
+def one_worker() -> dict[str, float]:
+    return on_workers(1)
+
+
+def two_workers() -> dict[str, float]:
+    return on_workers(2)
+
+
 ROWS: tuple[Callable[[], dict[str, float]], ...] = (
     write_checkpoints,
     save_arrays,
@@ -192,6 +216,8 @@ ROWS: tuple[Callable[[], dict[str, float]], ...] = (
     reduce_log,
     reduce_log_directly,
     reduce_many_gigabytes,
+    one_worker,
+    two_workers,
 )
 
 
@@ -205,6 +231,7 @@ def ratios(found: dict[str, dict[str, float]]) -> dict[str, float]:
         / found["read_predictions"]["seconds"],
         "reducing_times_faster_than_directly": found["reduce_log_directly"]["seconds"]
         / found["reduce_log"]["seconds"],
+        "one_worker_over_two": found["one_worker"]["seconds"] / found["two_workers"]["seconds"],
         "reducing_20_gb_over_64_mb_per_byte": found["reduce_log"]["megabytes_per_second"]
         / found["reduce_many_gigabytes"]["megabytes_per_second"],
     }

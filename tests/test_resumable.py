@@ -1,6 +1,7 @@
 """A summary in a file: that in memory to the bit, resumed without doing anything twice."""
 
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,10 @@ def test_splits_of_some_runs_are_left_out_with_a_warning(tmp_path):
             targets=logged_targets(setting, data.splits),
         )
         writer.write(0, {name: np.full((4, 1, 2), np.log(0.5)) for name in data.splits})
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        result = call("summarize", tmp_path, "--out", "no/such/folder/cells.nc")
+    assert result.stderr.startswith("note: split 'iwl' is left out")
     with pytest.warns(UserWarning, match=r"'iwl' is left out: 1 of 2 runs .*'D1'.*of their own"):
         assert plan_of(open_log(tmp_path), None).splits == ("id", "ood")
 
@@ -217,6 +222,14 @@ def test_mistakes_end_in_one_sentence(words, phrase, log, tmp_path):
     assert result.exit_code == 2
     assert phrase in result.stderr
     assert result.stderr.count("rational-icl:") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_pages_need_the_log_itself(command, tmp_path):
+    (tmp_path / "cells.nc").write_bytes(b"\x89HDF")
+    result = call(command, tmp_path / "cells.nc", "--out", tmp_path / "report")
+    assert result.exit_code == 2
+    assert "also reads the logged predictions; name the log itself" in result.stderr
 
 
 def test_a_run_that_is_damaged_after_opening(log, tmp_path):

@@ -1,5 +1,6 @@
 """What commands share: kinds of options, the options themselves, and how errors are shown."""
 
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -78,7 +79,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = _note
+                command(*args, **kwargs)
         except RationalICLError as error:
             click.echo(f"rational-icl: {error}", err=True)
             raise SystemExit(2) from None
@@ -93,6 +96,14 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise SystemExit(2) from None
 
     return guarded
+
+
+def _note(message: Warning | str, category: type[Warning], *place: Any, **_: Any) -> None:
+    """What a user should know is a sentence too; other warnings stay as they are."""
+    if category is UserWarning:
+        click.echo(f"note: {message}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 
 
 def end_unless_converged(name: str, diagnosis: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import FitError, RationalICLError
+from rational_icl._errors import FitError, LogError, RationalICLError
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
@@ -15,6 +15,7 @@ from rational_icl.cli.options import (
     STRATEGIES,
     Words,
     end_unless_converged,
+    is_netcdf,
     own_strategies,
     plain_errors,
 )
@@ -143,7 +144,7 @@ def _write(
         "num_starts": _FEW_STARTS if quick else _STARTS,
         "seed": seed,
     }
-    opened = [ri.open_log(path) for path in logs]  # all, before the first is fitted
+    opened = [_opened(path) for path in logs]  # all, before the first is fitted
     analyses = []
     for log in opened:
         names = strategies or own_strategies(log)
@@ -155,6 +156,17 @@ def _write(
     for analysis in analyses:
         if analysis.bayesian:
             end_unless_converged(analysis.name, analysis.bayesian.diagnosis)
+
+
+def _opened(path: Path) -> Any:
+    import rational_icl as ri
+
+    if is_netcdf(path):
+        raise LogError(
+            f"{path}: holds cells, but a page also reads the logged predictions; name the log "
+            "itself (fit, sample and ri.compare need no more than cells)"
+        )
+    return ri.open_log(path)
 
 
 @contextmanager
