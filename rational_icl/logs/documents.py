@@ -126,8 +126,12 @@ def checksum_of(attributes: Mapping[str, Any]) -> str:
 
 
 def checksums(attributes: Mapping[str, Any], documents: Mapping[str, bytes]) -> dict[str, str]:
-    """What `CHECKSUMS` must hold, from a run's attributes and its other `zarr.json` by node."""
-    return {"": checksum_of(attributes), **{node: checksum(raw) for node, raw in documents.items()}}
+    """What `CHECKSUMS` must hold, from a run's attributes and its other `zarr.json` by node.
+
+    In the order of the nodes, so that equal runs make equal files on any file system.
+    """
+    found = {node: checksum(raw) for node, raw in sorted(documents.items())}
+    return {"": checksum_of(attributes), **found}
 
 
 def _array_of(key: str) -> str | None:

@@ -660,6 +660,15 @@ def checksums_of(folder: Path) -> dict[str, str]:
     return json.loads((folder / "zarr.json").read_text())["attributes"]["checksums"]
 
 
+def test_checksums_do_not_depend_on_the_file_system(urn_folder: Path):
+    found = list(checksums_of(urn_folder))
+    assert found == sorted(found)
+    nodes = {
+        path.parent.relative_to(urn_folder).as_posix() for path in urn_folder.rglob("zarr.json")
+    }
+    assert set(found) == nodes - {"."} | {""}
+
+
 def test_runs_without_checksums_are_read(folder: Path, urn_folder: Path):
     for ours, theirs in zip(everything(Run(folder)), everything(Run(urn_folder)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
