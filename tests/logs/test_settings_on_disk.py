@@ -5,8 +5,8 @@ precision, whose spacing in [8, 16) is 2⁻⁷: one above −16 moves by at most
 renormalised.
 """
 
-from collections.abc import Callable
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
