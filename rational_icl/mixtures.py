@@ -1,6 +1,6 @@
 """The best mixture of strategies in each cell, and how near a transformer is to each of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
@@ -60,15 +60,18 @@ def _groups(divergence: Divergence) -> Iterator[Divergence]:
         yield divergence.select(some)
 
 
-def _at(weight: Float[np.ndarray, "cell strategy"], divergence: Divergence) -> Expansion:
-    """The divergence of every cell and its derivatives at given weights."""
-    starts = range(0, len(weight), _CELLS_AT_ONCE)
+def _at(
+    weight: Float[np.ndarray, "cell strategy"],
+    divergence: Divergence,
+    function: Callable[[Array, Divergence], Array],
+) -> Float[np.ndarray, "cell ..."]:
+    """A function of every cell's weights and divergence, a group of cells at a time."""
     parts = []
-    for start, some in zip(starts, _groups(divergence), strict=True):
-        few = weight[start : start + _CELLS_AT_ONCE]
+    for index, some in enumerate(_groups(divergence)):
+        few = weight[index * _CELLS_AT_ONCE : (index + 1) * _CELLS_AT_ONCE]
         filled = np.pad(few, ((0, _CELLS_AT_ONCE - len(few)), (0, 0)), mode="edge")
-        parts.append(_expansion(filled, some))
-    return Expansion(*(np.concatenate(part)[: len(weight)] for part in zip(*parts, strict=True)))
+        parts.append(np.asarray(function(filled, some)))
+    return np.concatenate(parts)[: len(weight)]
 
 
 def _expansion(weight: Float[np.ndarray, "cell strategy"], divergence: Divergence) -> Expansion:
@@ -83,16 +86,22 @@ def _derivatives(weight: Array, divergence: Divergence) -> tuple[Array, Array, A
         each = divergence(jnp.log(weight))
         return each.sum(), each
 
-    def slope(weight: Array) -> tuple[Array, Array]:
-        return jax.grad(total, has_aux=True)(weight)
-
     def column(direction: Array) -> Array:
-        return jax.jvp(lambda weight: slope(weight)[0], (weight,), (direction,))[1]
+        return jax.jvp(partial(_slope, divergence=divergence), (weight,), (direction,))[1]
 
-    first, value = slope(weight)
+    first, value = jax.grad(total, has_aux=True)(weight)
     strategies = weight.shape[1]
     directions = jnp.broadcast_to(jnp.eye(strategies)[:, None], (strategies, *weight.shape))
     return value, first, jnp.moveaxis(jax.vmap(column)(directions), 0, -1)
+
+
+@jax.jit
+def _slope(weight: Array, divergence: Divergence) -> Array:
+    return jax.grad(lambda weight: divergence(jnp.log(weight)).sum())(weight)
+
+
+def _curvature(weight: Array, divergence: Divergence) -> Array:
+    return _derivatives(weight, divergence)[2]
 
 
 @in_float64
@@ -116,11 +125,11 @@ def weight_covariance(
         return np.full((*weight.shape, weight.shape[1]), np.nan)
     share = statistics.count[used] / statistics.count.sum()
     slope = np.stack(
-        [_at(inside, statistics.of_block(int(block)).divergence).slope @ plane for block in used]
+        [_at(inside, statistics.of_block(int(block)).divergence, _slope) @ plane for block in used]
     )
     apart = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
     apart = np.moveaxis(apart, 0, 1) * np.sqrt(len(used) / (len(used) - 1))
-    curvature = plane.T @ _at(inside, statistics.divergence).curvature @ plane
+    curvature = plane.T @ _at(inside, statistics.divergence, _curvature) @ plane
     known = statistics.divergence.finite & np.isfinite(curvature).all(axis=(1, 2))
     known &= np.isfinite(apart).all(axis=(1, 2))
     found = np.full_like(curvature, np.nan)

@@ -9,8 +9,8 @@ from jaxtyping import Float, Integer
 
 from rational_icl.settings import Means, Outcome, Probabilities
 from rational_icl.statistics.base import NUM_BLOCKS, Divergence, Reference, RunStatistics
-from rational_icl.statistics.binned import BinnedReference
 from rational_icl.statistics.squared import SquaredReference
+from rational_icl.statistics.tiled import BinnedReference
 
 _CHECKPOINTS_AT_ONCE = 32
 _BYTES_AT_ONCE = 30_000_000
