@@ -209,11 +209,14 @@ def cluster(
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+def _quiet(library: str) -> Iterator[None]:
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
+    loggers = [logging.getLogger(name) for name in names]  # each has a level of its own
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
