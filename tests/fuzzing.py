@@ -144,7 +144,7 @@ def read_log(folder: Path, form: str, lazily: bool = True) -> dict[str, Any]:
 
 
 def same(found: Any, expected: Any) -> bool:
-    if isinstance(expected, dict):
+    if isinstance(expected, dict) and isinstance(found, dict):
         return found.keys() == expected.keys() and all(same(found[k], expected[k]) for k in found)
     return np.array_equal(found, expected) and type(found) is type(expected)
 

@@ -162,6 +162,8 @@ def _checked_chunk_bytes(document: dict[str, Any]) -> int:
         raise ValueError(f"shape {shape!r}")
     if not isinstance(kind, str) or kind not in _BYTES:
         raise ValueError(f"data type {kind!r}; expected booleans, whole numbers or floating point")
+    if document.get("fill_value") not in (0, "NaN"):
+        raise ValueError("its chunks are filled with other than zeros or NaN")
     chunk = _chunk_shape(document, shape)
     _check_codecs(document)
     return math.prod(chunk) * _BYTES[kind]
