@@ -32,6 +32,8 @@ from rational_icl.resumable import summarize_to
 from rational_icl.summaries import summarize
 
 dask = pytest.importorskip("dask", reason="needs the extra distributed")
+# its defaults must be there before a test changes one, or all of them go with the change
+pytest.importorskip("distributed", reason="needs the extra distributed")
 RUNS = 3
 
 
