@@ -139,6 +139,7 @@ def test_an_account_is_found_in_logs_simulated_from_it():
         assert log.loc[log["won"], "elpd"].item() == log["elpd"].max()
 
 
+@pytest.mark.slow
 def test_runs_of_early_checkpoints_only_are_left_out():
     """They are neither fitted nor simulated."""
     steps = np.array([10.0, 20.0, *STEPS])
@@ -169,6 +170,7 @@ class NotWithoutSmall(LogisticSurface):
         return self
 
 
+@pytest.mark.slow
 def test_an_account_that_fails_under_one_scheme_has_no_row():
     """Its sum over fewer schemes says nothing."""
     cells, behaviour = data()

@@ -100,6 +100,7 @@ def test_cells_that_are_all_at_the_ends_are_sampled_with_a_caution(small):
     assert ((median > 21) & (median < 5770)).all()
 
 
+@pytest.mark.slow
 def test_one_run_per_task_diversity_is_sampled_with_a_caution(small):
     cells, behaviour = small
     alone = np.repeat(DIVERSITIES + np.tile([0.0, 1.0], 4), len(STEPS))
