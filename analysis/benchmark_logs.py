@@ -86,6 +86,7 @@ def mixtures_log(folder: Path, checkpoints: int, steps: int, seed: int = 0) -> N
             logits = logits + 0.3 * rng.standard_normal(first.shape)
             logged = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
             writer.write(place, {"id": logged, "ood": logged[:1]})
+        writer.write_overrides(STRATEGIES, [0.01, 0.1], [4000.0, 3000.0])
 
 
 def per_core(work: Callable[[ri.logs.Run], object]) -> dict[str, float]:
@@ -186,7 +187,10 @@ def reduce_many_gigabytes() -> dict[str, float]:
 
 
 def on_workers(workers: int) -> dict[str, float]:
-    """Two runs of 128 MB, summarized by processes that have compiled all they need."""
+    """Two runs of 128 MB, summarized by processes that have compiled all they need.
+
+    Losses and complexities are logged: computing them keeps all cores busy in one process too.
+    """
     with tempfile.TemporaryDirectory() as out:
         logs = Path(out) / "log"
         mixtures_log(logs / "one.zarr", 2 * REDUCED, 2 * REDUCED)
