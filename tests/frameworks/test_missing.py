@@ -22,8 +22,9 @@ def test_a_missing_framework_says_how_to_install_it(framework, reach, command, m
         pytest.importorskip("torch", reason="torch is asked for first")
     for name in [name for name in sys.modules if name.startswith("rational_icl.callbacks.")]:
         monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr(callbacks, name.rpartition(".")[2], raising=False)
-    monkeypatch.delattr(callbacks, "torch_predictions", raising=False)
+        monkeypatch.delitem(vars(callbacks), name.rpartition(".")[2], raising=False)
+    # not delattr, which would import it to see whether it is there
+    monkeypatch.delitem(vars(callbacks), "torch_predictions", raising=False)
     for name in [framework, *sys.modules]:
         if name.split(".")[0] == framework:
             monkeypatch.setitem(sys.modules, name, None)
