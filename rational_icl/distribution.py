@@ -21,11 +21,13 @@ from tqdm import tqdm
 from rational_icl._errors import LogError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 _CONNECT_S = 5
 _LOOK_S = 10
 """How often to look for new workers while none has finished anything."""
+_KEPT_BYTES = 2**28
+"""What a worker started here may keep of memory that it has freed."""
 
 
 class Task(NamedTuple):
@@ -180,16 +182,7 @@ def cluster(
     # what a cluster says of workers that come and go is not for this command's user
     with _quiet("distributed"), ExitStack() as stack:
         if scheduler is None:
-            address: Any = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                )
-            )
+            address: Any = stack.enter_context(_local_cluster(workers))
         else:
             address = scheduler
         try:
@@ -206,6 +199,24 @@ def cluster(
 
             client.register_plugin(Loader(load))
         yield client
+
+
+def _local_cluster(workers: int | None) -> "LocalCluster":
+    from dask import config
+    from distributed import LocalCluster
+
+    # Dask has workers hand all memory back at once; getting it again costs more than the sums
+    place = "distributed.nanny.pre-spawn-environ"
+    keep = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT_BYTES)
+    with config.set({place: {**config.get(place), **keep}}):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
 
 
 @contextmanager
