@@ -58,9 +58,9 @@ from .regions import partition_cells as partition_cells
 from .report import Analysis as Analysis
 from .report import analyse as analyse
 from .report import write_report as write_report
+from .resumable import summarize_to as summarize_to
 from .soundness import Inspection as Inspection
 from .soundness import inspect_log as inspect_log
-from .resumable import summarize_to as summarize_to
 from .summaries import summarize as summarize
 from .transitions import observed_crossovers as observed_crossovers
 from .transitions import run_crossovers as run_crossovers

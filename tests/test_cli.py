@@ -271,6 +271,7 @@ def test_a_fit_without_its_parameters_is_refused(saved_fit, tmp_path):
     assert "beta" in result.stderr
 
 
+@pytest.mark.slow
 def test_predictions_of_exactly_zero_leave_a_whole_report(tmp_path):
     for diversity in DIVERSITIES:
         run = urn_run(num_tasks=diversity, steps=STEPS, half_way=100.0)
