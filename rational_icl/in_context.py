@@ -68,13 +68,7 @@ def realised_losses(
     run: Run, split: str, predicted: Float[np.ndarray, "strategy sequence position outcome"]
 ) -> Float[np.ndarray, "strategy sequence position"]:
     """Loss of every strategy on the outcome that came, in nats: −log Q_k, or (y − ŷ_k)²/2σ²."""
-    setting = run.setting
-    if setting.logs_targets:
-        targets = run.targets(split)[:, None]
-    else:
-        targets = setting.observed(run.inputs(split))[:, setting.first_position :]
-    came = setting.outcome.realised(targets, setting.num_outcomes)
-    return setting.outcome.divergence(came, predicted)
+    return run.setting.outcome.divergence(run.outcomes(split), predicted)
 
 
 def context_log_weights(

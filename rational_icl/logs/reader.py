@@ -129,6 +129,18 @@ class Run:
         schema.check_targets(targets, self.inputs(split), self.setting, where)
         return targets
 
+    def outcomes(self, split: str) -> Float[np.ndarray, "sequence position outcome"]:
+        """Outcomes that occurred at every predicted position, in the form of predictions.
+
+        One-hot probabilities, or the observed values themselves where means are predicted.
+        """
+        setting = self.setting
+        if setting.logs_targets:
+            targets = self.targets(split)[:, None]
+        else:
+            targets = setting.observed(self.inputs(split))[:, setting.first_position :]
+        return setting.outcome.realised(targets, setting.num_outcomes)
+
     def logged(self, split: str, checkpoint: int) -> Float[np.ndarray, "sequence position outcome"]:
         """What the log holds at `steps[checkpoint]`, float64.
 

@@ -108,16 +108,6 @@ def damaged(
     return Finding("error", "damaged", problem, advice, run, split, steps)
 
 
-def came(run: Run, split: str) -> Float[np.ndarray, "sequence position outcome"]:
-    """The predictions of one who knows what came, at every predicted position."""
-    setting = run.setting
-    if setting.logs_targets:
-        targets = run.targets(split)[:, None]
-    else:
-        targets = setting.observed(run.inputs(split))[:, setting.first_position :]
-    return setting.outcome.realised(targets, setting.num_outcomes)
-
-
 def by_sequence(
     loss: Float[np.ndarray, "*rows sequence position"],
 ) -> Float[np.ndarray, "*rows sequence"]:
@@ -127,7 +117,7 @@ def by_sequence(
 
 
 def _read_split(run: Run, split: str, findings: list[Finding]) -> Values | None:
-    outcome, wanted = run.setting.outcome, came(run, split)
+    outcome, wanted = run.setting.outcome, run.outcomes(split)
     steps, digests, losses, counts, last = [], [], [], [], None
     for checkpoint, step in enumerate(run.steps.tolist()):
         try:
