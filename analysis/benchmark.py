@@ -190,6 +190,7 @@ def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
         best_weight=np.zeros((size, 2)),
         best_weight_covariance=np.zeros((size, 2, 2)),
         best_divergence=nothing,
+        interpolation_distance=nothing,
         divergence=joined([one.divergence for one in runs]),
     )
     return cells, ri.Behaviour(tuple(map(str, diversities)), per_cell, {"id": split})
@@ -237,6 +238,7 @@ def posterior_from(num_runs: int) -> dict[str, float]:
         best_weight=np.stack([weight, 1 - weight], axis=1),
         best_weight_covariance=np.full((size, 2, 2), 4e-4) * (2 * np.eye(2) - 1),
         best_divergence=nothing,
+        interpolation_distance=nothing,
         divergence=None,  # a posterior does not look at it
     )
     run = np.repeat(np.arange(num_runs), len(steps))

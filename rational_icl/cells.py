@@ -63,6 +63,9 @@ class SplitBehaviour(eqx.Module):
         best_weight: simplex weights of the mixture closest to T.
         best_weight_covariance: its sampling covariance, from the same blocks.
         best_divergence: of T from that mixture, nats: the least any account can reach.
+        interpolation_distance: symmetrised divergence of T from the mixture of two strategies that
+            has relative distance as its weight, nats: what says which checkpoints are early. NaN
+            where relative distance is, and with three or more strategies, where none is.
         divergence: of T from a mixture, as a function of the weights.
     """
 
@@ -71,6 +74,7 @@ class SplitBehaviour(eqx.Module):
     best_weight: Float[np.ndarray, "cell strategy"]
     best_weight_covariance: Float[np.ndarray, "cell strategy strategy"]
     best_divergence: Float[np.ndarray, " cell"]
+    interpolation_distance: Float[np.ndarray, " cell"]
     divergence: Divergence
 
 

@@ -176,6 +176,48 @@ def relative_distance(
     return total, np.sqrt((len(used) - 1) * left_out.var(axis=0))
 
 
+@in_float64
+def interpolation_distance(
+    statistics: RunStatistics, of_strategies: RunStatistics
+) -> Float[np.ndarray, " step"]:
+    """Symmetrised divergence of every checkpoint from the mixture that relative distance names.
+
+        d(T, Q̄) = ½ D(T‖Q̄) + ½ Σ_k w_k [D(Q_k‖T) − D(Q_k‖Q̄)],   Q̄ = w_1 Q_1 + w_2 Q_2
+
+    with w_1 = RD and w_2 = 1 − RD. The second half is ½ D(Q̄‖T), in statistics that do not mix T
+    with the weights. Wurgaft et al. (2025), arXiv:2506.17859, judge by it which checkpoints are
+    too early for two strategies.
+
+    Args:
+        statistics: of the checkpoints.
+        of_strategies: of the two strategies, as if each were a checkpoint of the same split.
+
+    Returns:
+        Nats per prediction. NaN where relative distance is undefined, or a strategy gives
+        probability zero to what a transformer allows; and with three or more strategies.
+    """
+    steps, strategies = statistics.divergence.shape
+    nearness, _ = relative_distance(statistics)
+    if strategies != 2:
+        return np.full(steps, np.nan)
+    weight = np.stack([nearness, 1 - nearness], axis=1)
+    forward = _at(weight, statistics.divergence, _value)
+    twice = 2 * statistics.distance.sum(axis=1) / statistics.count.sum()
+    backward = np.zeros(steps)
+    for k in range(2):
+        alone = _at(np.tile(np.eye(2)[k], (steps, 1)), statistics.divergence, _value)
+        same = of_strategies.divergence.select(np.full(steps, k))
+        with np.errstate(invalid="ignore"):
+            term = weight[:, k] * (twice[:, k] - alone - _at(weight, same, _value))
+        backward += np.where(weight[:, k] == 0, 0.0, term)
+    return 0.5 * (forward + backward)
+
+
+@jax.jit
+def _value(weight: Array, divergence: Divergence) -> Array:
+    return divergence(jnp.log(weight))
+
+
 def _relative_distance(
     distance: Float[np.ndarray, "step strategy"], between: Float[np.ndarray, "strategy strategy"]
 ) -> Float[np.ndarray, " step"]:

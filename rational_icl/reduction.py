@@ -15,7 +15,12 @@ import numpy as np
 from rational_icl._errors import LogError
 from rational_icl.cells import SplitBehaviour
 from rational_icl.logs import Run
-from rational_icl.mixtures import best_mixtures, relative_distance, weight_covariance
+from rational_icl.mixtures import (
+    best_mixtures,
+    interpolation_distance,
+    relative_distance,
+    weight_covariance,
+)
 from rational_icl.predictors import strategy_predictions
 from rational_icl.statistics import (
     NUM_BLOCKS,
@@ -53,8 +58,9 @@ def reduce_checkpoints(
     Raises:
         LogError: the run cannot be read, or what it holds is not what the schema asks for.
     """
+    of_strategies = _reference(run, split, tuple(strategies)).of_strategies
     parts = _statistics(run, split, strategies, first, last)
-    return joined_behaviour([split_behaviour(part) for part in parts])
+    return joined_behaviour([split_behaviour(part, of_strategies) for part in parts])
 
 
 def checkpoint_statistics(
@@ -93,13 +99,14 @@ def _stored(run: Run, split: str, checkpoints: Iterable[int]) -> Iterator[np.nda
         yield stored
 
 
-def split_behaviour(statistics: RunStatistics) -> SplitBehaviour:
-    """What one run did on one split, from its statistics."""
+def split_behaviour(statistics: RunStatistics, of_strategies: RunStatistics) -> SplitBehaviour:
+    """What one run did on one split, from its statistics and those of its strategies."""
     near, error = relative_distance(statistics)
     divergence = statistics.divergence
     weight, least = best_mixtures(divergence)
     covariance = weight_covariance(statistics, weight)
-    return SplitBehaviour(near, error, weight, covariance, least, divergence)
+    interpolation = interpolation_distance(statistics, of_strategies)
+    return SplitBehaviour(near, error, weight, covariance, least, interpolation, divergence)
 
 
 def joined_behaviour(parts: Sequence[SplitBehaviour]) -> SplitBehaviour:

@@ -48,6 +48,7 @@ def quadratic_behaviour(
         best_weight=weight,
         best_weight_covariance=np.broadcast_to(covariance, (size, strategies, strategies)),
         best_divergence=floor,
+        interpolation_distance=floor,
         divergence=SquaredDivergence(quadratic),
     )
     names = tuple(f"run{index}" for index in range(of_run.max() + 1))

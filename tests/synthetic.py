@@ -85,6 +85,7 @@ def make_behaviour(cells: Cells, **columns: Any) -> Behaviour:
         "best_weight": np.full((size, strategies), 1 / strategies),
         "best_weight_covariance": np.zeros((size, strategies, strategies)),
         "best_divergence": np.zeros(size),
+        "interpolation_distance": np.zeros(size),
     }
     split = SplitBehaviour(**{**fields, **columns}, divergence=nothing)
     each = len(np.unique(cells.step))
@@ -103,8 +104,9 @@ def mixed_behaviour(cells: Cells, log_weight: np.ndarray, num_sequences: int = 4
         inputs, _ = draw_from(SETTING, rng, tasks, num_sequences)
         predicted = strategy_predictions(SETTING, tasks, inputs, cells.strategies)
         mixed = np.tensordot(np.exp(log_weight[start : start + each]), predicted, axes=1)
-        reduced.append(statistics(mixed, predicted))
-    split = joined_behaviour([split_behaviour(run) for run in reduced])
+        of_strategies = statistics(predicted[:2], predicted)
+        reduced.append(split_behaviour(statistics(mixed, predicted), of_strategies))
+    split = joined_behaviour(reduced)
     names = tuple(f"run{index}" for index in range(len(reduced)))
     return Behaviour(names, np.arange(len(cells)) // each, {"id": split, "ood": split})
 

@@ -8,11 +8,11 @@ from adversarial import CASES, coarseness, urns
 from oracles import measures
 from synthetic import evaluate, statistics
 
-from rational_icl.mixtures import best_mixtures, relative_distance
+from rational_icl.mixtures import best_mixtures, interpolation_distance, relative_distance
 from rational_icl.predictors import strategy_predictions
-from rational_icl.settings import Categorical, Probabilities
+from rational_icl.settings import Categorical, Means, Probabilities
 from rational_icl.settings.draws import draw_from
-from rational_icl.statistics import NUM_BLOCKS, run_statistics
+from rational_icl.statistics import NUM_BLOCKS, reference, run_statistics
 
 OUTCOME = Probabilities()
 LEAST = 1e-9  # nats: bins are exact to 1e-8 and flat at the minimum
@@ -162,3 +162,51 @@ def test_jackknife_errors_are_the_spread_over_replicas():
     ]
     value, error = (np.concatenate(part) for part in zip(*found, strict=True))
     assert HONEST[0] < np.sqrt(np.mean(error**2)) / value.std(ddof=1) < HONEST[1]
+
+
+# --- the distance that says which checkpoints are early ---------------------------------------
+
+
+@pytest.mark.parametrize("nearness", ["between", "memorizing", "generalizing", "far"])
+def test_interpolation_distance_equals_the_oracle(nearness: str):
+    """Symmetrised KL of T from the mixture whose weight is its relative distance."""
+    rng = np.random.default_rng(83)
+    strategies = rng.dirichlet(np.full(4, 0.7), size=(2, 24, 6))
+    noise = rng.dirichlet(np.ones(4), size=(24, 6))
+    share = {"between": 0.6, "memorizing": 1.0, "generalizing": 0.0, "far": 0.3}[nearness]
+    transformer = share * strategies[0] + (1 - share) * strategies[1]
+    noisy = 0.9 if nearness == "far" else 0.05
+    transformer = (1 - noisy) * transformer + noisy * noise
+    block = np.arange(24) % 8
+    prepared = reference(OUTCOME, strategies, block)
+    statistics, _ = prepared.compared(np.log(transformer)[None], 1)
+    (distance,) = interpolation_distance(statistics, prepared.of_strategies)
+    (weight,) = relative_distance(statistics)[0]
+    mixture = weight * strategies[0] + (1 - weight) * strategies[1]
+    expected = measures.symmetrised_kl(transformer, mixture)
+    np.testing.assert_allclose(distance, expected, rtol=0, atol=2 * BINNED)
+
+
+def test_interpolation_distance_of_means_is_their_squared_error():
+    rng = np.random.default_rng(84)
+    strategies, transformer = rng.normal(size=(2, 24, 6, 1)), rng.normal(size=(1, 24, 6, 1))
+    prepared = reference(Means(0.25), strategies, np.arange(24) % 8)
+    statistics, _ = prepared.compared(transformer, 1)
+    (weight,) = relative_distance(statistics)[0]
+    expected = (transformer[0] - weight * strategies[0] - (1 - weight) * strategies[1]) ** 2
+    found = interpolation_distance(statistics, prepared.of_strategies)
+    np.testing.assert_allclose(found, expected.mean() / 0.5, rtol=1e-12)
+
+
+def test_interpolation_distance_is_undefined_with_zeros_and_with_three_strategies():
+    rng = np.random.default_rng(85)
+    strategies = rng.dirichlet(np.ones(4), size=(3, 24, 6))
+    transformer = rng.dirichlet(np.ones(4), size=(1, 24, 6))
+    prepared = reference(OUTCOME, strategies, np.arange(24) % 8)
+    statistics, _ = prepared.compared(np.log(transformer), 1)
+    assert np.isnan(interpolation_distance(statistics, prepared.of_strategies)).all()
+    masked = strategies[:2] * [0, 1, 1, 1]
+    masked = masked / masked.sum(axis=-1, keepdims=True)
+    prepared = reference(OUTCOME, masked, np.arange(24) % 8)
+    statistics, _ = prepared.compared(np.log(transformer), 1)
+    assert not np.isfinite(interpolation_distance(statistics, prepared.of_strategies)).any()

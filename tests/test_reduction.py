@@ -258,9 +258,10 @@ def test_every_kind_of_setting_is_reduced(name: str):
     outcome = world.setting.outcome
     stored = outcome.stored(outcome.to_logged(np.stack([predicted.mean(axis=0)] * 3)))
     block = np.arange(len(world.inputs)) % NUM_BLOCKS
-    found, doubtful = reference(outcome, predicted, block).compared(stored, 3)
+    prepared = reference(outcome, predicted, block)
+    found, doubtful = prepared.compared(stored, 3)
     assert not doubtful.any()
-    behaviour = reduction.split_behaviour(found)
+    behaviour = reduction.split_behaviour(found, prepared.of_strategies)
     np.testing.assert_allclose(behaviour.best_divergence, 0, rtol=0, atol=BINNED)
 
 

@@ -15,7 +15,7 @@ from rational_icl.statistics.binned import MixtureDivergence
 from rational_icl.statistics.squared import SquaredDivergence
 
 FORMAT = "rational_icl.cells"
-VERSION = 1
+VERSION = 2
 
 Columns = dict[str, np.ndarray]
 """Arrays by field; their axes are those that the record declares for it."""

@@ -54,7 +54,10 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
     if found.get("format") != FORMAT:
         raise LogError("not a file of cells; make one with `rational-icl summarize`")
     if found.get("version") != VERSION:
-        raise LogError(f"version {found.get('version')!r} of cells; this release reads {VERSION}")
+        raise LogError(
+            f"version {found.get('version')!r} of cells; this release reads {VERSION}: make them "
+            "again with `rational-icl summarize`"
+        )
     setting = settings.make(found["setting"], **json.loads(found["setting_parameters"]))
     names = {name: _names(file, name) for name in ("strategy", "run")}
     strategies, runs = tuple(names["strategy"]), tuple(names["run"])

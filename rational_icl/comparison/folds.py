@@ -1,6 +1,6 @@
 """Which cells are fitted and which are predicted: the ways of holding data out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,77 +8,93 @@ from jaxtyping import Bool
 
 from rational_icl._errors import FitError
 from rational_icl.cells import Behaviour, Cells
-from rational_icl.regions import FITTED_SHARE, first_step
+from rational_icl.regions import FITTED_SHARE, first_step, last_fitted
 
 
 class Fold(NamedTuple):
-    """One refit: the cells that it may see and those that it is scored on."""
+    """One refit: the cells that it may see and those that it is scored on.
+
+    Cells that are in neither are early: before the step from which the fitted cells lie between
+    their strategies. Nothing held out enters that rule.
+    """
 
     held_out: str
     fitted: Bool[np.ndarray, " cell"]
     scored: Bool[np.ndarray, " cell"]
 
 
-def late_steps(cells: Cells, behaviour: Behaviour) -> list[Fold]:
-    """The first 80 % of the distinct steps are fitted, later ones scored."""
-    steps = np.unique(np.asarray(cells.step))
-    last = steps[max(1, int(FITTED_SHARE * len(steps))) - 1]
-    return [_fold(f"steps above {last:.0f}", np.asarray(cells.step) > last)]
+def late_steps(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
+    """The last fifth of the steps that are not early is scored, rounded down, as in a fit."""
+    step = np.asarray(cells.step)
+    # at most the steps that are fitted in the end: leaving early ones out moves the end later
+    start = first_step(cells, behaviour, known=step <= last_fitted(step))
+    if np.isfinite(start):
+        last = last_fitted(step[step >= start])
+        usable = step >= start
+        yield Fold(f"steps above {last:.0f}", usable & (step <= last), usable & (step > last))
 
 
-def large_num_tasks(cells: Cells, behaviour: Behaviour) -> list[Fold]:
-    """The smallest 80 % of the distinct task diversities are fitted, larger ones scored."""
-    diversities = np.unique(np.asarray(cells.num_tasks))
-    last = diversities[max(1, int(FITTED_SHARE * len(diversities))) - 1]
-    return [_fold(f"num_tasks above {last:.0f}", np.asarray(cells.num_tasks) > last)]
+def large_num_tasks(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
+    """The largest fifth of the distinct task diversities is scored, rounded up."""
+    num_tasks = np.asarray(cells.num_tasks)
+    last = np.unique(num_tasks)[_fitted_num_tasks(cells) - 1]
+    yield from _without(cells, behaviour, f"num_tasks above {last:.0f}", num_tasks > last)
 
 
-def small_num_tasks(cells: Cells, behaviour: Behaviour) -> list[Fold]:
-    """The largest 80 % of the distinct task diversities are fitted, smaller ones scored."""
-    diversities = np.unique(np.asarray(cells.num_tasks))
-    first = diversities[-max(1, int(FITTED_SHARE * len(diversities)))]
-    return [_fold(f"num_tasks below {first:.0f}", np.asarray(cells.num_tasks) < first)]
+def small_num_tasks(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
+    """The smallest fifth of the distinct task diversities is scored, rounded up."""
+    num_tasks = np.asarray(cells.num_tasks)
+    first = np.unique(num_tasks)[-_fitted_num_tasks(cells)]
+    yield from _without(cells, behaviour, f"num_tasks below {first:.0f}", num_tasks < first)
 
 
-def leave_one_run_out(cells: Cells, behaviour: Behaviour) -> list[Fold]:
-    """Each run is scored with all others fitted, among them its sisters of other seeds."""
-    return [
-        _fold(name, behaviour.run == index)
-        for index, name in enumerate(behaviour.runs)
-        if len(behaviour.runs) > 1
-    ]
-
-
-def leave_one_num_tasks_out(cells: Cells, behaviour: Behaviour) -> list[Fold]:
+def leave_one_num_tasks_out(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
     """All runs of each task diversity are scored with those of all others fitted."""
     num_tasks = np.asarray(cells.num_tasks)
-    return [_fold(f"num_tasks {one:.0f}", num_tasks == one) for one in np.unique(num_tasks)]
+    for diversity in np.unique(num_tasks):
+        name = f"num_tasks {diversity:.0f}"
+        yield from _without(cells, behaviour, name, num_tasks == diversity)
 
 
-def _fold(held_out: str, scored: Bool[np.ndarray, " cell"]) -> Fold:
-    return Fold(held_out, ~scored, scored)
+def leave_one_run_out(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
+    """Each run is scored with all others fitted, among them its sisters of other seeds."""
+    for index, name in enumerate(behaviour.runs):
+        yield from _without(cells, behaviour, name, behaviour.run == index)
 
 
-SCHEMES: dict[str, Callable[[Cells, Behaviour], list[Fold]]] = {
+def _fitted_num_tasks(cells: Cells) -> int:
+    return max(1, int(FITTED_SHARE * len(np.unique(np.asarray(cells.num_tasks)))))
+
+
+def _without(
+    cells: Cells, behaviour: Behaviour, name: str, held_out: Bool[np.ndarray, " cell"]
+) -> Iterator[Fold]:
+    """The fold of these cells; none where nothing would be fitted."""
+    if held_out.all():
+        return
+    usable = np.asarray(cells.step) >= first_step(cells, behaviour, known=~held_out)
+    yield Fold(name, usable & ~held_out, usable & held_out)
+
+
+SCHEMES: dict[str, Callable[[Cells, Behaviour], Iterator[Fold]]] = {
     scheme.__name__: scheme
     for scheme in (
+        leave_one_num_tasks_out,
         late_steps,
         large_num_tasks,
         small_num_tasks,
         leave_one_run_out,
-        leave_one_num_tasks_out,
     )
 }
 """By name; `late_steps`, `large_num_tasks` and `small_num_tasks` have one fold."""
-DEFAULT_SCHEMES = ("late_steps", "large_num_tasks", "small_num_tasks", "leave_one_run_out")
+DEFAULT_SCHEMES = tuple(SCHEMES)
 
 
 def make_folds(cells: Cells, behaviour: Behaviour, schemes: Sequence[str]) -> dict[str, list[Fold]]:
     """The folds of each scheme that makes sense for these cells.
 
-    Early cells, which no account of two strategies can explain (`partition_cells`), are neither
-    fitted nor scored. A scheme is left out if a fold of it would have nothing to fit or to score:
-    a log with one task diversity has late steps only.
+    A scheme is left out if a fold of it would have nothing to fit or to score: a log with one task
+    diversity has late steps only.
 
     Raises:
         FitError: a scheme is not known, or none makes sense.
@@ -88,27 +104,20 @@ def make_folds(cells: Cells, behaviour: Behaviour, schemes: Sequence[str]) -> di
         raise FitError(
             f"schemes: {', '.join(unknown) or 'none'}; expected some of {', '.join(SCHEMES)}"
         )
-    usable = usable_cells(cells, behaviour)
-    found = {}
+    folds = {}
     for name in schemes:
-        every = [
-            Fold(fold.held_out, fold.fitted & usable, fold.scored & usable)
-            for fold in SCHEMES[name](cells, behaviour)
-        ]
         # a run may lie wholly among the early cells
-        every = [fold for fold in every if fold.scored.any()]
-        if every and all(fold.fitted.any() for fold in every):
-            found[name] = every
-    if not found:
+        scored = [fold for fold in SCHEMES[name](cells, behaviour) if fold.scored.any()]
+        if scored and all(fold.fitted.any() for fold in scored):
+            folds[name] = scored
+    if not folds:
         raise FitError(
             f"none of the schemes {', '.join(schemes)} leaves cells to fit and cells to score; log "
             "more checkpoints or more runs"
         )
-    return found
+    return folds
 
 
 def usable_cells(cells: Cells, behaviour: Behaviour) -> Bool[np.ndarray, " cell"]:
     """All but early cells of two-strategy accounts."""
-    if len(cells.strategies) != 2:
-        return np.ones(len(cells), dtype=bool)
-    return np.asarray(cells.step) >= first_step(cells, behaviour, cells.setting.early_quantile)
+    return np.asarray(cells.step) >= first_step(cells, behaviour)

@@ -107,6 +107,7 @@ def simulate_runs(
         best_weight=weight,
         best_weight_covariance=split.best_weight_covariance,
         best_divergence=np.zeros(len(cells)),
+        interpolation_distance=np.zeros(len(cells)),
         divergence=SquaredDivergence(error),
     )
     return Behaviour(runs=behaviour.runs, run=behaviour.run, splits={"id": simulated})

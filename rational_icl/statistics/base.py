@@ -87,6 +87,9 @@ class RunStatistics(eqx.Module):
 class Reference(ABC):
     """Strategies' predictions of a split, prepared for many checkpoints to be compared with."""
 
+    of_strategies: RunStatistics
+    """Statistics of the first two strategies, as if each were a checkpoint."""
+
     @property
     @abstractmethod
     def sums_bytes(self) -> int:

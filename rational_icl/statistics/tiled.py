@@ -38,6 +38,8 @@ class BinnedReference(Reference):
         apart = [_apart(one, predicted) for one in predicted]
         self._between = by_block(np.stack(apart).transpose(2, 0, 1), block)
         self._own = by_block(xlogy(predicted, predicted).sum(axis=(2, 3)).T, block)
+        with np.errstate(divide="ignore"):
+            self.of_strategies = self.compared(np.log(predicted[:2]), 2)[0]
 
     @property
     def sums_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """Ways of holding data out: what is fitted, what is scored, and what is neither."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from synthetic import make_cells
 from rational_icl._errors import FitError
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, SCHEMES, make_folds, usable_cells
+from rational_icl.regions import partition_cells
 
 DIVERSITIES = np.repeat([2.0, 4.0, 8.0, 16.0, 32.0, 64.0], 2)
 STEPS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
@@ -49,17 +51,39 @@ def test_cells_are_fitted_or_scored_and_early_ones_neither(scheme: str, num_stra
     assert len({fold.held_out for fold in folds[scheme]}) == len(folds[scheme])
 
 
-def test_late_steps_hold_out_the_last_fifth_of_all_steps():
-    """Early ones are counted, as in the regions of a fit: 5 of 7 steps are fitted."""
+def test_late_steps_hold_out_the_last_fifth_of_the_steps_that_are_not_early():
+    """Early ones are not counted, as in the regions of a fit: 4 of 5 steps are fitted."""
     cells, behaviour = log()
     (fold,) = make_folds(cells, behaviour, ["late_steps"])["late_steps"]
-    assert np.unique(cells.step[fold.fitted]).tolist() == list(STEPS[EARLY:5])
-    assert np.unique(cells.step[fold.scored]).tolist() == list(STEPS[5:])
-    assert fold.held_out == "steps above 160"
+    assert np.unique(cells.step[fold.fitted]).tolist() == list(STEPS[EARLY:6])
+    assert np.unique(cells.step[fold.scored]).tolist() == list(STEPS[6:])
+    assert fold.held_out == "steps above 320"
+    np.testing.assert_array_equal(fold.fitted, step_fitted(cells, behaviour))
+
+
+def step_fitted(cells: Cells, behaviour: Behaviour) -> np.ndarray:
+    """The cells of the steps that the published partition fits, of all task diversities."""
+    regions = partition_cells(cells, behaviour)
+    return np.isin(cells.step, cells.step[regions.fitted])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_is_held_out_does_not_say_which_cells_are_early(scheme: str):
+    """Outcomes of scored cells are replaced: the folds stay as they are."""
+    cells, behaviour = log()
+    for index, fold in enumerate(make_folds(cells, behaviour, [scheme])[scheme]):
+        seen = behaviour.splits["id"].interpolation_distance
+        for value in (1e6, -1e6):
+            poisoned = np.where(fold.scored, value, seen)
+            split = replace(behaviour.splits["id"], interpolation_distance=poisoned)
+            other = Behaviour(behaviour.runs, behaviour.run, {"id": split, "ood": split})
+            again = make_folds(cells, other, [scheme])[scheme][index]
+            np.testing.assert_array_equal(again.fitted, fold.fitted)
+            np.testing.assert_array_equal(again.scored, fold.scored)
 
 
 def test_large_and_small_task_diversities_hold_out_a_fifth_at_either_end():
-    """4 of 6 task diversities are fitted, 80 % rounded down."""
+    """4 of 6 task diversities are fitted: a fifth, rounded up, is held out."""
     cells, behaviour = log()
     folds = make_folds(cells, behaviour, ["large_num_tasks", "small_num_tasks"])
     (large,), (small,) = folds.values()
@@ -96,7 +120,8 @@ def test_schemes_come_in_the_order_asked_for():
     cells, behaviour = log()
     asked = list(SCHEMES)[::-1]
     assert list(make_folds(cells, behaviour, asked)) == asked
-    assert set(DEFAULT_SCHEMES) == set(SCHEMES) - {"leave_one_num_tasks_out"}
+    assert DEFAULT_SCHEMES[0] == "leave_one_num_tasks_out"
+    assert set(DEFAULT_SCHEMES) == set(SCHEMES)
 
 
 def test_one_task_diversity_leaves_late_steps_and_runs():
@@ -121,8 +146,8 @@ def test_runs_may_have_steps_of_their_own():
     early = cells.step < STEPS[EARLY]
     folds = make_folds(cells, behaviour, ["late_steps", "leave_one_run_out"])
     (late,) = folds["late_steps"]
-    assert set(cells.step[late.scored]) == set(STEPS[5:])
-    assert set(run[late.scored]) == {0, 1, 3}
+    assert set(cells.step[late.scored]) == set(STEPS[6:])
+    assert set(run[late.scored]) == {0, 3}
     assert set(run[late.fitted]) == {0, 1}
     assert [fold.held_out for fold in folds["leave_one_run_out"]] == ["run0", "run1", "run3"]
     for fold in folds["leave_one_run_out"]:
@@ -131,7 +156,7 @@ def test_runs_may_have_steps_of_their_own():
 
 @pytest.mark.parametrize("schemes", [["late_steps", "magic"], ["magic"]])
 def test_an_unknown_scheme_is_refused_by_name(schemes: list[str]):
-    with pytest.raises(FitError, match=r"schemes: magic; expected some of late_steps, .*run_out"):
+    with pytest.raises(FitError, match=r"schemes: magic; expected some of leave_one_num_tasks_out, .*run_out"):
         make_folds(*log(), schemes)
 
 
@@ -142,5 +167,5 @@ def test_no_scheme_is_refused():
 
 def test_a_log_that_no_scheme_suits_is_refused():
     cells, behaviour = log([4.0], steps=(640.0,))
-    with pytest.raises(FitError, match=r"schemes late_steps, .* leaves cells to fit.*log more"):
+    with pytest.raises(FitError, match=r"schemes .* leaves cells to fit.*log more"):
         make_folds(cells, behaviour, DEFAULT_SCHEMES)
