@@ -7,6 +7,9 @@ ended in the midst of anything (see `cli.stopping`) and calls `clean_up` before.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+SAME_COMMAND = "the same command goes on from what was done"
+"""Advice, where work is kept as it is done."""
+
 _undoing: list[Callable[[], object]] = []
 _advice: list[str] = []
 
