@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from filelock import FileLock, SoftFileLock, Timeout
 
@@ -77,6 +77,12 @@ class Lock:
 
     def __del__(self) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise LogError(
+            f"{self._path}: is held by one process, so what holds it cannot be copied or sent to "
+            "workers; open it where it is written"
+        )
 
     def close(self) -> None:
         """Let others have it. Closing again does nothing, nor does closing in a forked process."""

@@ -153,7 +153,7 @@ class PredictionLogger:
 
     def __reduce__(self) -> NoReturn:
         raise LogError(
-            f"run {self.name!r}: its logger stays in the process that writes the run, and cannot be "
+            f"run {self.name!r}: its logger stays in the process that writes the run and cannot be "
             "copied or sent to workers; give a dataset `logger.batches`, which draws the sequences"
         )
 
