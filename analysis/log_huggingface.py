@@ -5,7 +5,8 @@
 
 One run a task diversity, those after the folder (`logs 2 16 128`) or the ones below. Needs pip
 install 'transformers[torch]'; nothing is downloaded. The lines that log are numbered. Weights are
-saved every tenth of training beside the logs; run it again after a kill to go on from there.
+saved every tenth of training beside the logs; run it again after a kill to go on from there. The
+dataset holds no logger, which stays in this process, so `dataloader_num_workers` may be anything.
 """
 
 import sys
@@ -27,14 +28,19 @@ NUM_TASKS = (2, 4, 8, 16, 32)
 
 
 class Sequences(torch.utils.data.IterableDataset):
-    """A run's training sequences in order: a start token, then the symbols."""
+    """A run's training sequences in order: a start token, then the symbols.
 
-    def __init__(self, logger: ri.PredictionLogger):
-        self.logger = logger
+    Workers of a data loader give a batch each in turn, so each draws the steps of its turns.
+    """
+
+    def __init__(self, batches: ri.TrainingBatches):
+        self.batches = batches
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        for step in count(1):
-            inputs = self.logger.training_batch(step).inputs  # 2
+        worker = torch.utils.data.get_worker_info()
+        turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in count(1 + turn, workers):
+            inputs = self.batches(step).inputs  # 2
             whole = np.concatenate([SETTING.tokens(inputs), inputs[:, -1:]], axis=1)
             for tokens in torch.tensor(whole).long():
                 yield {"input_ids": tokens, "labels": tokens}
@@ -57,7 +63,7 @@ def train(logger: ri.PredictionLogger, steps: int) -> None:
     trainer = Trainer(
         GPT2LMHeadModel(GPT2Config(**sizes)),
         arguments,
-        train_dataset=Sequences(logger),
+        train_dataset=Sequences(logger.batches),
         callbacks=[PredictionCallback(logger)],  # 3
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(weights) if weights.exists() else None)

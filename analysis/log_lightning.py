@@ -26,10 +26,10 @@ from rational_icl.callbacks.lightning import PredictionCallback
 class Module(LightningModule):
     """The transformer of `log_pytorch.py`, with its loss, its optimizer and its data."""
 
-    def __init__(self, logger: ri.PredictionLogger):
+    def __init__(self, batches: ri.TrainingBatches):
         super().__init__()
         self.model = Transformer(SETTING)
-        self._logger = logger
+        self._batches = batches
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.model(tokens)
@@ -43,7 +43,7 @@ class Module(LightningModule):
 
     def train_dataloader(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for step in count(self.global_step + 1):
-            inputs = self._logger.training_batch(step).inputs  # 2
+            inputs = self._batches(step).inputs  # 2
             yield torch.tensor(SETTING.tokens(inputs)), torch.tensor(inputs).long()
 
 
@@ -58,7 +58,7 @@ def train(logger: ri.PredictionLogger, steps: int) -> None:
         callbacks=[PredictionCallback(logger), saving],  # 3
     )
     last = weights / "last.ckpt"
-    trainer.fit(Module(logger), ckpt_path=last if last.exists() else None)
+    trainer.fit(Module(logger.batches), ckpt_path=last if last.exists() else None)
 
 
 def main(out: Path, num_tasks: Sequence[int] = NUM_TASKS, steps: int = 1000) -> None:

@@ -28,6 +28,7 @@ from .logs import Log as Log
 from .logs import PredictionLogger as PredictionLogger
 from .logs import Run as Run
 from .logs import RunWriter as RunWriter
+from .logs import TrainingBatches as TrainingBatches
 from .logs import checkpoint_steps as checkpoint_steps
 from .logs import import_npz as import_npz
 from .logs import import_runs as import_runs

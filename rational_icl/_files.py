@@ -1,9 +1,13 @@
-"""Reading small files of other people's: whole, but only if they are small and ordinary."""
+"""Files: small ones of other people's read with care, and new ones that appear only when whole."""
 
 import json
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rational_icl._cleanup import undone_unless_done
 
 
 def check_regular(path: Path) -> None:
@@ -37,3 +41,36 @@ def json_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")
     return found
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes its place when the block ends without an error.
+
+    Whatever ends the block otherwise leaves `path` as it was, and nothing beside it.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with undone_unless_done(lambda: partial.unlink(missing_ok=True)):
+        yield partial
+        partial.replace(path)
+
+
+@contextmanager
+def moved(moves: Sequence[tuple[Path, Path]]) -> Iterator[None]:
+    """Moves files to places where none are, all of them or none.
+
+    They go back if the block fails or is interrupted.
+
+    Args:
+        moves: from where, and to where.
+    """
+
+    def back() -> None:
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                target.replace(source)
+
+    with undone_unless_done(back):
+        for source, target in moves:
+            source.replace(target)
+        yield

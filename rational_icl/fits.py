@@ -16,7 +16,7 @@ from numpyro.distributions import biject_to
 from rational_icl import accounts, settings
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError, RationalICLError
-from rational_icl._files import read_json
+from rational_icl._files import read_json, replacing
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
@@ -101,9 +101,8 @@ class Fit:
             "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
             "own_task_prob": self.own_task_prob,
         }
-        partial = Path(f"{path}.partial")
-        partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-        partial.replace(path)
+        with replacing(Path(path)) as partial:
+            partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 @eqx.filter_jit

@@ -11,15 +11,18 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from rational_icl._cleanup import SAME_COMMAND, resumable, undone_at_exit
 from rational_icl._errors import LogError
+from rational_icl._files import replacing
+from rational_icl._locks import Lock
 from rational_icl._text import shown
 from rational_icl.cells_file import CellsWriter, Columns, bins_of
 from rational_icl.distribution import Task, spread
@@ -171,14 +174,16 @@ class _Parts:
         folder = out.with_name(out.name + ".parts")
         if not out.resolve().parent.is_dir() or out.is_dir():
             raise LogError(f"{shown(out)}: its folder does not exist, or it is one; name a file")
+        gone = partial(_remove_empty, folder)
         try:
-            folder.mkdir(exist_ok=True)
-            with FileLock(folder / "lock", timeout=0):
-                parts = cls(folder)
-                yield parts
-                parts._remove()
-        except Timeout:
-            raise LogError(f"{shown(out)}: is being written by another process") from None
+            with undone_at_exit(gone):
+                folder.mkdir(exist_ok=True)
+                with Lock(folder / "lock", f"{shown(out)}: is being written by another process"):
+                    parts = cls(folder)
+                    with resumable(SAME_COMMAND):
+                        yield parts
+                    parts._remove()
+                gone()
         except OSError as error:
             raise LogError(f"{shown(folder)}: cannot be written ({shown(error)})") from None
 
@@ -198,17 +203,17 @@ class _Parts:
             return {name: held[name] for name in held.files}
 
     def save(self, key: str, columns: Columns) -> None:
-        partial = self._folder / f"{key}.partial"
-        with partial.open("wb") as file:
+        with replacing(self._path(key)) as path, path.open("wb") as file:
             np.savez(file, **columns)  # pyright: ignore[reportArgumentType]
-        partial.replace(self._path(key))
 
     def _remove(self) -> None:
         for path in [*self._folder.glob("*" + _SUFFIX), *self._folder.glob("*.partial")]:
             path.unlink()
-        (self._folder / "lock").unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else's file is in it
-            self._folder.rmdir()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # somebody else's file is in it
+        folder.rmdir()
 
 
 def _assemble(

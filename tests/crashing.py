@@ -1,5 +1,7 @@
 """A training loop that logs, and dies where it is told to; importable by other processes."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rational_icl import settings
-from rational_icl.logs import PredictionLogger
+from rational_icl.logs import PredictionLogger, TrainingBatches
 
 SETTING = settings.make("categorical", num_dims=4, context_length=6)
 STEPS = [1, 2, 3, 5, 8, 13, 21, 34]
@@ -27,6 +29,11 @@ def logger(folder: Path) -> PredictionLogger:
         folder, SETTING, num_tasks=4, batch_size=8, seed=0, steps=STEPS, outputs="logits",
         id_sequences=8, ood_sequences=6,
     )  # fmt: skip
+
+
+def draw(batches: dict[str, TrainingBatches], steps: range, told: Connection) -> None:
+    """Sends the sequences and tasks of every step, in a process of its own."""
+    told.send({name: [tuple(of(step)) for step in steps] for name, of in batches.items()})
 
 
 def log_run(folder: Path, told: Connection, last: int, by_itself: bool) -> None:
@@ -58,3 +65,16 @@ def log_run(folder: Path, told: Connection, last: int, by_itself: bool) -> None:
                 run.log(step, lambda inputs, step=step: logits(step, inputs))
                 told.send(step)
     told.send(-count)
+
+
+def hold_without_flock(folder: Path, told: Connection) -> None:
+    """Log one step where files cannot be locked, and wait for ever."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    fcntl.flock = refuse
+    run = logger(folder)
+    run.log(STEPS[0], lambda inputs: logits(STEPS[0], inputs))
+    told.send("open")
+    signal.pause()

@@ -13,7 +13,17 @@ PACKAGE = Path(rational_icl.__file__).parent
 
 # From left to right, each layer may import the ones before it and itself, never one after it.
 LAYERS = [
-    {"_errors", "_arrays", "_files", "_text", "_threads", "_workers"},
+    {
+        "_errors",
+        "_arrays",
+        "_cleanup",
+        "_files",
+        "_locks",
+        "_staging",
+        "_text",
+        "_threads",
+        "_workers",
+    },
     {"_jit", "_arviz", "settings"},
     {"predictors", "complexity", "profiles", "logs"},
     {"callbacks"},
@@ -39,6 +49,7 @@ LAYERS = [
     {"report"},
     {"train"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER_OF = {module: index for index, layer in enumerate(LAYERS) for module in layer}
 

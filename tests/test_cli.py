@@ -51,6 +51,11 @@ def saved_fit(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reports") / "report"
+    (out / "tables").mkdir(parents=True)
+    for name in ("notes.txt", "tables/variants.csv"):
+        (out / name).write_text("of a person, and of an older report")
+    older = {"schema": 1, "accounts": {}, "files": ["tables/variants.csv"]}
+    (out / "report.json").write_text(json.dumps(older))
     result = call("report", logs, "--out", out, "--quick")
     assert result.exit_code == 0, result.output
     assert str(out / "index.html") in result.output
@@ -75,6 +80,23 @@ def test_fit_then_predict(saved_fit, tmp_path):
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
     printed = call("predict", saved_fit, "--num-tasks", "8", "--steps", "10")
     assert "weight_memorizing" in printed.output
+
+
+def test_report_lists_its_files_and_leaves_none_of_an_older_one(report):
+    files = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
+    assert "tables/variants.csv" not in files
+    assert files - {"notes.txt"} == set(json.loads((report / "report.json").read_text())["files"])
+    assert "notes.txt" in files
+
+
+def test_a_page_of_ones_own_is_told_before_anything_is_read(logs, tmp_path):
+    (tmp_path / "index.html").write_text("my home page")
+    for command in ("report", "compare"):
+        result = call(command, logs, "--out", tmp_path, "--quick")
+        assert result.exit_code == 2
+        assert "index.html is there and no report's; name another folder" in result.stderr
+        assert "reading runs" not in result.stderr
+    assert (tmp_path / "index.html").read_text() == "my home page"
 
 
 def test_report_json_has_the_promised_shape(report):

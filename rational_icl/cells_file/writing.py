@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from rational_icl._errors import LogError
+from rational_icl._files import replacing
 from rational_icl._text import shown
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.cells_file.columns import (
@@ -55,15 +56,16 @@ class CellsWriter:
     ):
         self._path, self._cells, self._runs = path, cells, runs
         self._sizes, self._splits, self._provenance = sizes, splits, provenance
-        self._partial = path.with_name(f".{path.name}.partial")
         self._variables: dict[str, h5netcdf.Variable] = {}
         self._digests: dict[str, Any] = {}
         self._start = 0
 
     def __enter__(self) -> "CellsWriter":
-        with _writing(self._path):
-            self._file = h5netcdf.File(self._partial, "w")
+        with _writing(self._path), ExitStack() as stack:
+            partial = stack.enter_context(replacing(self._path))
+            self._file = stack.enter_context(h5netcdf.File(partial, "w"))
             self._reserve()
+            self._stack = stack.pop_all()
         return self
 
     def _reserve(self) -> None:
@@ -107,14 +109,11 @@ class CellsWriter:
         self._start = stop
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            with _writing(self._path):
-                self._file.attrs.update(self._attributes())
-                self._file.close()
-                self._partial.replace(self._path)
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
             return
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        with _writing(self._path), self._stack:
+            self._file.attrs.update(self._attributes())
 
     def _attributes(self) -> dict[str, Any]:
         setting = self._cells.setting

@@ -133,9 +133,11 @@ def _write(
 ) -> None:
     import rational_icl as ri
     from rational_icl.comparison import DEFAULT_SCHEMES
+    from rational_icl.report.folder import refuse_foreign
 
     if out.is_file() or any(out.resolve() == path.resolve() for path in logs):
         raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
+    refuse_foreign(out)
     options: dict[str, Any] = {
         "posterior": posterior,
         "compared": ri.accounts.names(costly=not quick) if accounts == ("all",) else accounts,

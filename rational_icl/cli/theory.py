@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from rational_icl._errors import FitError
+from rational_icl._files import replacing
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
@@ -77,7 +78,8 @@ def predict(
     of = _of_posterior if is_netcdf(fit_file) else _of_fit
     frame = of(fit_file, num_tasks, steps, seed)
     if out:
-        frame.to_csv(out, index=False)
+        with replacing(out) as partial:
+            frame.to_csv(partial, index=False)
         click.echo(f"saved in {out}")
     else:
         click.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.4g}"))

@@ -2,7 +2,7 @@
 
 from rational_icl.logs.folder import Log, open_log
 from rational_icl.logs.importers import import_npz, import_runs
-from rational_icl.logs.logger import PredictionLogger
+from rational_icl.logs.logger import PredictionLogger, TrainingBatches
 from rational_icl.logs.merging import Merged, merge_logs
 from rational_icl.logs.reader import Run
 from rational_icl.logs.schedules import checkpoint_steps
@@ -16,6 +16,7 @@ __all__ = [
     "PredictionLogger",
     "Run",
     "RunWriter",
+    "TrainingBatches",
     "checkpoint_steps",
     "import_npz",
     "import_runs",

@@ -15,9 +15,10 @@ data are a function of (setting, seed, step), and checkpoints that are written a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +28,34 @@ from rational_icl.logs import outputs as forms
 from rational_icl.logs import schema, store
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import Setting, draws
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBatches:
+    """The training sequences of a run, a function of (setting, tasks, seed, step).
+
+    It may be pickled, so that datasets and their worker processes draw from it, each the steps that
+    are its own; see `PredictionLogger.batches`.
+
+    Args:
+        setting: how sequences are drawn.
+        tasks: training tasks, (task, ...).
+        seed: of the sequences.
+        batch_size: sequences an optimizer step.
+        task_prob: how often each task is drawn, (task,), or None as the setting says.
+    """
+
+    setting: Setting
+    tasks: Float[np.ndarray, "task ..."]
+    seed: int
+    batch_size: int
+    task_prob: Float[np.ndarray, " task"] | None = None
+
+    def __call__(self, step: int) -> draws.Drawn:
+        """The sequences of one optimizer step, and the task of each."""
+        return draws.training_batch(
+            self.setting, self.tasks, self.seed, step, self.batch_size, self.task_prob
+        )
 
 
 class PredictionLogger:
@@ -122,6 +151,12 @@ class PredictionLogger:
             self.finish()
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise LogError(
+            f"run {self.name!r}: its logger stays in the process that writes the run and cannot be "
+            "copied or sent to workers; give a dataset `logger.batches`, which draws the sequences"
+        )
+
     def close(self) -> None:
         """Let others write this run, finished or not. Closing again does nothing."""
         self._writer.close()
@@ -136,11 +171,15 @@ class PredictionLogger:
         """The fixed evaluation sequences (sequence, position, ...) by split: `id`, `ood`, ..."""
         return {split: drawn.inputs for split, drawn in self._data.splits.items()}
 
+    @property
+    def batches(self) -> TrainingBatches:
+        """What draws the training sequences, without the run: for datasets with workers."""
+        run = self.metadata
+        return TrainingBatches(self.setting, self.tasks, run.seed, run.batch_size, self._task_prob)
+
     def training_batch(self, step: int) -> draws.Drawn:
         """The sequences of one optimizer step, and the task of each; a function of the seed."""
-        size = self.metadata.batch_size
-        seed = self.metadata.seed
-        return draws.training_batch(self.setting, self.tasks, seed, step, size, self._task_prob)
+        return self.batches(step)
 
     @property
     def missing(self) -> list[int]:

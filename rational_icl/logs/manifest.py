@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rational_icl._errors import LogError
-from rational_icl._files import read_json
+from rational_icl._files import read_json, replacing
 from rational_icl.logs import store
 from rational_icl.logs.guards import READ_ERRORS
 
@@ -35,9 +35,8 @@ def write(folder: Path, provenance: dict[str, Any]) -> None:
         store.run_name(path): {"file": path.name, "sha256": checksum(path)}
         for path in sorted(folder.glob("*" + store.PACKED_SUFFIX))
     }
-    partial = folder / (NAME + ".partial")
-    partial.write_text(json.dumps({"provenance": provenance, "runs": runs}, indent=1) + "\n")
-    partial.replace(folder / NAME)
+    with replacing(folder / NAME) as partial:
+        partial.write_text(json.dumps({"provenance": provenance, "runs": runs}, indent=1) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from rational_icl._errors import LogError
+from rational_icl._files import moved
 from rational_icl._text import shown
 from rational_icl.logs import manifest, store
 from rational_icl.logs.content import content
 from rational_icl.logs.folder import Log, open_log
-from rational_icl.logs.importers.common import staging_folder
+from rational_icl.logs.importers.common import import_folder
 from rational_icl.logs.reader import Run
 from rational_icl.logs.schema import Metadata
 
@@ -90,7 +91,7 @@ def merge_logs(
     """
     out = Path(out)
     sources = [open_log(path) for path in paths if Path(path).resolve() != out.resolve()]
-    with staging_folder(out) as folder:
+    with import_folder(out) as folder:
         logs = [*([open_log(out)] if store.runs_in(out) else []), *sources]
         found = [_Found(log, run) for log in logs for run in log.values()]
         _check(found, out, conditions)
@@ -99,9 +100,8 @@ def merge_logs(
         names = _names(new, {store.run_name(path) for path in store.runs_in(out)})
         staged = [_copy(one, folder, name) for one, name in names.items()]
         provenance = _provenance(logs, names, out)
-        for path in staged:
-            path.replace(out / path.name)
-        manifest.write(out, provenance)
+        with moved([(path, out / path.name) for path in staged]):
+            manifest.write(out, provenance)
     left_out = {
         one.run.path: names.get(first, first.run.name)
         for one in found

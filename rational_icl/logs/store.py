@@ -14,7 +14,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from rational_icl._errors import LogError
-from rational_icl._files import check_regular
+from rational_icl._files import check_regular, replacing
 from rational_icl.logs import guards
 from rational_icl.logs.checked import CheckedStore
 from rational_icl.logs.guards import READ_ERRORS
@@ -139,14 +139,8 @@ def pack(folder: Path) -> Path:
         return packed
     if not is_created(folder):
         raise LogError(f"{folder}: not a whole run, so it is not packed; delete it")
-    partial = packed.with_suffix(".partial")
-    with writing(f"{packed}: a second copy of the run"):
-        try:
-            _archive(folder, partial)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        partial.replace(packed)
+    with writing(f"{packed}: a second copy of the run"), replacing(packed) as partial:
+        _archive(folder, partial)
     _remove(folder)
     return packed
 

@@ -12,7 +12,7 @@ import xarray as xr
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
-from rational_icl._files import check_regular
+from rational_icl._files import check_regular, replacing
 from rational_icl.logs.guards import absurd
 
 _NOT_A_POSTERIOR = (
@@ -31,9 +31,8 @@ def save_posterior(idata: InferenceData, path: str | Path) -> None:
     path = Path(path)
     if not path.resolve().parent.is_dir() or path.is_dir():
         raise FitError(f"{path}: its folder does not exist, or it is one; name a file")
-    partial = path.with_name(f".{path.name}.partial")
-    _arviz.save(idata, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        _arviz.save(idata, partial)
 
 
 def load_posterior(path: str | Path) -> InferenceData:

@@ -1,13 +1,12 @@
 """Writing analyses: one self-contained page, figures as PNG and SVG, CSV tables, JSON.
 
-Everything is written to a hidden folder first and moved file by file at the end, so that an error
-while drawing leaves an older report as it was.
+Everything is written to a hidden folder first, and takes the place of an older report at the end,
+so that an error while drawing, or an interrupt, leaves that as it was.
 """
 
 import inspect
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -24,11 +23,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rational_icl._errors import LogError
+from rational_icl._staging import staging_folder
 from rational_icl._text import plain_cell
 from rational_icl.report import bayesian, comparing
 from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.explorer import explorer_data, explorer_script
 from rational_icl.report.figures import FIGURES
+from rational_icl.report.folder import DOCUMENT, PAGE, listed, refuse_foreign, replace_report
 from rational_icl.report.references import Reference, cited
 from rational_icl.report.sentences import sentences
 
@@ -60,35 +61,25 @@ def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Pa
 
     Args:
         analyses: from `analyse`.
-        out: the folder; made if need be. Only these files are replaced, others in it are kept.
+        out: the folder; made if need be. All files of an older report in it go, others stay.
 
     Returns:
         The path of `index.html`.
 
     Raises:
-        LogError: `out` is a file, or two logs have the same name.
+        LogError: `out` is a file, holds files of these names that no report wrote, or cannot be
+            written, another report is being written there, or two logs have the same name.
     """
     every = [analyses] if isinstance(analyses, Analysis) else list(analyses)
-    names = [one.name for one in every]
+    names = [analysis.name for analysis in every]
     if len(set(names)) < len(names):
         raise LogError(f"two of the logs are named alike ({', '.join(names)}); rename a folder")
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise LogError(f"{out}: is a file; name a folder for the report")
-    out.mkdir(parents=True, exist_ok=True)
-    staging = out / ".writing"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        _write_all(every, staging)
-        for file in sorted(path for path in staging.rglob("*") if path.is_file()):
-            target = out / file.relative_to(staging)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if not any(out.iterdir()):
-            out.rmdir()
-    return out / "index.html"
+    refuse_foreign(out)
+    with staging_folder(out, ".writing", "another report is being written here") as staging:
+        _write_all(every, staging / "new")
+        replace_report(staging / "new", staging / "older", out)
+    return out / PAGE
 
 
 def _write_all(analyses: list[Analysis], folder: Path) -> None:
@@ -98,14 +89,14 @@ def _write_all(analyses: list[Analysis], folder: Path) -> None:
         sections.append(_section(analysis, _draw(analysis, own / "figures")))
         _write_tables(analysis, own / "tables")
         documents[analysis.name] = {**analysis.to_json(), "version": version("rational_icl")}
-        _write_json(documents[analysis.name], own / "report.json")
-    if len(analyses) > 1:
-        _write_json({"schema": 1, "logs": documents}, folder / "report.json")
+        _write_json(documents[analysis.name], own / DOCUMENT)
     script = explorer_script() if any(one["explorer"] for one in sections) else None
     page = _template("page").render(
         sections=sections, version=version("rational_icl"), explorer_script=script
     )
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    whole = {"schema": 1, "logs": documents} if len(analyses) > 1 else documents[analyses[0].name]
+    _write_json({**whole, "files": listed(folder)}, folder / DOCUMENT)
 
 
 def _write_json(document: dict[str, Any], path: Path) -> None:

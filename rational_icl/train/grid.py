@@ -24,7 +24,9 @@ from jaxtyping import Float, Shaped
 from tqdm import tqdm
 
 from rational_icl._arrays import Array
+from rational_icl._cleanup import SAME_COMMAND, resumable
 from rational_icl._errors import LogError
+from rational_icl._files import replacing
 from rational_icl.logs import manifest, store
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import draws
@@ -158,7 +160,7 @@ def train_grid(grid: Grid, out: Path, progress: bool = True) -> None:
         return
     trainer = Trainer(grid)
     state = _load_state(trainer, out)
-    with ExitStack() as stack:
+    with ExitStack() as stack, resumable(SAME_COMMAND):
         writers = [stack.enter_context(writer) for writer in _writers(trainer, out)]
         _train(trainer, state, writers, out, progress)
         for writer in writers:
@@ -215,12 +217,10 @@ def _log(trainer: Trainer, state: State, writers: list[RunWriter], checkpoint: i
 
 
 def _save_state(grid: Grid, state: State, out: Path) -> None:
-    partial = out / (STATE_NAME + ".partial")
-    with partial.open("wb") as file:
+    with replacing(out / STATE_NAME) as partial, partial.open("wb") as file:
         header = {"grid": grid.describe(), "step": state.step}
         file.write(json.dumps(header).encode() + b"\n")
         eqx.tree_serialise_leaves(file, (state.model, state.optimizer))
-    partial.replace(out / STATE_NAME)
 
 
 def _load_state(trainer: Trainer, out: Path) -> State:

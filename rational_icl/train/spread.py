@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from rational_icl import settings
+from rational_icl._cleanup import SAME_COMMAND, resumable
 from rational_icl._errors import LogError
 from rational_icl.distribution import Task, spread
 from rational_icl.logs import store
@@ -50,7 +51,10 @@ def train_spread(grid: Grid, out: Path, client: "Client", progress: bool = True)
         raise LogError(f"{out}: began to train without a cluster; go on without one")
     parts = [replace(grid, num_tasks=(tasks,)) for tasks in grid.num_tasks]
     groups = [[_task(part, _folder(part, out))] for part in parts]
-    with tqdm(total=len(parts), desc="training", unit="part", disable=not progress) as bar:
+    with (
+        resumable(SAME_COMMAND),
+        tqdm(total=len(parts), desc="training", unit="part", disable=not progress) as bar,
+    ):
         spread(client, groups, lambda *_: bar.update())
     for part in parts:
         for run in sorted(_folder(part, out).glob("*" + store.PACKED_SUFFIX)):

@@ -5,18 +5,18 @@ written beside the log, one at a time, and moved into it when all of them are wh
 """
 
 import difflib
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from rational_icl import settings
 from rational_icl._errors import LogError
+from rational_icl._files import moved
+from rational_icl._staging import staging_folder
 from rational_icl.logs import outputs, schema, store
 from rational_icl.logs.folder import refuse_duplicates
 from rational_icl.logs.reader import Run
@@ -78,7 +78,7 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
         LogError: a run cannot be read, its name is no file name or taken, two runs log the same
             cells, the folder cannot be written, or another import into it is under way.
     """
-    with staging_folder(out) as staging:
+    with import_folder(out) as staging:
         for source in sources:
             _check_name(source)
             _refuse_existing(source, out, staging)
@@ -86,44 +86,16 @@ def import_sources(sources: Iterable[Source], out: Path) -> list[Path]:
         made = sorted(staging.glob("*" + store.PACKED_SUFFIX))
         held = [Run(file) for file in (*store.runs_in(out), *made)]
         refuse_duplicates(held, f"importing into {out}")
-        return [file.replace(out / file.name) for file in made]
+        targets = [out / file.name for file in made]
+        with moved(list(zip(made, targets, strict=True))):
+            return targets
 
 
-@contextmanager
-def staging_folder(out: Path) -> Iterator[Path]:
+def import_folder(out: Path) -> AbstractContextManager[Path]:
     """A folder of this import alone, beside the runs of the log; all that is left there goes."""
     if out.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
         raise LogError(f"{out}: is the name of a run; choose another name for the log's folder")
-    staging, lock = out / ".importing", FileLock(out / ".importing.lock", timeout=0)
-    with ExitStack() as cleanup:
-        try:
-            if any(folder.exists() and not folder.is_dir() for folder in (out, *out.parents)):
-                raise LogError(f"{out}: is, or is inside, a file; name a folder for the log")
-            made = [folder for folder in (out, *out.parents) if not folder.exists()]
-            out.mkdir(parents=True, exist_ok=True)
-            cleanup.callback(_remove_empty, made)
-            cleanup.enter_context(lock)
-            cleanup.callback(Path(lock.lock_file).unlink, missing_ok=True)
-            if staging.exists():  # left by an import that was killed
-                shutil.rmtree(staging)
-            staging.mkdir()
-            # Zarr's threads may still be writing
-            cleanup.callback(shutil.rmtree, staging, ignore_errors=True)
-            yield staging
-        except Timeout:
-            raise LogError(
-                f"{out}: another import into this folder is under way; wait until it ends"
-            ) from None
-        except OSError as error:
-            raise LogError(
-                f"{out}: cannot be written ({error}); check the disk and its permissions"
-            ) from None
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    return staging_folder(out, ".importing", "another import into this folder is under way")
 
 
 def _check_name(source: Source) -> None:

@@ -1,0 +1,95 @@
+"""Commands in a process of their own, interrupted at any moment, and what may be wrong with how
+they end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE_ROOT = Path(__file__).parent.parent
+START = "import sys; from rational_icl.__main__ import run; sys.exit(run())"
+"""What the console script does."""
+LONGEST_ANSWER_S = 20.0
+"""On a machine that others use too; alone it is a fraction of a second."""
+
+
+class Ended(NamedTuple):
+    """How an interrupted command ended.
+
+    Args:
+        status: its exit status, minus a signal's number if that ended it.
+        stderr: what it said.
+        answer: seconds from the signal to the end.
+    """
+
+    status: int
+    stderr: str
+    answer: float
+
+
+def run_command(
+    words: Sequence[object],
+    folder: Path,
+    after: float | None = None,
+    *,
+    times: int = 1,
+    number: signal.Signals = signal.SIGINT,
+    start: str = START,
+    root: Path = PACKAGE_ROOT,
+) -> Ended:
+    """Start a command in `folder`, and send it a signal some seconds later unless it has ended.
+
+    It is a process group of its own, and all of it is sent the signal, as by a terminal.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # compilation is to be interrupted, too
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *map(str, words)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    sent = None
+    try:
+        try:
+            _, stderr = process.communicate(timeout=after)
+        except subprocess.TimeoutExpired:
+            sent = time.monotonic()
+            for _ in range(times):
+                os.killpg(process.pid, number)
+            _, stderr = process.communicate(timeout=LONGEST_ANSWER_S + 60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    answer = 0.0 if sent is None else time.monotonic() - sent
+    return Ended(process.returncode, stderr.decode(), answer)
+
+
+def lines_of(stderr: str) -> list[str]:
+    """What was said besides progress bars and notes."""
+    lines = [line.rsplit("\r", 1)[-1] for line in stderr.split("\n") if "\r" not in line]
+    return [line for line in lines if line.strip() and not line.startswith("note: ")]
+
+
+def problem(ended: Ended, status: int = 130) -> str:
+    """What is wrong with how an interrupted command ended; empty if nothing is."""
+    lines = lines_of(ended.stderr)
+    for word in ("Traceback", "Fatal Python error", "Exception ignored", "leaked"):
+        if word in ended.stderr:
+            return f"{word}, status {ended.status}: {ended.stderr[-300:]!r}"
+    if ended.answer > LONGEST_ANSWER_S:
+        return f"answered after {ended.answer:.1f} s, status {ended.status}"
+    if ended.status == 0:
+        return "" if not lines else f"status 0, and said {lines}"
+    if ended.status != status:
+        return f"status {ended.status}: {ended.stderr[-300:]!r}"
+    if len(lines) != 1 or not lines[0].startswith("rational-icl: "):
+        return f"said {lines}"
+    return "" if ended.stderr.endswith("\n") else "left the terminal in the midst of a line"
