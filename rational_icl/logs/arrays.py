@@ -11,10 +11,11 @@ _NARROW = "float8, or an integer of a few bits; save it as float16, bfloat16 or 
 
 
 def plain(values: Any, where: str) -> np.ndarray:
-    """Values as an array of a type of NumPy's own; bfloat16 becomes float32, which holds it exactly.
+    """Values as an array of a type of NumPy's own.
 
-    A tensor is taken from its device and graph. NumPy saves bfloat16 as two bytes of no type, `V2`,
-    which nothing else is saved as; one byte may be any of several types and is refused.
+    Of bfloat16 that is float32, which holds it exactly. A tensor is taken from its device and
+    graph. NumPy saves bfloat16 as two bytes of no type, `V2`, which nothing else is saved as; one
+    byte may be any of several types and is refused.
 
     Raises:
         LogError: it is no array, or of a type that cannot be read exactly.

@@ -1,7 +1,7 @@
 """What is fixed when a run is created: metadata, tasks, sequences, steps. All of it is checked."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Layout:
         tasks: Any,
         ood_tasks: Any,
         inputs: Mapping[str, Any],
-        steps: Sequence[int],
+        steps: Any,
         targets: Mapping[str, Any],
         task_prob: Any,
     ) -> "Layout":

@@ -24,8 +24,8 @@ from jaxtyping import Float
 
 from rational_icl._arrays import scalar, whole
 from rational_icl._errors import LogError
-from rational_icl.logs import outputs as forms
 from rational_icl.logs import arrays, schema, store
+from rational_icl.logs import outputs as forms
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import Setting, draws
 

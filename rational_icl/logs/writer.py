@@ -45,7 +45,7 @@ class RunWriter:
         tasks: Any,
         ood_tasks: Any,
         inputs: Mapping[str, Any],
-        steps: Sequence[int],
+        steps: Any,
         *,
         targets: Mapping[str, Any] | None = None,
         task_prob: Any = None,

@@ -17,7 +17,7 @@ from rational_icl.settings.precision import SUM_TOLERANCE
 
 _HALF = np.finfo(np.float16)
 _NEARLY = 0.1
-"""Sums that are off by less are rounding, or a bug; those that are off by more, no probabilities."""
+"""Sums that are off by less may be rounding; those that are off by more are of other numbers."""
 
 
 class Outcome(ABC):
@@ -51,9 +51,7 @@ class Outcome(ABC):
         """
 
     @abstractmethod
-    def problem_with_logged(
-        self, logged: np.ndarray, tolerance: float | None = None
-    ) -> str | None:
+    def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
         """What is wrong with predictions as a log holds them, or None; `tolerance` as above."""
 
     @abstractmethod
@@ -110,9 +108,7 @@ class Probabilities(Outcome):
             wide = predictions.astype(np.float64)
             return _problem_with_sums(wide, tolerance or SUM_TOLERANCE[predictions.itemsize])
 
-    def problem_with_logged(
-        self, logged: np.ndarray, tolerance: float | None = None
-    ) -> str | None:
+    def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
         if problem := _problem_with_numbers(logged):
             return problem
         with np.errstate(over="ignore"):  # logits may be huge, and are refused below
@@ -174,9 +170,7 @@ class Means(Outcome):
                 return "contains numbers too large to be means; drop the checkpoint"
         return None
 
-    def problem_with_logged(
-        self, logged: np.ndarray, tolerance: float | None = None
-    ) -> str | None:
+    def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
         return self.problem_with_predictions(logged)
 
     def to_logged(self, predictions: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
@@ -208,8 +202,8 @@ def _problem_with_sums(prob: Float[np.ndarray, "*rows outcome"], tolerance: floa
     worst = total.flat[int(np.argmax(np.where(np.isnan(off), np.inf, off)))]
     if abs(worst - 1) < _NEARLY:
         return (
-            f"outcome axis sums to {worst:.4g}, further from 1 than the {tolerance:.2g} that numbers "
-            "of this type may; normalise probabilities in single precision, or log logits"
+            f"outcome axis sums to {worst:.4g}, and may be off 1 by {tolerance:.2g} in numbers of "
+            "this type; normalise probabilities in single precision, or log logits"
         )
     return (
         f"outcome axis sums to {worst:.4g}; expected probabilities. "
