@@ -70,6 +70,8 @@ FORMS = {
     ),
 }
 
+_SAVED = {"probability": "probabilities", "mean": "means"}
+
 
 def form(name: str | None, setting: Setting, where: str) -> Form:
     """The declared way to state predictions; the only one there is if None.
@@ -86,6 +88,11 @@ def form(name: str | None, setting: Setting, where: str) -> Form:
             f"{setting.outcome.quantity}, so say which of {', '.join(fit)} your function returns"
         )
     return FORMS[name]
+
+
+def saved_form(setting: Setting) -> Form:
+    """How people save predictions: as what they are, no logits and no logarithms."""
+    return FORMS[_SAVED[setting.outcome.quantity]]
 
 
 def to_logged(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rational_icl._errors import LogError
+from rational_icl.logs import outputs
 from rational_icl.logs.reader import Run
 
 NUM_ROWS = 24
@@ -26,11 +27,13 @@ class Row:
         array: its name in a log, such as `tasks` or `id/inputs`; predictions are `id/predictions`.
         at: which row: a task or sequence; of predictions a step and a sequence.
         values: what is there.
+        form: of predictions, in the words of `logs.outputs`; None: as people save them.
     """
 
     array: str
     at: tuple[int, ...]
     values: Any
+    form: str | None = None
 
 
 def some(count: int, rng: np.random.Generator, most: int = NUM_ROWS) -> list[int]:
@@ -52,7 +55,7 @@ def compare(run: Run, rows: Iterable[Row], where: str) -> None:
         if kind == "predictions":
             step, sequence = row.at
             held = logged(split, int(np.searchsorted(run.steps, step)))[sequence]
-            expected = _logged(run, row.values)
+            expected = _logged(run, row)
             same = np.allclose(held, expected, **_rounding(run), equal_nan=True)
         else:
             held, expected = tables[row.array][row.at], np.asarray(row.values)
@@ -61,10 +64,11 @@ def compare(run: Run, rows: Iterable[Row], where: str) -> None:
             raise LogError(_message(row, held, expected, where))
 
 
-def _logged(run: Run, predictions: Any) -> np.ndarray:
-    outcome = run.setting.outcome
-    logged = outcome.to_logged(np.asarray(predictions, dtype=np.float64))
-    return outcome.read(outcome.stored(logged))
+def _logged(run: Run, row: Row) -> np.ndarray:
+    setting = run.setting
+    form = outputs.FORMS[row.form] if row.form else outputs.saved_form(setting)
+    logged = form.to_logged(setting, np.asarray(row.values, dtype=np.float64))
+    return setting.outcome.read(setting.outcome.stored(logged))
 
 
 def _rounding(run: Run) -> dict[str, float]:

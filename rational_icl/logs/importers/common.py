@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, outputs, schema, store
+from rational_icl.logs import arrays, schema, store
 from rational_icl.logs.folder import refuse_duplicates
 from rational_icl.logs.importers.again import Row, compare
 from rational_icl.logs.reader import Run
@@ -26,7 +26,6 @@ from rational_icl.logs.writer import RunWriter
 REQUIRED = ("setting", "num_tasks", "batch_size", "seed")
 """What every run must state, besides the parameters of its setting."""
 FACTOR = "factors."
-_SAVED = {"probability": "probabilities", "mean": "means"}
 _LONGEST_NAME = 200
 
 
@@ -244,8 +243,3 @@ def as_inputs(values: np.ndarray, setting: settings.Setting) -> np.ndarray:
         return values
     other = values.astype(float) if values.dtype.kind in "iu" else arrays.whole(values, "inputs")
     return values if setting.problem_with_inputs(other) else other
-
-
-def saved_form(setting: settings.Setting) -> outputs.Form:
-    """How people save predictions: as what they are, no logits and no logarithms."""
-    return outputs.FORMS[_SAVED[setting.outcome.quantity]]

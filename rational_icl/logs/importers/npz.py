@@ -133,7 +133,7 @@ def _logged(
     where: str,
     checkpoint: int,
 ) -> dict[str, np.ndarray]:
-    form = common.saved_form(setting)
+    form = outputs.saved_form(setting)
     logged = {}
     for split in splits:
         predictions, sequences = found[f"{split}_predictions"], len(found[f"{split}_inputs"])
