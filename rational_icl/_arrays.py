@@ -17,3 +17,21 @@ that only validates or draws data need not import JAX.
 from typing import Any
 
 Array = Any
+
+
+def scalar(value: Any) -> Any:
+    """A plain number or word: what a scalar or an array of one element of any library holds.
+
+    Bytes are text in UTF-8. Anything else is returned as it is.
+    """
+    try:
+        value = value.item() if hasattr(value, "item") else value
+        return value.decode() if isinstance(value, bytes) else value
+    except (TypeError, ValueError, RuntimeError):  # of several elements, or no text
+        return value
+
+
+def whole(value: Any) -> Any:
+    """`scalar`, and an integer where it is a whole-valued real number."""
+    value = scalar(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -13,6 +13,7 @@ from rational_icl._text import shown
 from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.cells_file import Columns, to_columns, to_split
 from rational_icl.logs import Log, Run
+from rational_icl.logs.parts import refuse_parts
 from rational_icl.logs.schema import SPLITS
 from rational_icl.profiles import Profile, profile
 from rational_icl.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
@@ -94,10 +95,12 @@ def plan_of(log: Log, strategies: object) -> Plan:
     """What `summarize` would do, after a look at every run's metadata.
 
     Raises:
-        LogError: runs of several conditions, one without a checkpoint, or unknown strategies.
+        LogError: runs of several conditions, parts of one run, a run without a checkpoint, or
+            unknown strategies.
     """
     runs = list(log.values())
     _refuse_several_conditions(log)
+    refuse_parts(runs, str(log.path))
     for run in runs:
         if not len(run.steps):
             raise LogError(

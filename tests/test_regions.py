@@ -20,7 +20,9 @@ DISTANCE = {
 
 def synthetic(num_strategies: int = 2):
     cells = make_cells(num_tasks=list(DISTANCE), steps=STEPS, num_strategies=num_strategies)
-    return cells, make_behaviour(cells, interpolation_distance=np.concatenate(list(DISTANCE.values())))
+    return cells, make_behaviour(
+        cells, interpolation_distance=np.concatenate(list(DISTANCE.values()))
+    )
 
 
 def edges(cells: Cells, regions: Regions) -> tuple[float, float, float]:
@@ -42,7 +44,10 @@ def test_first_step_is_the_largest_over_task_diversities():
     distance = np.concatenate(list(DISTANCE.values()))
     for name in ("num_tasks", "step"):
         getattr(cells, name)[:] = getattr(cells, name)[shuffled]
-    assert first_step(cells, make_behaviour(cells, interpolation_distance=distance[shuffled]), 0.2) == 80
+    assert (
+        first_step(cells, make_behaviour(cells, interpolation_distance=distance[shuffled]), 0.2)
+        == 80
+    )
 
 
 def test_a_distance_at_the_threshold_is_not_yet_near():

@@ -74,8 +74,13 @@ def check(logs: Path, as_json: bool) -> None:
     is_flag=True,
     help="Let runs differ in setting, sizes, batch size or factors; no fit takes them together.",
 )
+@click.option(
+    "--join",
+    is_flag=True,
+    help="Make one run of parts of one: the same seed, tasks and sequences, other steps.",
+)
 @plain_errors
-def merge(logs: tuple[Path, ...], out: Path, conditions: bool) -> None:
+def merge(logs: tuple[Path, ...], out: Path, conditions: bool, join: bool) -> None:
     """Bring the runs of several logs, or single runs, together in one.
 
     The logs stay as they are; a run that is there already, whatever its name, is taken once. A run
@@ -88,8 +93,12 @@ def merge(logs: tuple[Path, ...], out: Path, conditions: bool) -> None:
     from rational_icl._text import shown
     from rational_icl.logs import merge_logs
 
-    merged = merge_logs(logs, out, conditions=conditions)
+    merged = merge_logs(logs, out, conditions=conditions, join=join)
+    for name, sources in merged.joined.items():
+        click.echo(shown(f"joined {name} from {', '.join(map(str, sources))}"))
     for name, source in merged.added.items():
+        if name in merged.joined:
+            continue
         was = f", where it is {merged.renamed[name]}" if name in merged.renamed else ""
         click.echo(shown(f"added {name} from {source.parent}{was}"))
     for source, name in merged.left_out.items():

@@ -66,7 +66,13 @@ def open_log(path: str | Path) -> Log:
         LogError: no such folder, no run in it, a run that the folder's `log.json` names is missing,
             a run is damaged, or two runs log the same (task diversity, seed, step).
     """
-    path = Path(path)
+    log = open_unchecked(Path(path))
+    refuse_duplicates(list(log.values()), str(path))
+    return log
+
+
+def open_unchecked(path: Path) -> Log:
+    """`open_log`, but for runs that log the same (task diversity, seed, step)."""
     files = run_files(path)
     if files == [path]:
         return Log(path, [Run(path)], manifest.empty())
@@ -81,9 +87,7 @@ def open_log(path: str | Path) -> Log:
                 f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
                 f"copy it again, or take it out of {manifest.NAME}"
             )
-    runs = [Run(file) for file in files]
-    refuse_duplicates(runs, str(path))
-    return Log(path, runs, described)
+    return Log(path, [Run(file) for file in files], described)
 
 
 def run_files(path: Path) -> list[Path]:
@@ -116,8 +120,9 @@ def refuse_duplicates(runs: list[Run], where: str) -> None:
             if key in seen:
                 raise LogError(
                     f"{where}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
-                    f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, or tell "
-                    "them apart by `seed` or `factors`"
+                    f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, tell "
+                    "them apart by `seed` or `factors`, or join parts of one run with "
+                    "`rational-icl merge LOGS --out NEW --join`"
                 )
             seen[key] = run.name
         run.close()

@@ -82,7 +82,7 @@ def check_npz(path: Path, where: str) -> None:
     with _refusing(path, where), zipfile.ZipFile(path) as archive, warnings.catch_warnings():
         warnings.simplefilter("error")  # of headers that only old releases wrote
         for entry in archive.infolist():
-            _check_header(archive, entry)
+            _check_header(archive, entry, where)
 
 
 def size_within(root: Path, name: str) -> int | None:
@@ -166,8 +166,11 @@ def _problem(entry: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Raises ValueError if an array is not as long as its header says."""
+def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> None:
+    """Raises ValueError if an array is not as long as its header says.
+
+    Raises LogError if it is of a type that NumPy does not know.
+    """
     with archive.open(entry) as member:
         if member.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
             return  # NumPy reads it as bytes
@@ -176,7 +179,15 @@ def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         if version not in readers:
             raise ValueError(f"array {entry.filename!r} is in version {version} of the format")
-        shape, _, dtype = readers[version](member)
+        try:
+            shape, _, dtype = readers[version](member)
+        except ValueError as error:
+            if "not a valid dtype descriptor" not in str(error):
+                raise
+            raise LogError(
+                f"{where}: array {entry.filename!r} is of a type unknown to NumPy, as float8 is "
+                f"({error}); save it as float16, bfloat16 or wider"
+            ) from None
         if dtype.hasobject:
             return  # refused by whoever reads it
         claimed, held = math.prod(shape) * dtype.itemsize, entry.file_size - member.tell()

@@ -1,7 +1,7 @@
 """What is fixed when a run is created: metadata, tasks, sequences, steps. All of it is checked."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from rational_icl._errors import LogError
-from rational_icl.logs import checked, documents, schema, store
+from rational_icl.logs import arrays, checked, documents, schema, store
 from rational_icl.settings import Setting
 
 
@@ -38,7 +38,7 @@ class Layout:
         tasks: Any,
         ood_tasks: Any,
         inputs: Mapping[str, Any],
-        steps: Sequence[int],
+        steps: Any,
         targets: Mapping[str, Any],
         task_prob: Any,
     ) -> "Layout":
@@ -51,20 +51,23 @@ class Layout:
         splits = schema.check_splits(inputs, setting, where)
         # back and forth through attributes, so that what is written can be read
         schema.Metadata.from_attributes(metadata.to_attributes(), where)
-        found = {"tasks": np.asarray(tasks), "ood/tasks": np.asarray(ood_tasks)}
+        found = {
+            "tasks": arrays.plain(tasks, f"{where}, tasks"),
+            "ood/tasks": arrays.plain(ood_tasks, f"{where}, ood_tasks"),
+        }
         schema.check_tasks(found["tasks"], setting, f"{where}, tasks")
         schema.check_tasks(found["ood/tasks"], setting, f"{where}, ood_tasks")
         schema.check_num_tasks(found["tasks"], int(metadata.num_tasks), f"{where}, tasks")
-        found["step"] = np.asarray(steps)
+        found["step"] = arrays.steps(steps, f"{where}, steps")
         schema.check_steps(found["step"], f"{where}, steps")
         found["step"] = found["step"].astype(np.int64)
         for split in splits:
-            found[f"{split}/inputs"] = np.asarray(inputs[split])
+            found[f"{split}/inputs"] = arrays.plain(inputs[split], f"{where}, {split}_inputs")
             schema.check_inputs(found[f"{split}/inputs"], setting, f"{where}, {split}_inputs")
             if setting.logs_targets:
                 found[f"{split}/targets"] = _targets(found, split, targets, setting, where)
         if task_prob is not None:
-            found["task_prob"] = np.asarray(task_prob)
+            found["task_prob"] = arrays.plain(task_prob, f"{where}, task_prob")
             schema.check_own_task_prob(found["task_prob"], metadata, where)
         return cls(name, metadata, splits, found)
 
@@ -143,7 +146,7 @@ def _described(group: zarr.Group) -> dict[str, Any]:
 
 
 def _targets(
-    arrays: Mapping[str, np.ndarray],
+    held: Mapping[str, np.ndarray],
     split: str,
     targets: Mapping[str, Any],
     setting: Setting,
@@ -152,8 +155,8 @@ def _targets(
     where = f"{where}, {split}_targets"
     if split not in targets:
         raise LogError(f"{where}: missing; the inputs of this setting do not show them")
-    found = np.asarray(targets[split])
-    schema.check_targets(found, arrays[f"{split}/inputs"], setting, where)
+    found = arrays.whole(targets[split], where)
+    schema.check_targets(found, held[f"{split}/inputs"], setting, where)
     return found
 
 

@@ -14,18 +14,19 @@ It needs NumPy and no other framework. A killed run is continued by running the 
 data are a function of (setting, seed, step), and checkpoints that are written are not due.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsInt
 
 import numpy as np
 from jaxtyping import Float
 
+from rational_icl._arrays import scalar, whole
 from rational_icl._errors import LogError
+from rational_icl.logs import arrays, schema, store
 from rational_icl.logs import outputs as forms
-from rational_icl.logs import schema, store
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import Setting, draws
 
@@ -51,10 +52,10 @@ class TrainingBatches:
     batch_size: int
     task_prob: Float[np.ndarray, " task"] | None = None
 
-    def __call__(self, step: int) -> draws.Drawn:
+    def __call__(self, step: SupportsInt) -> draws.Drawn:
         """The sequences of one optimizer step, and the task of each."""
         return draws.training_batch(
-            self.setting, self.tasks, self.seed, step, self.batch_size, self.task_prob
+            self.setting, self.tasks, self.seed, whole(step), self.batch_size, self.task_prob
         )
 
 
@@ -88,14 +89,14 @@ class PredictionLogger:
         path: str | Path,
         setting: Setting,
         *,
-        num_tasks: int,
-        batch_size: int,
-        seed: int,
-        steps: Sequence[int] | np.ndarray,
+        num_tasks: SupportsInt,
+        batch_size: SupportsInt,
+        seed: SupportsInt,
+        steps: Any,
         outputs: str | None = None,
-        id_sequences: int = 40,
-        ood_sequences: int = 32,
-        factors: Mapping[str, str | int | float | bool] | None = None,
+        id_sequences: SupportsInt = 40,
+        ood_sequences: SupportsInt = 32,
+        factors: Mapping[str, Any] | None = None,
         tasks: Any = None,
         task_prob: Any = None,
     ):
@@ -106,16 +107,19 @@ class PredictionLogger:
             raise LogError(f"{path}: expected a name that ends in {store.FOLDER_SUFFIX}")
         self.setting = setting
         self._form = forms.form(outputs, setting, where)
-        self.metadata = schema.Metadata(setting, num_tasks, batch_size, seed, factors or {})
+        num_tasks, batch_size, seed = whole(num_tasks), whole(batch_size), whole(seed)
+        plain = {key: scalar(value) for key, value in (factors or {}).items()}
+        self.metadata = schema.Metadata(setting, num_tasks, batch_size, seed, plain)
         schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
+        id_sequences, ood_sequences = whole(id_sequences), whole(ood_sequences)
         for key, value in (("id_sequences", id_sequences), ("ood_sequences", ood_sequences)):
-            if value < 1:
+            if not isinstance(value, int) or value < 1:
                 raise LogError(f"{where}: {key} is {value}; expected at least 1")
-        found = np.asarray(steps)
+        found = arrays.steps(steps, f"{where}, steps")
         schema.check_steps(found, f"{where}, steps")
         self._task_prob = None
         if task_prob is not None:
-            prob = _array(task_prob, f"{where}, task_prob")
+            prob = arrays.plain(task_prob, f"{where}, task_prob")
             self._task_prob = schema.check_task_prob(prob, num_tasks, where)
         self._data = draws.evaluation_data(
             setting,
@@ -177,7 +181,7 @@ class PredictionLogger:
         run = self.metadata
         return TrainingBatches(self.setting, self.tasks, run.seed, run.batch_size, self._task_prob)
 
-    def training_batch(self, step: int) -> draws.Drawn:
+    def training_batch(self, step: SupportsInt) -> draws.Drawn:
         """The sequences of one optimizer step, and the task of each; a function of the seed."""
         return self.batches(step)
 
@@ -186,11 +190,12 @@ class PredictionLogger:
         """The steps that are to be logged and are not yet."""
         return self._writer.missing
 
-    def due(self, step: int) -> bool:
+    def due(self, step: SupportsInt) -> bool:
         """Whether this step is to be logged and is not yet."""
+        step = whole(step)
         return step in self._checkpoints and not self._writer.written[self._checkpoints[step]]
 
-    def log(self, step: int, predict: Callable[[np.ndarray], Any]) -> None:
+    def log(self, step: SupportsInt, predict: Callable[[np.ndarray], Any]) -> None:
         """Evaluate the transformer on every split, and write one checkpoint.
 
         Args:
@@ -211,7 +216,7 @@ class PredictionLogger:
             logged[split] = forms.to_logged(
                 predict(inputs), self._form, self.setting, len(inputs), where
             )
-        self._writer.write(self._checkpoints[step], logged)
+        self._writer.write(self._checkpoints[whole(step)], logged)
 
     def finish(self) -> Path:
         """Pack the complete run into one file, close, and return the file's path.
@@ -223,14 +228,7 @@ class PredictionLogger:
 
 
 def _own_tasks(tasks: Any, setting: Setting, num_tasks: int, where: str) -> np.ndarray:
-    found = _array(tasks, f"{where}, tasks")
+    found = arrays.plain(tasks, f"{where}, tasks")
     schema.check_tasks(found, setting, f"{where}, tasks")
     schema.check_num_tasks(found, num_tasks, f"{where}, tasks")
     return setting.normalised_tasks(found)
-
-
-def _array(values: Any, where: str) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise LogError(f"{where}: cannot be read as an array ({error})") from None

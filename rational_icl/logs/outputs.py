@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from rational_icl._errors import LogError
-from rational_icl.logs import schema
+from rational_icl.logs import arrays, schema
 from rational_icl.settings import Setting
+from rational_icl.settings.precision import sum_tolerance
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,17 @@ class Form:
 
     Args:
         quantity: of the outcomes that can be stated so.
-        problem: what is wrong with such predictions of a setting, in one sentence, or None.
-        to_logged: from them to what a log holds, float64.
+        problem: what is wrong with such predictions of a setting, whose rows may sum from one by
+            so much, in one sentence, or None.
+        to_logged: from them to what a log holds, float64, normalised.
     """
 
     quantity: str
-    problem: Callable[[Setting, np.ndarray], str | None]
+    problem: Callable[[Setting, np.ndarray, float], str | None]
     to_logged: Callable[[Setting, np.ndarray], np.ndarray]
 
 
-def _problem_with_logits(setting: Setting, logits: np.ndarray) -> str | None:
+def _problem_with_logits(setting: Setting, logits: np.ndarray, tolerance: float) -> str | None:
     if np.isnan(logits).any():
         return "contains NaN; drop the checkpoint or log it again"
     if np.isposinf(logits).any() or np.isneginf(logits).all(axis=-1).any():
@@ -51,20 +53,24 @@ FORMS = {
     ),
     "log_probabilities": Form(
         "probability",
-        lambda setting, logged: setting.outcome.problem_with_logged(logged),
-        lambda setting, logged: logged.astype(np.float64),
+        lambda setting, logged, tolerance: setting.outcome.problem_with_logged(logged, tolerance),
+        lambda setting, logged: setting.outcome.read(logged),
     ),
     "probabilities": Form(
         "probability",
-        lambda setting, predictions: setting.outcome.problem_with_predictions(predictions),
+        lambda setting, predictions, tolerance: setting.outcome.problem_with_predictions(
+            predictions, tolerance
+        ),
         lambda setting, predictions: setting.outcome.to_logged(predictions),
     ),
     "means": Form(
         "mean",
-        lambda setting, means: setting.outcome.problem_with_predictions(means),
+        lambda setting, means, tolerance: setting.outcome.problem_with_predictions(means),
         lambda setting, means: setting.outcome.to_logged(means),
     ),
 }
+
+_SAVED = {"probability": "probabilities", "mean": "means"}
 
 
 def form(name: str | None, setting: Setting, where: str) -> Form:
@@ -84,6 +90,11 @@ def form(name: str | None, setting: Setting, where: str) -> Form:
     return FORMS[name]
 
 
+def saved_form(setting: Setting) -> Form:
+    """How people save predictions: as what they are, no logits and no logarithms."""
+    return FORMS[_SAVED[setting.outcome.quantity]]
+
+
 def to_logged(
     predicted: Any, form: Form, setting: Setting, num_sequences: int, where: str
 ) -> Float[np.ndarray, "sequence position outcome"]:
@@ -92,30 +103,19 @@ def to_logged(
     Raises:
         LogError: it is no array, has another shape, or is not what was declared.
     """
-    try:
-        found = np.asarray(predicted)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # of tensors elsewhere, or with a gradient
-        raise LogError(
-            f"{where}: cannot be read as a NumPy array ({error}); return plain numbers, of a "
-            "tensor `.detach().float().cpu()`"
-        ) from None
-    if found.dtype.name == "bfloat16":  # a type that NumPy itself does not know
-        found = found.astype(np.float32)
+    found = arrays.plain(predicted, where)
     expected = (num_sequences, setting.num_predictions, setting.num_outcomes)
     if found.shape != expected:
         raise LogError(
             f"{where}: shape {found.shape}; expected (sequence, position, outcome) = {expected}"
             f"{schema.counted(setting)}"
         )
-    if found.dtype.kind != "f":
+    if found.dtype.kind != "f" or found.itemsize > 8:
         raise LogError(f"{where}: dtype {found.dtype}; expected float16, float32 or float64")
     logged = np.empty(expected)
+    tolerance = sum_tolerance(found)
     for some in schema.blocks(expected):
-        if problem := form.problem(setting, found[some]):
+        if problem := form.problem(setting, found[some], tolerance):
             raise LogError(f"{where}: {problem}")
         logged[some] = form.to_logged(setting, found[some])
     return logged

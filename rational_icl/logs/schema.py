@@ -40,6 +40,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rational_icl import settings
+from rational_icl._arrays import scalar, whole
 from rational_icl._errors import LogError
 
 FORMAT = "rational_icl.log"
@@ -77,10 +78,10 @@ class Metadata:
             "version": VERSION,
             "setting": self.setting.name,
             **self.setting.parameters(),
-            "num_tasks": int(self.num_tasks),
-            "batch_size": int(self.batch_size),
-            "seed": int(self.seed),
-            "factors": dict(self.factors),
+            "num_tasks": whole(self.num_tasks),
+            "batch_size": whole(self.batch_size),
+            "seed": whole(self.seed),
+            "factors": {key: scalar(value) for key, value in self.factors.items()},
         }
 
     @classmethod
@@ -125,7 +126,7 @@ def axes(name: str, ndim: int, setting: settings.Setting) -> tuple[str, ...]:
 def _required(attributes: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     if key not in attributes:
         raise LogError(f"{where}: {key!r} is missing; every run must state it")
-    value = attributes[key]
+    value = whole(attributes[key])
     if not isinstance(value, kind) or isinstance(value, bool):
         raise LogError(f"{where}: {key} is {value!r}; expected {kind.__name__}")
     return value
@@ -205,9 +206,14 @@ def check_steps(steps: np.ndarray, where: str) -> None:
         )
 
 
-def check_logged(logged: np.ndarray, setting: settings.Setting, where: str) -> None:
-    """Raises LogError unless these are predictions as a log of this setting holds them."""
-    if problem := setting.outcome.problem_with_logged(logged):
+def check_logged(
+    logged: np.ndarray, setting: settings.Setting, where: str, tolerance: float | None = None
+) -> None:
+    """Raises LogError unless these are predictions as a log of this setting holds them.
+
+    Rows may sum from one by `tolerance`; by that of the array's own type if None.
+    """
+    if problem := setting.outcome.problem_with_logged(logged, tolerance):
         raise LogError(f"{where}: {problem}")
 
 
@@ -218,12 +224,6 @@ def blocks(shape: Sequence[int]) -> Iterator[slice]:
     """
     together = max(1, _BLOCK // max(1, shape[1] * shape[2]))
     return (slice(start, start + together) for start in range(0, shape[0], together))
-
-
-def check_predictions(predictions: np.ndarray, setting: settings.Setting, where: str) -> None:
-    """Raises LogError unless these are probabilities, or means, as the setting asks."""
-    if problem := setting.outcome.problem_with_predictions(predictions):
-        raise LogError(f"{where}: {problem}")
 
 
 def counted(setting: settings.Setting) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 import zarr
 
 from rational_icl._errors import LogError
-from rational_icl.logs import checked, schema, store
+from rational_icl.logs import arrays, checked, schema, store
 from rational_icl.logs.layout import Layout
 from rational_icl.logs.locks import RunLock
+from rational_icl.settings.precision import sum_tolerance
 
 
 class RunWriter:
@@ -44,7 +45,7 @@ class RunWriter:
         tasks: Any,
         ood_tasks: Any,
         inputs: Mapping[str, Any],
-        steps: Sequence[int],
+        steps: Any,
         *,
         targets: Mapping[str, Any] | None = None,
         task_prob: Any = None,
@@ -127,7 +128,7 @@ class RunWriter:
             if split not in logged:
                 raise LogError(f"{where}: no {split} predictions; give every split")
             place = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
-            stored[split] = self._stored(split, np.asarray(logged[split]), place)
+            stored[split] = self._stored(split, arrays.plain(logged[split], place), place)
         written = self.written
         written[checkpoint] = True
         with store.writing(where):
@@ -143,12 +144,16 @@ class RunWriter:
                 f"{where}: shape {logged.shape}; expected (sequence, position, outcome) "
                 f"= {expected}"
             )
-        setting = self.metadata.setting
-        stored = np.empty(expected, setting.outcome.dtype)
+        outcome = self.metadata.setting.outcome
+        stored = np.empty(expected, outcome.dtype)
+        tolerance = sum_tolerance(logged) if logged.dtype.kind == "f" else None
         for some in schema.blocks(expected):
-            schema.check_logged(logged[some], setting, where)
-            rounded = logged.dtype == stored.dtype
-            stored[some] = logged[some] if rounded else setting.outcome.stored(logged[some])
+            part = logged[some]
+            if part.dtype == stored.dtype and not outcome.problem_with_logged(part):
+                stored[some] = part  # as another run holds them: not rounded twice
+                continue
+            schema.check_logged(part, self.metadata.setting, where, tolerance)
+            stored[some] = outcome.stored(outcome.read(part))
         return stored
 
     def finish(self) -> Path:
@@ -178,8 +183,11 @@ class RunWriter:
                 for each, or the disk does not take them.
         """
         names = list(strategies)
-        values = {"loss": np.asarray(loss), "complexity": np.asarray(complexity)}
         where = f"run {self.name!r}"
+        values = {
+            "loss": arrays.plain(loss, f"{where}: loss"),
+            "complexity": arrays.plain(complexity, f"{where}: complexity"),
+        }
         self._refuse_closed(where)
         schema.check_strategies(names, self.metadata.setting.strategies, where)
         schema.check_overrides(names, **values, where=where)

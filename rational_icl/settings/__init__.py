@@ -6,17 +6,18 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from rational_icl._arrays import scalar, whole
 from rational_icl._errors import LogError
 from rational_icl.settings.base import Setting
 from rational_icl.settings.categorical import Categorical
 from rational_icl.settings.classification import Classification
 from rational_icl.settings.markov import Markov
 from rational_icl.settings.outcomes import Means, Outcome, Probabilities
+from rational_icl.settings.precision import sum_tolerance
 from rational_icl.settings.regression import Regression
 from rational_icl.settings.symbols import Symbols
 from rational_icl.settings.vectors import Vectors
 
-_PROB_TOLERANCE = 1e-3
 _MOST_NUMBER = 2**63 - 1
 _OWN = (Categorical, Regression, Classification, Markov)
 _BY_NAME: dict[str, type[Setting]] = {setting.name: setting for setting in _OWN}
@@ -108,7 +109,7 @@ def checked_task_prob(task_prob: np.ndarray, num_tasks: int) -> Float[np.ndarray
         LogError: they are not one number a task, not all at least 0, or do not sum to 1.
     """
     found = np.asarray(task_prob)
-    if found.shape != (num_tasks,) or found.dtype.kind != "f":
+    if found.shape != (num_tasks,) or found.dtype.kind != "f" or found.itemsize > 8:
         raise LogError(
             f"task_prob: shape {found.shape} and dtype {found.dtype}; expected one probability for "
             f"each of the {num_tasks} tasks"
@@ -116,7 +117,7 @@ def checked_task_prob(task_prob: np.ndarray, num_tasks: int) -> Float[np.ndarray
     wide = found.astype(np.float64)
     if not np.isfinite(wide).all() or (wide < 0).any():
         raise LogError("task_prob: not all finite and at least 0; expected probabilities")
-    if abs(wide.sum() - 1) > _PROB_TOLERANCE:
+    if abs(wide.sum() - 1) > sum_tolerance(found):
         raise LogError(f"task_prob: sums to {wide.sum():.4g}; expected 1")
     return wide / wide.sum()
 
@@ -155,8 +156,7 @@ def named(name: str) -> type[Setting]:
 
 
 def _checked(name: str, key: str, value: Any, kind: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = whole(value) if kind is int else scalar(value)
     allowed = (int, float) if kind is float else kind
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise LogError(f"setting {name!r}: {key} is {value!r}; expected {kind.__name__}")

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from scipy.special import rel_entr
 
 from rational_icl._arrays import Array
+from rational_icl.settings.precision import SUM_TOLERANCE
 
 _HALF = np.finfo(np.float16)
-
-SUM_TOLERANCE = {2: 4e-3, 4: 1e-3, 8: 1e-3}
-"""How far a row of probabilities may sum from one, by bytes per number."""
+_NEARLY = 0.1
+"""Sums that are off by less may be rounding; those that are off by more are of other numbers."""
 
 
 class Outcome(ABC):
@@ -42,12 +42,17 @@ class Outcome(ABC):
         """The prediction of one who knows nothing: equal probabilities, or a mean of 0."""
 
     @abstractmethod
-    def problem_with_predictions(self, predictions: np.ndarray) -> str | None:
-        """What is wrong with predictions (..., outcome) as a person saves them, or None."""
+    def problem_with_predictions(
+        self, predictions: np.ndarray, tolerance: float | None = None
+    ) -> str | None:
+        """What is wrong with predictions (..., outcome) as a person saves them, or None.
+
+        Rows may sum from one by `tolerance`; by that of the array's own type if None.
+        """
 
     @abstractmethod
-    def problem_with_logged(self, logged: np.ndarray) -> str | None:
-        """What is wrong with predictions as a log holds them, or None."""
+    def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
+        """What is wrong with predictions as a log holds them, or None; `tolerance` as above."""
 
     @abstractmethod
     def to_logged(self, predictions: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
@@ -89,7 +94,9 @@ class Probabilities(Outcome):
     def uninformed(self, num_outcomes: int) -> Float[np.ndarray, " outcome"]:
         return np.full(num_outcomes, 1 / num_outcomes)
 
-    def problem_with_predictions(self, predictions: np.ndarray) -> str | None:
+    def problem_with_predictions(
+        self, predictions: np.ndarray, tolerance: float | None = None
+    ) -> str | None:
         if problem := _problem_with_numbers(predictions):
             return problem
         if (predictions < 0).any():
@@ -98,13 +105,15 @@ class Probabilities(Outcome):
                 "If these are logits, apply softmax first."
             )
         with np.errstate(over="ignore"):
-            return _problem_with_sums(predictions.astype(np.float64), predictions.itemsize)
+            wide = predictions.astype(np.float64)
+            return _problem_with_sums(wide, tolerance or SUM_TOLERANCE[predictions.itemsize])
 
-    def problem_with_logged(self, logged: np.ndarray) -> str | None:
+    def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
         if problem := _problem_with_numbers(logged):
             return problem
         with np.errstate(over="ignore"):  # logits may be huge, and are refused below
-            return _problem_with_sums(np.exp(logged.astype(np.float64)), logged.itemsize)
+            prob = np.exp(logged.astype(np.float64))
+            return _problem_with_sums(prob, tolerance or SUM_TOLERANCE[logged.itemsize])
 
     def to_logged(self, predictions: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
         wide = predictions.astype(np.float64)
@@ -151,7 +160,9 @@ class Means(Outcome):
     def uninformed(self, num_outcomes: int) -> Float[np.ndarray, " outcome"]:
         return np.zeros(num_outcomes)
 
-    def problem_with_predictions(self, predictions: np.ndarray) -> str | None:
+    def problem_with_predictions(
+        self, predictions: np.ndarray, tolerance: float | None = None
+    ) -> str | None:
         if problem := _problem_with_numbers(predictions):
             return problem
         with np.errstate(over="ignore"):
@@ -159,7 +170,7 @@ class Means(Outcome):
                 return "contains numbers too large to be means; drop the checkpoint"
         return None
 
-    def problem_with_logged(self, logged: np.ndarray) -> str | None:
+    def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
         return self.problem_with_predictions(logged)
 
     def to_logged(self, predictions: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
@@ -183,12 +194,17 @@ def _problem_with_numbers(values: np.ndarray) -> str | None:
     return None
 
 
-def _problem_with_sums(prob: Float[np.ndarray, "*rows outcome"], itemsize: int) -> str | None:
+def _problem_with_sums(prob: Float[np.ndarray, "*rows outcome"], tolerance: float) -> str | None:
     total = prob.sum(axis=-1)
     off = np.abs(total - 1)
-    if (off <= SUM_TOLERANCE[itemsize]).all():
+    if (off <= tolerance).all():
         return None
     worst = total.flat[int(np.argmax(np.where(np.isnan(off), np.inf, off)))]
+    if abs(worst - 1) < _NEARLY:
+        return (
+            f"outcome axis sums to {worst:.4g}, and may be off 1 by {tolerance:.2g} in numbers of "
+            "this type; normalise probabilities in single precision, or log logits"
+        )
     return (
         f"outcome axis sums to {worst:.4g}; expected probabilities. "
         "If these are logits, apply softmax first."

@@ -7,6 +7,7 @@ from jaxtyping import Integer
 
 from rational_icl.settings.base import Setting
 from rational_icl.settings.outcomes import Outcome, Probabilities
+from rational_icl.settings.precision import sum_tolerance
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def problem_with_distributions(prob: np.ndarray, row_words: str) -> str | None:
         return "not all finite floating-point numbers; expected probabilities"
     off = np.abs(prob.astype(np.float64).sum(axis=-1) - 1)
     negative = (prob < 0).any(axis=-1)
-    if negative.any() or off.max(initial=0) > 1e-3:
+    if negative.any() or off.max(initial=0) > sum_tolerance(prob):
         worst = np.unravel_index(np.argmax(np.where(negative, np.inf, off)), off.shape)
         place = ", ".join(map(str, np.asarray(worst).tolist()))
         return f"{row_words} {place} is not a probability distribution over the symbols"

@@ -7,6 +7,7 @@ from pathlib import Path
 from rational_icl._errors import LogError
 from rational_icl.logs import Metadata, manifest, store
 from rational_icl.logs.merging import differences
+from rational_icl.logs.parts import HOW_TO_JOIN, OF_THE_SCHEDULE
 from rational_icl.soundness.reading import Reading, damaged
 from rational_icl.soundness.records import Finding
 
@@ -138,11 +139,75 @@ def _several_conditions(different: Sequence[Metadata]) -> Finding:
 
 def _alike(known: Sequence[Known]) -> Iterator[Finding]:
     told: set[str | None] = set()  # the gravest is enough
-    for found in (_same_cells(known), _same_predictions(known), _same_tasks(known)):
+    pairs = _same_run, _same_cells, _same_predictions, _same_tasks
+    for found in (findings(known) for findings in pairs):
         for finding in found:
             if finding.run not in told:
                 told.add(finding.run)
                 yield finding
+
+
+def _same_run(known: Sequence[Known]) -> Iterator[Finding]:
+    """Parts of one schedule that were logged as several runs, and runs that may be such."""
+    labelled = _by(known, lambda meta, _: (meta.condition, meta.num_tasks, meta.seed)).values()
+    for (_, first), *others in labelled:
+        for _, reading in others:
+            steps, other = set(reading.facts.steps), set(first.facts.steps)
+            differ = sorted(
+                name
+                for name in first.digests.keys() | reading.digests.keys()
+                if first.digests.get(name) != reading.digests.get(name)
+                and name not in OF_THE_SCHEDULE
+            )
+            if not differ and steps != other:
+                yield _part(first, reading)
+            elif differ and not steps & other:
+                yield _labelled_alike(first, reading, differ)
+
+
+def _part(first: Reading, reading: Reading) -> Finding:
+    steps = reading.facts.steps
+    problem = (
+        f"it and run {first.facts.run!r} are parts of one run: the same seed, tasks and sequences, "
+        f"with steps {_span(steps)} and {_span(first.facts.steps)}, which fits would count as two "
+        "seeds"
+    )
+    other = tuple(step for step in steps if not _same_at(first, reading, step))
+    if other:
+        problem += f"; at {len(other)} of their common steps they hold other numbers"
+        advice = "log one of them again without those steps, and then " + HOW_TO_JOIN
+    elif set(steps) < set(first.facts.steps):
+        advice = "delete it: the other run holds all of it"
+    else:
+        advice = HOW_TO_JOIN
+    return Finding("error", "parts", problem, advice, reading.facts.run, None, other)
+
+
+def _labelled_alike(first: Reading, reading: Reading, differ: Sequence[str]) -> Finding:
+    return Finding(
+        "warning",
+        "same_seed",
+        f"run {first.facts.run!r} has the same task diversity and seed, though other "
+        f"{', '.join(differ)}: fits count them as two seeds",
+        "tell them apart by `seed` or `factors`, or, if they are one run, log it once with one set "
+        "of sequences",
+        reading.facts.run,
+    )
+
+
+def _same_at(first: Reading, reading: Reading, step: int) -> bool:
+    """Whether two runs hold the same predictions at a step; so they do where one holds none."""
+    for split, values in reading.values.items():
+        mine = dict(zip(values.steps.tolist(), values.digests, strict=True))
+        other = first.values.get(split, values)
+        theirs = dict(zip(other.steps.tolist(), other.digests, strict=True))
+        if step in mine and step in theirs and mine[step] != theirs[step]:
+            return False
+    return True
+
+
+def _span(steps: Sequence[int]) -> str:
+    return f"{steps[0]} to {steps[-1]}" if steps else "none"
 
 
 def _same_cells(known: Sequence[Known]) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Integer, Shaped
 from scipy.special import rel_entr, xlogy
 from threadpoolctl import ThreadpoolController
 
-from rational_icl.settings.outcomes import SUM_TOLERANCE
+from rational_icl.settings.precision import SUM_TOLERANCE
 from rational_icl.statistics.base import NUM_BLOCKS, Reference, by_block
 from rational_icl.statistics.binned import BinnedStatistics
 from rational_icl.statistics.bins import Layout, Tile, centre, lay_out, ruled_out

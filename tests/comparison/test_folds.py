@@ -156,7 +156,9 @@ def test_runs_may_have_steps_of_their_own():
 
 @pytest.mark.parametrize("schemes", [["late_steps", "magic"], ["magic"]])
 def test_an_unknown_scheme_is_refused_by_name(schemes: list[str]):
-    with pytest.raises(FitError, match=r"schemes: magic; expected some of leave_one_num_tasks_out, .*run_out"):
+    with pytest.raises(
+        FitError, match=r"schemes: magic; expected some of leave_one_num_tasks_out, .*run_out"
+    ):
         make_folds(*log(), schemes)
 
 

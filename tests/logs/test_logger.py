@@ -323,7 +323,7 @@ def test_a_second_logger_is_refused_while_the_first_is_open(tmp_path: Path):
         ({"steps": np.array([1.5, 2.5])}, "expected a list of optimizer steps"),
         ({"tasks": np.ones((5, 4))}, "tasks: row 0 is not a probability"),
         ({"tasks": np.full((2, 4), 0.25)}, "tasks: 2 rows, but num_tasks is 5"),
-        ({"tasks": [[1.0], [0.5, 0.5]]}, "tasks: cannot be read as an array"),
+        ({"tasks": [[1.0], [0.5, 0.5]]}, "tasks: cannot be read as a NumPy array"),
         ({"task_prob": np.ones(5)}, "task_prob: sums to 5"),
         ({"task_prob": [0.5, 0.5]}, "task_prob: shape"),
         ({"factors": {"rate": float("nan")}}, "factors must map names to single words"),

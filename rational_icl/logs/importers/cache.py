@@ -14,7 +14,7 @@ id_targets, ood_inputs and ood_targets, optionally iwl_inputs and iwl_targets.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.logs import outputs, schema
 from rational_icl.logs.importers import common, configuration, npz, tensors
+from rational_icl.logs.importers.again import Row, some
 from rational_icl.logs.importers.configuration import CONFIG
 from rational_icl.logs.importers.published import (
     Published,
@@ -34,6 +35,7 @@ from rational_icl.logs.importers.published import (
 )
 
 RUNS = "transformers"
+_AGAIN_STEPS = 4
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})")
 _OUTPUTS = re.compile(r"outputs-([a-z]+)-(\d{1,9})seed-(\d{1,9})sequences\.pt")
 
@@ -130,7 +132,19 @@ def _read(folder: Path, stated: Stated) -> common.Record:
         partial(_logged, found, published, setting, splits),
         targets=targets,
         judge=partial(_judge, published, setting, inputs, targets, last, others, where),
+        again=partial(_again, found, published),
     )
+
+
+def _again(found: _Outputs, published: Published) -> Iterator[Row]:
+    rng = np.random.default_rng(0)
+    steps = list(found.files)
+    for at in some(len(steps), rng, _AGAIN_STEPS):
+        for split, path in found.files[steps[at]].items():
+            predictions = published.predictions(tensors.read_again(path))
+            for one in some(len(predictions), rng):
+                place = (steps[at], one)
+                yield Row(f"{split}/predictions", place, predictions[one], published.form)
 
 
 def _judge(

@@ -17,15 +17,15 @@ from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl._files import moved
 from rational_icl._staging import staging_folder
-from rational_icl.logs import outputs, schema, store
+from rational_icl.logs import arrays, schema, store
 from rational_icl.logs.folder import refuse_duplicates
+from rational_icl.logs.importers.again import Row, compare
 from rational_icl.logs.reader import Run
 from rational_icl.logs.writer import RunWriter
 
 REQUIRED = ("setting", "num_tasks", "batch_size", "seed")
 """What every run must state, besides the parameters of its setting."""
 FACTOR = "factors."
-_SAVED = {"probability": "probabilities", "mean": "means"}
 _LONGEST_NAME = 200
 
 
@@ -45,6 +45,7 @@ class Record:
         overrides: strategies, loss (nats) and complexity (bits), or None.
         judge: raises LogError unless predictions and inputs belong together; called once all else
             is sound.
+        again: a sample of rows, read from the source a second time and by other code.
     """
 
     metadata: schema.Metadata
@@ -57,6 +58,7 @@ class Record:
     task_prob: np.ndarray | None = None
     overrides: tuple[list[str], np.ndarray, np.ndarray] | None = None
     judge: Callable[[], None] = lambda: None
+    again: Callable[[], Iterable[Row]] = tuple
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def _write(source: Source, folder: Path) -> None:
             writer.write(checkpoint, record.logged(checkpoint))
         if record.overrides is not None:
             writer.write_overrides(*record.overrides)
-        writer.finish()
+        run = Run(writer.finish())
+    compare(run, record.again(), source.where)
+    run.close()
 
 
 def _check_tables(record: Record, where: str) -> None:
@@ -202,6 +206,12 @@ def refuse_missing(needed: Iterable[str], found: Iterable[str], where: str) -> N
         raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
 
 
-def saved_form(setting: settings.Setting) -> outputs.Form:
-    """How people save predictions: as what they are, no logits and no logarithms."""
-    return outputs.FORMS[_SAVED[setting.outcome.quantity]]
+def as_inputs(values: np.ndarray, setting: settings.Setting) -> np.ndarray:
+    """Inputs in the kind of number that a setting reads, also where symbols are stored as reals.
+
+    What does not fit either way is not touched.
+    """
+    if values.dtype.kind not in "iuf" or not setting.problem_with_inputs(values):
+        return values
+    other = values.astype(float) if values.dtype.kind in "iu" else arrays.whole(values, "inputs")
+    return values if setting.problem_with_inputs(other) else other

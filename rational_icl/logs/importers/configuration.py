@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from rational_icl._arrays import whole
 from rational_icl._errors import LogError
 from rational_icl.logs import guards, schema
 from rational_icl.logs.importers import common
@@ -54,6 +55,7 @@ def read(path: Path, stated: Mapping[str, float]) -> Configuration:
         if config.get(key, value) != value:
             raise LogError(f"{path}: says another {key} than {value}, to which it was set")
     config = {**_DEFAULTS, **config, **stated}
+    config |= {key: whole(config[key]) for key in (*_NEEDED, *_DEFAULTS) if key in config}
     published, metadata = _metadata(config, str(path))
     return Configuration(published, metadata, config["num_eval_tasks"])
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from rational_icl import settings
+from rational_icl._arrays import scalar
 from rational_icl._errors import LogError
-from rational_icl.logs import guards, outputs, schema
-from rational_icl.logs.importers import common
+from rational_icl.logs import arrays, guards, outputs, schema
+from rational_icl.logs.importers import common, npz_again
 
 _TABLES = ("steps", "tasks", "ood_tasks")
 _OPTIONAL = ("task_prob",)
@@ -51,6 +52,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         # opened here, because np.load leaves a damaged archive open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             loaded = {key: archive[key] for key in archive.files}
+        loaded = {key: value for key, value in loaded.items() if isinstance(value, np.ndarray)}
     except guards.READ_ERRORS as error:
         if "pickle" in str(error):
             raise LogError(
@@ -60,7 +62,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         raise LogError(
             f"{path}: not a readable .npz file ({error}); it is damaged or truncated, save it again"
         ) from None
-    return {key: value for key, value in loaded.items() if isinstance(value, np.ndarray)}
+    return {key: arrays.plain(value, f"{path}: {key}") for key, value in loaded.items()}
 
 
 def _read(path: Path) -> common.Record:
@@ -72,22 +74,26 @@ def _read(path: Path) -> common.Record:
     metadata = _metadata(found, where)
     setting = metadata.setting
     splits = _splits(found, setting)
+    found["steps"] = arrays.steps(found["steps"], f"{where}: steps")
+    for key in (f"{split}_targets" for split in splits if setting.logs_targets):
+        found[key] = arrays.whole(found[key], f"{where}: {key}")
     return common.Record(
         metadata,
         found["tasks"],
         found["ood_tasks"],
         found["steps"],
-        {split: found[f"{split}_inputs"] for split in splits},
+        {split: common.as_inputs(found[f"{split}_inputs"], setting) for split in splits},
         partial(_logged, found, splits, setting, where),
         targets={split: found[f"{split}_targets"] for split in splits if setting.logs_targets},
         task_prob=found.get("task_prob"),
         overrides=_overrides(found, setting, where) if partly else None,
+        again=partial(npz_again.rows, path, found, splits, setting),
     )
 
 
 def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
     known = common.setting_named(_scalar(found["setting"], f"{where}: setting"), where)
-    arrays = _arrays(found, known)
+    needed = _arrays(found, known)
     stated = (*common.REQUIRED, *settings.parameter_names(known.name))
     values = {
         key: _scalar(value, f"{where}: {key}")
@@ -95,9 +101,9 @@ def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
         else value
         for key, value in found.items()
     }
-    others = (*arrays, *_TABLES, *_OPTIONAL, *_OVERRIDES)
+    others = (*needed, *_TABLES, *_OPTIONAL, *_OVERRIDES)
     metadata = common.metadata_of(values, others, where)
-    common.refuse_missing(arrays, found, where)
+    common.refuse_missing(needed, found, where)
     return metadata
 
 
@@ -117,7 +123,7 @@ def _arrays(found: dict[str, np.ndarray], setting: type[settings.Setting]) -> li
 def _scalar(value: np.ndarray, where: str) -> Any:
     if value.size != 1:
         raise LogError(f"{where}: shape {value.shape}; expected a single value")
-    return value.reshape(()).item()
+    return scalar(value)
 
 
 def _logged(
@@ -127,7 +133,7 @@ def _logged(
     where: str,
     checkpoint: int,
 ) -> dict[str, np.ndarray]:
-    form = common.saved_form(setting)
+    form = outputs.saved_form(setting)
     logged = {}
     for split in splits:
         predictions, sequences = found[f"{split}_predictions"], len(found[f"{split}_inputs"])
@@ -146,7 +152,7 @@ def _logged(
 def _overrides(
     found: dict[str, np.ndarray], setting: settings.Setting, where: str
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    names = np.atleast_1d(found["strategies"]).tolist()
+    names = [scalar(name) for name in np.atleast_1d(found["strategies"])]
     loss, complexity = (np.atleast_1d(found[key]) for key in ("loss", "complexity"))
     schema.check_strategies(names, setting.strategies, where)
     schema.check_overrides(names, loss, complexity, where)

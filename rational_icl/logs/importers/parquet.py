@@ -17,27 +17,36 @@ is read at once, and quickest where its rows are neighbours. Parquet's checksums
 against them where the writer made any; Arrow files have none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from rational_icl._errors import LogError
-from rational_icl.logs import schema
+from rational_icl.logs import arrays, schema
 from rational_icl.logs.importers import common
+from rational_icl.logs.importers.again import Row
 from rational_icl.logs.importers.rows import Sequences
-from rational_icl.logs.importers.table_files import SUFFIXES, TASKS, files_in, files_of
+from rational_icl.logs.importers.table_files import (
+    PREDICTIONS,
+    SUFFIXES,
+    TASKS,
+    described,
+    files_of,
+    tasks_of,
+)
 from rational_icl.logs.importers.tables import Table
 
 _PLACE = ("run", "split", "step", "sequence")
 _ROW = ("inputs", "predictions")
 _TARGET = "target"
 _INDEX = "__index_level_"  # of pandas, which saves a frame's own numbering
-_TABLES = ("tasks", "ood_tasks")
+_TABLES = {"tasks": "tasks", "ood_tasks": "ood/tasks"}
+"""Their names in a log."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +71,26 @@ def sources(path: Path) -> list[common.Source]:
         LogError: there is no such table or no table of tasks, it is damaged or lacks a column or a
             row, or a run contradicts itself.
     """
-    folder = path if path.is_dir() else path.parent
     if not (files := files_of(path)):
-        raise LogError(f"{path}: no such file, or no folder with {' or '.join(SUFFIXES)} files")
+        raise LogError(
+            f"{path}: {described(path)}; expected files {' or '.join(SUFFIXES)} in it, in folders "
+            f"KEY=VALUE or in {PREDICTIONS}"
+        )
     predictions = Table(files, str(path), (*_PLACE, *_ROW, *common.REQUIRED))
-    beside = folder / f"{TASKS}.parquet"
-    found = [beside] if beside.exists() else files_in(folder / TASKS)
-    if not found:
-        raise LogError(f"{path}: no table of tasks; expected {beside} or the folder {TASKS}")
-    tasks = Table(found, str(found[0]), ("run", "split", "task", "values"))
-    described = _described(predictions)
+    if not (found := tasks_of(path)):
+        raise LogError(
+            f"{path}: no table of tasks; expected {TASKS}.parquet or a folder {TASKS} in it or "
+            "beside it"
+        )
+    tasks = Table(found, str(found[0].path), ("run", "split", "task", "values"))
+    runs = _described(predictions)
     return [
         common.Source(
             name,
             f"{path}: run {name!r}",
-            partial(_read, predictions, tasks, name, described[name]),
+            partial(_read, predictions, tasks, name, runs[name]),
         )
-        for name in sorted(described)
+        for name in sorted(runs)
     ]
 
 
@@ -86,41 +98,31 @@ def _described(table: Table) -> dict[str, _Described]:
     """Every run of a table, once over all columns but the long ones."""
     stated = [name for name in table.columns if name not in (*_PLACE, *_ROW, _TARGET)]
     stated = [name for name in stated if not name.startswith(_INDEX)]
-    runs, places = [], []
-    for batch in table.batches([*_PLACE, *stated]):
-        table.whole(batch, "sequence")
-        columns = {name: table.plain(batch, name) for name in stated}
-        columns |= {name: pa.array(table.words(batch, name)) for name in ("run", "split")}
-        columns["step"] = pa.array(table.whole(batch, "step"))
-        rows = pa.table(columns)
-        runs.append(_grouped(rows, ["run", *stated]))
-        places.append(_grouped(rows, ["run", "split", "step"], [("step", "count")]))
-    if not runs:
-        raise LogError(f"{table.where}: no rows")
     found: dict[str, dict[str, Any]] = {}
-    for row in _grouped(pa.concat_tables(runs), ["run", *stated]).to_pylist():
-        name = row.pop("run")
-        values = {key: value for key, value in row.items() if value is not None}
-        if found.setdefault(name, values) != values:
-            differ = [key for key in stated if found[name].get(key) != values.get(key)]
-            raise LogError(
-                f"{table.where}: run {name!r} has several values of {', '.join(differ)}; give runs "
-                "that differ names of their own"
-            )
-    counts: dict[str, dict[str, dict[int, int]]] = {name: {} for name in found}
-    total = [("step_count", "sum")]
-    for row in _grouped(pa.concat_tables(places), ["run", "split", "step"], total).to_pylist():
-        counts[row["run"]].setdefault(row["split"], {})[row["step"]] = row["step_count_sum"]
+    counts: dict[str, dict[str, Counter[int]]] = {}
+    for rows in table.batches([*_PLACE, *stated]):
+        rows.whole("sequence")
+        names, step = rows.words("run").tolist(), rows.whole("step").tolist()
+        for name, split, one in zip(names, rows.words("split").tolist(), step, strict=True):
+            counts.setdefault(name, {}).setdefault(split, Counter())[one] += 1
+        for name, *values in dict.fromkeys(zip(names, *map(rows.plain, stated), strict=True)):
+            own = dict(zip(stated, values, strict=True))
+            if found.setdefault(name, own) != own:
+                differ = [key for key in stated if found[name][key] != own[key]]
+                raise LogError(
+                    f"{table.where}: run {name!r} has several values of {', '.join(differ)}; give "
+                    "runs that differ names of their own"
+                )
+    if not found:
+        raise LogError(f"{table.where}: no rows")
     return {
-        name: _sized(values, counts[name], f"{table.where}: run {name!r}")
+        name: _sized(
+            {key: value for key, value in values.items() if value is not None},
+            counts[name],
+            f"{table.where}: run {name!r}",
+        )
         for name, values in found.items()
     }
-
-
-def _grouped(
-    table: pa.Table, keys: Sequence[str], aggregations: Sequence[tuple[str, str]] = ()
-) -> pa.Table:
-    return table.group_by(list(keys), use_threads=False).aggregate(list(aggregations))
 
 
 def _sized(
@@ -148,33 +150,54 @@ def _read(predictions: Table, tasks: Table, name: str, described: _Described) ->
         split: Sequences(setting, described.steps, described.sizes[split], f"{where}, {split}")
         for split in splits
     }
-    for batch in predictions.batches(["split", "step", "sequence", *columns], name):
-        split = predictions.words(batch, "split")
-        step, sequence = predictions.whole(batch, "step"), predictions.whole(batch, "sequence")
-        arrays = {column: predictions.dense(batch, column) for column in columns}
+    wanted = ["split", "step", "sequence", *columns]
+    for rows in predictions.batches(wanted, name):
+        split = rows.words("split")
         for own in splits:
-            rows = split == own
-            if rows.any():
-                some = {column: values[rows] for column, values in arrays.items()}
-                read[own].add(step[rows], sequence[rows], some)
+            some = rows.only(np.flatnonzero(split == own))
+            if len(some):
+                read[own].add(
+                    some.whole("step"),
+                    some.whole("sequence"),
+                    {column: some.dense(column) for column in columns},
+                )
     for one in read.values():
         one.check_whole()
     return common.Record(
         metadata,
         *_tasks(tasks, name),
         described.steps,
-        {split: one.constant["inputs"] for split, one in read.items()},
+        {split: common.as_inputs(one.constant["inputs"], setting) for split, one in read.items()},
         lambda checkpoint: {split: one.logged[checkpoint] for split, one in read.items()},
-        targets={split: one.constant[_TARGET] for split, one in read.items() if _TARGET in columns},
+        targets={
+            split: arrays.whole(one.constant[_TARGET], f"{where}, {split}: {_TARGET}")
+            for split, one in read.items()
+            if _TARGET in columns
+        },
+        again=lambda: _again(predictions, tasks, name, wanted),
     )
+
+
+def _again(predictions: Table, tasks: Table, run: str, columns: Sequence[str]) -> Iterator[Row]:
+    for rows in tasks.again(["split", "task", "values"], run):
+        place = zip(rows.words("split"), rows.whole("task").tolist(), strict=True)
+        for (table, task), values in zip(place, rows.as_python("values"), strict=True):
+            yield Row(_TABLES[table], (task,), values)
+    for rows in predictions.again(columns, run):
+        step, sequence = rows.whole("step").tolist(), rows.whole("sequence").tolist()
+        read = {column: rows.as_python(column) for column in (*_ROW, _TARGET) if column in columns}
+        for at, split in enumerate(rows.words("split")):
+            yield Row(f"{split}/predictions", (step[at], sequence[at]), read["predictions"][at])
+            yield Row(f"{split}/inputs", (sequence[at],), read["inputs"][at])
+            if _TARGET in read:
+                yield Row(f"{split}/targets", (sequence[at],), read[_TARGET][at])
 
 
 def _tasks(table: Table, run: str) -> tuple[np.ndarray, np.ndarray]:
     """The training tasks of a run, and those of its OOD sequences."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in _TABLES}
-    for batch in table.batches(["split", "task", "values"], run):
-        split = table.words(batch, "split")
-        task, values = table.whole(batch, "task"), table.dense(batch, "values")
+    for rows in table.batches(["split", "task", "values"], run):
+        split, task, values = rows.words("split"), rows.whole("task"), rows.dense("values")
         for name in sorted(set(split)):
             if name not in found:
                 raise LogError(f"{table.where}: split {name!r}; expected {' or '.join(_TABLES)}")

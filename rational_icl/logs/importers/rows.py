@@ -7,7 +7,6 @@ import numpy as np
 from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.logs import outputs
-from rational_icl.logs.importers import common
 
 
 class Sequences:
@@ -68,7 +67,7 @@ class Sequences:
             )
 
     def _logged(self, step: np.ndarray, sequence: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        form, outcome = common.saved_form(self._setting), self._setting.outcome
+        form, outcome = outputs.saved_form(self._setting), self._setting.outcome
         where = f"{self._where}_predictions, step "
         try:
             found = outputs.to_logged(

@@ -3,17 +3,19 @@
 Nothing else imports torch, an extra, and this only when such a file is read.
 """
 
+import io
 import math
 import pickle
 import pickletools
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from rational_icl._errors import LogError
-from rational_icl.logs import guards
+from rational_icl.logs import arrays, guards
 
 _OLDEST = (2, 6)  # before, loading only weights could still run code
 _INSTALL = "install it with pip install 'rational_icl[torch]'"
@@ -27,6 +29,12 @@ _NAMES = {
     "collections OrderedDict",
 }
 """All that the file of one floating-point tensor refers to."""
+_TYPES = {
+    "BFloat16Storage": "V2",
+    "HalfStorage": "<f2",
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+}
 _BY_NAME = ("GLOBAL", "INST", "STACK_GLOBAL")
 
 
@@ -62,6 +70,32 @@ def load(path: Path, shape: tuple[int, ...], words: str) -> np.ndarray:
     if claimed > stored:
         raise LogError(f"{path}: claims more numbers than it holds; it is damaged, save it again")
     return np.array(tensor.detach().double().numpy())
+
+
+def read_again(path: Path) -> np.ndarray:
+    """The tensor of a file that `load` has read, float64, by its bytes and without torch."""
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith("/data.pkl"))
+        storage, offset, shape, strides = _Described(io.BytesIO(archive.read(name))).load()
+        raw = archive.read(f"{name.removesuffix('data.pkl')}data/{storage[2]}")
+    values = arrays.plain(np.frombuffer(raw, dtype=_TYPES[storage[1]]), str(path))
+    steps = tuple(step * values.itemsize for step in strides)
+    return np.array(
+        np.ndarray(shape, values.dtype, values.tobytes(), offset * values.itemsize, steps),
+        dtype=np.float64,
+    )
+
+
+class _Described(pickle.Unpickler):
+    """What a program says of its one tensor: storage, offset, shape, strides. No code runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_rebuild_tensor_v2":
+            return lambda storage, offset, shape, strides, *_: (storage, offset, shape, strides)
+        return dict if name == "OrderedDict" else name
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid
 
 
 def _torch() -> ModuleType:
