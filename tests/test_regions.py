@@ -10,7 +10,8 @@ from rational_icl.cells import Behaviour, Cells
 from rational_icl.regions import Regions, first_step, partition_cells
 
 STEPS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
-# distance from the mixture that relative distance names, by step, for D = 2, 4, 8: first near their ends at 40, 80 and 20
+# from the mixture that relative distance names, by step, for D = 2, 4, 8: first near their ends
+# at 40, 80 and 20
 DISTANCE = {
     2: (1.0, 0.5, 0.1, 0.05, 0.02, 0.01),
     4: (2.0, 1.5, 1.0, 0.15, 0.3, 0.1),
