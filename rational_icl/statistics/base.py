@@ -26,6 +26,13 @@ class Divergence(eqx.Module):
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
         """Mean divergence per prediction, nats."""
 
+    @abstractmethod
+    def of_weights(self, weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
+        """The same of weights of at least 1e-12, not their logarithms.
+
+        Second derivatives by a logarithm would lose what is below rounding over the weight.
+        """
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:

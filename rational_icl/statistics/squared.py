@@ -25,7 +25,9 @@ class SquaredDivergence(Divergence):
     error: Float[Array, "cell strategy strategy"]
 
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
-        weight = jnp.exp(log_weight)
+        return self.of_weights(jnp.exp(log_weight))
+
+    def of_weights(self, weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
         return jnp.einsum("cj,cjk,ck->c", weight, self.error, weight)
 
     @property
