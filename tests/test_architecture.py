@@ -20,7 +20,7 @@ LAYERS = [
     {"soundness"},
     {"statistics", "simplex"},
     {"mixtures", "cells"},
-    {"reduction"},
+    {"reduction", "zeros"},
     {"cells_file"},
     {"summaries", "transitions"},
     {"distribution"},

@@ -43,6 +43,16 @@ class Divergence(eqx.Module):
     def finite(self) -> Bool[np.ndarray, " cell"]:
         """Whether some mixture is at a finite divergence."""
 
+    @property
+    @abstractmethod
+    def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
+        """Whether a strategy gives probability 0 to an outcome that the transformer allows."""
+
+    @property
+    @abstractmethod
+    def alike(self) -> Bool[np.ndarray, " cell"]:
+        """Whether the first two strategies predict the same."""
+
     @classmethod
     @abstractmethod
     def joined(cls, parts: Sequence[Any]) -> "Divergence":

@@ -173,6 +173,17 @@ class MixtureDivergence(Divergence):
     def finite(self) -> Bool[np.ndarray, " cell"]:
         return np.isfinite(np.asarray(self.offset))
 
+    @property
+    def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
+        never = (np.asarray(self.ratio) == 0) & (np.asarray(self.mass)[:, None] > 0)
+        return never.any(axis=2) | ~self.finite[:, None]
+
+    @property
+    def alike(self) -> Bool[np.ndarray, " cell"]:
+        ratio = np.asarray(self.ratio)
+        same = (ratio[:, 0] == ratio[:, 1]) | (np.asarray(self.mass) == 0)
+        return np.asarray(same.all(axis=1))
+
     @classmethod
     def joined(cls, parts: Sequence["MixtureDivergence"]) -> "MixtureDivergence":
         width = max(part.mass.shape[1] for part in parts)

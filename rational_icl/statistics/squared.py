@@ -38,6 +38,15 @@ class SquaredDivergence(Divergence):
     def finite(self) -> Bool[np.ndarray, " cell"]:
         return np.asarray(np.isfinite(np.asarray(self.error)).all(axis=(1, 2)))
 
+    @property
+    def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
+        return np.zeros(self.shape, dtype=bool)
+
+    @property
+    def alike(self) -> Bool[np.ndarray, " cell"]:
+        error = np.asarray(self.error)
+        return error[:, 0, 0] - 2 * error[:, 0, 1] + error[:, 1, 1] <= 0
+
     @classmethod
     def joined(cls, parts: Sequence["SquaredDivergence"]) -> "SquaredDivergence":
         return cls(np.concatenate([part.error for part in parts]))
