@@ -15,7 +15,7 @@ PACKAGE = Path(rational_icl.__file__).parent
 LAYERS = [
     {"_errors", "_arrays", "_files", "_text", "_threads", "_workers"},
     {"_jit", "_arviz", "settings"},
-    {"predictors", "complexity", "profiles", "logs"},
+    {"predictors", "precision", "complexity", "profiles", "logs"},
     {"callbacks"},
     {"soundness"},
     {"statistics", "simplex"},
