@@ -1,7 +1,10 @@
 """Description lengths of strategies: bits of the prior they carry, plus a declared program.
 
 Program bits are constants of a setting, not the compressed source of this package: the theory must
-not change when somebody edits a docstring.
+not change when somebody edits a docstring. Numbers are counted in one declared precision, float64:
+the theory must not change either with the type that the same tasks were stored in. A table that was
+rounded to float32, float16 or bfloat16 is compressed as `precision.unrounded` completes it; one of
+float64 numbers, or with a structure of its own, as it is.
 """
 
 import bz2
@@ -11,6 +14,7 @@ import zlib
 import numpy as np
 from jaxtyping import Float
 
+from rational_icl.precision import unrounded
 from rational_icl.settings import Setting
 
 FLOAT_BITS = 64
@@ -19,9 +23,15 @@ FLOAT_BITS = 64
 def table_bits(tasks: np.ndarray, dtype: type[np.floating] = np.float64) -> float:
     """Bits of a task table: the smallest of raw, zlib, bzip2 and LZMA, each lossless.
 
-    In double precision, a table of random numbers stays near 59 to 64 bits a number.
+    In double precision, a table of random numbers stays near 59 to 64 bits a number, whatever type
+    it was once stored in: to within 0.3 % for most tables, and 2.5 % for some, as much as LZMA
+    itself varies with the last bits of float64 numbers.
+
+    Args:
+        tasks: the table.
+        dtype: that numbers are counted in, as if a learner stored them so.
     """
-    raw = np.ascontiguousarray(tasks, dtype=dtype).tobytes()
+    raw = np.ascontiguousarray(unrounded(tasks), dtype=dtype).tobytes()
     sizes = [len(raw), len(zlib.compress(raw, 9)), len(bz2.compress(raw, 9))]
     sizes.append(len(lzma.compress(raw, format=lzma.FORMAT_ALONE)))
     return 8.0 * min(sizes)

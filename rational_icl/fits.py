@@ -22,6 +22,7 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.descent import minimize_divergence
 from rational_icl.regions import Regions, partition_cells
+from rational_icl.zeros import unreachable
 
 _FAR_OUT = np.log(1e6)
 _MOST_BYTES = 2**28
@@ -213,10 +214,7 @@ def fit(
     account = account.for_cells(chosen)
     divergence = behaviour.splits["id"].divergence.select(regions.fitted)
     if not divergence.finite.all():
-        raise FitError(
-            "some fitted cells have an infinite divergence: the transformers give probability to "
-            "outcomes that every strategy rules out; add a strategy that does not"
-        )
+        raise FitError(unreachable(divergence.finite, cells.strategies, cells.setting))
     starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
     return best_start(account, starts, cells, regions)
 

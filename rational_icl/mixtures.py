@@ -83,7 +83,7 @@ def _derivatives(weight: Array, divergence: Divergence) -> tuple[Array, Array, A
     """Of every cell's divergence alone, because no cell depends on another's weights."""
 
     def total(weight: Array) -> tuple[Array, Array]:
-        each = divergence(jnp.log(weight))
+        each = divergence.of_weights(weight)
         return each.sum(), each
 
     def column(direction: Array) -> Array:
@@ -97,7 +97,7 @@ def _derivatives(weight: Array, divergence: Divergence) -> tuple[Array, Array, A
 
 @jax.jit
 def _slope(weight: Array, divergence: Divergence) -> Array:
-    return jax.grad(lambda weight: divergence(jnp.log(weight)).sum())(weight)
+    return jax.grad(lambda weight: divergence.of_weights(weight).sum())(weight)
 
 
 def _curvature(weight: Array, divergence: Divergence) -> Array:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from rational_icl._errors import LogError
 from rational_icl.complexity import complexity
 from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Setting
@@ -51,17 +52,35 @@ def profile(
 
     Returns:
         Losses in nats per prediction, complexities in bits.
+
+    Raises:
+        LogError: a loss is infinite, because a strategy rules out what its task allows, or NaN.
     """
     rng = generator(len(tasks), seed, Purpose.LOSS)
     losses = np.empty((len(strategies), 0))
     gap = losses
     while losses.shape[1] < _MOST_SEQUENCES:
         losses = np.hstack([losses, _sequence_losses(setting, tasks, strategies, rng, task_prob)])
+        _refuse_infinite(losses, strategies)
         gap = losses - losses[np.argmin(losses.mean(axis=1))]
         if (_standard_error(gap) <= RELATIVE_ERROR * np.abs(gap.mean(axis=1))).all():
             break
     bits = np.array([complexity(setting, strategy, tasks, task_prob) for strategy in strategies])
     return Profile(losses.mean(axis=1), _standard_error(losses), _standard_error(gap), bits)
+
+
+def _refuse_infinite(
+    losses: Float[np.ndarray, "strategy sequence"], strategies: Sequence[str]
+) -> None:
+    for name, loss in zip(strategies, losses, strict=True):
+        if np.isnan(loss).any():
+            raise LogError(f"strategy {name!r}: some predictions are not numbers; leave it out")
+        if np.isinf(loss).any():
+            raise LogError(
+                f"strategy {name!r}: its loss is infinite, because it gives probability 0 to "
+                "outcomes that the training tasks allow; leave it out (--strategies), or log a "
+                "loss and a complexity for it"
+            )
 
 
 def _sequence_losses(

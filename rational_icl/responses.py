@@ -21,6 +21,7 @@ from scipy.linalg import helmert
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl.cells import Behaviour, Cells
+from rational_icl.zeros import unreachable
 
 LEAST_SOFTENING = 0.01
 """No weight is told apart from another that is nearer than this."""
@@ -107,7 +108,7 @@ def respond(
     weight = np.concatenate([split.best_weight[index] for split in every])
     covariance = np.concatenate([split.best_weight_covariance[index] for split in every])
     finite = np.concatenate([np.isfinite(split.best_divergence[index]) for split in every])
-    _refuse_unknown(weight, covariance, finite)
+    _refuse_unknown(weight, covariance, finite, cells, splits)
     place = np.concatenate(
         [behaviour.run[index] + i * len(behaviour.runs) for i in range(len(splits))]
     )
@@ -149,14 +150,17 @@ def _in_coordinates(
     }
 
 
-def _refuse_unknown(weight: np.ndarray, covariance: np.ndarray, finite: np.ndarray) -> None:
+def _refuse_unknown(
+    weight: np.ndarray,
+    covariance: np.ndarray,
+    finite: np.ndarray,
+    cells: Cells,
+    splits: Sequence[str],
+) -> None:
     known = finite & np.isfinite(weight).all(axis=1)
     if not known.all():
-        raise FitError(
-            f"{(~known).sum()} of the chosen cells are infinitely far from every mixture: the "
-            "transformers give probability to outcomes that every strategy rules out; add a "
-            "strategy that does not"
-        )
+        where = " and ".join(splits), "chosen cells"
+        raise FitError(unreachable(known, cells.strategies, cells.setting, *where))
     if not np.isfinite(covariance).all():
         raise FitError(
             "the measurement error of best weights is unknown, because a split holds fewer than "

@@ -1,7 +1,8 @@
 """The least of a smooth convex function of weights on a simplex, for many cells at once.
 
 Newton's method: the quadratic model of each cell is minimised over the simplex exactly, by trying
-every face, and the step to its minimum is halved until the function falls.
+every face, and the step to its minimum is halved until the function falls by a fair share of what
+the model promised.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,9 @@ _NO_GAIN = 1e-18
 _ROUNDING = 1e-15
 _RIDGE = 1e-13
 """Share of the mean curvature that is added to it, because strategies may be the same."""
+_FAIR_SHARE = 0.25
+"""Of the promised fall. Where one strategy alone allows some outcomes, a divergence is logarithmic
+in its weight: a step to the face would lower it by less, and the way back from there is long."""
 
 
 class Expansion(NamedTuple):
@@ -55,7 +59,8 @@ def least_on_simplex(
         trial = trial / trial.sum(axis=1, keepdims=True)  # steps are exact to rounding only
         there = expand(trial)
         size = np.maximum(1.0, np.abs(here.value))
-        falls = moving & (there.value <= here.value + _ROUNDING * size)
+        enough = _FAIR_SHARE * fraction * gain - _ROUNDING * size
+        falls = moving & (there.value <= here.value - enough)
         weight = np.where(falls[:, None], trial, weight)
         here = _chosen(falls, there, here)
         fraction = np.where(falls, 1.0, fraction / 2)
@@ -82,7 +87,8 @@ def _model_step(
     cells, strategies = weight.shape
     finite = np.isfinite(at.value)
     # weights sum to one, so that a common slope moves nothing; times rounding it would seem to
-    slope = np.where(finite[:, None], at.slope - at.slope.mean(axis=1, keepdims=True), 0.0)
+    common = np.einsum("ck,ck->c", weight, at.slope)[:, None]
+    slope = np.where(finite[:, None], at.slope - common, 0.0)
     curvature = np.where(finite[:, None, None], at.curvature, 0.0)
     mean = np.trace(curvature, axis1=1, axis2=2) / strategies
     ridge = np.where(mean > 0, _RIDGE * mean, 1.0)
@@ -108,13 +114,17 @@ def _face_step(
 ) -> Float[np.ndarray, "cell strategy"]:
     """To the stationary point of the model where the held weights are the least they may be.
 
-    The last unknown is the multiplier of the condition that steps sum to zero.
+    The free strategy of least curvature, the pivot, gives what the others take, so that slopes of
+    1e12 and curvatures of 1e24, as on a face of outcomes that one strategy alone allows, are never
+    subtracted from those of other strategies.
     """
-    cells, strategies = weight.shape
-    system = np.zeros((cells, strategies + 1, strategies + 1))
-    system[:, :-1, :-1] = np.where(held[:, None], np.eye(strategies), curvature)
-    system[:, :-1, -1] = ~held
-    system[:, -1, :-1] = 1.0
-    right = np.zeros((cells, strategies + 1, 1))
-    right[:, :-1, 0] = np.where(held, LEAST_WEIGHT - weight, -slope)
-    return np.linalg.solve(system, right)[:, :-1, 0]
+    strategies = weight.shape[1]
+    diagonal = np.einsum("ckk->ck", curvature)
+    pivot = np.eye(strategies)[np.argmin(np.where(held, np.inf, diagonal), axis=1)]
+    exchange = np.eye(strategies) - pivot[:, :, None]  # columns: e_k - e_pivot
+    start = exchange @ np.where(held, LEAST_WEIGHT - weight, 0.0)[:, :, None]
+    free = exchange * ~held
+    system = free.swapaxes(1, 2) @ curvature @ free
+    system += np.eye(strategies) * (held | (pivot > 0))[:, :, None]
+    right = free.swapaxes(1, 2) @ (slope[:, :, None] + curvature @ start)
+    return (start - free @ np.linalg.solve(system, right))[:, :, 0]

@@ -13,6 +13,7 @@ from rational_icl.comparison.folds import Fold
 from rational_icl.descent import minimize_divergence
 from rational_icl.fits import Fit, best_start
 from rational_icl.regions import Regions
+from rational_icl.zeros import unreachable
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ def _fitted(
     divergence = behaviour.splits["id"].divergence.select(usable)
     if not divergence.finite.all():
         raise FitError(
-            "some cells have an infinite divergence: the transformers give probability to outcomes "
-            "that every strategy rules out; add a strategy that does not"
+            unreachable(divergence.finite, cells.strategies, cells.setting, cells="usable cells")
         )
     own = account.for_cells(select(cells, fold.fitted))
     # parameters for each task diversity that the other fit lacks cannot start from it

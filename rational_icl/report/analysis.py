@@ -22,6 +22,7 @@ from rational_icl.report.published import beside_published
 from rational_icl.summaries import summarize
 from rational_icl.transitions import observed_crossovers, run_crossovers
 from rational_icl.variants import fit_variants
+from rational_icl.zeros import undefined
 
 REGIONS = ("fitted", "held_out")
 EXTRAPOLATIONS = ("later_steps", "larger_num_tasks")
@@ -49,6 +50,7 @@ class Analysis:
         bayesian: the posterior and what it says of the log, where one was sampled.
         comparison: with other accounts, where it was asked for.
         variants: the point fit under other assumptions, from `fit_variants`.
+        undefined: in which cells relative distance is undefined and why, a clause for each split.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Analysis:
     bayesian: Bayesian | None = None
     comparison: Comparison | None = None
     variants: pd.DataFrame | None = None
+    undefined: tuple[str, ...] = ()
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
@@ -227,6 +230,9 @@ def analyse(
         crossover=observed.merge(predicted, on="num_tasks"),
         bounds=_bounds(cells, behaviour, fitted, seed),
         published=beside_published(frame, fitted, splits, factors),
+        undefined=tuple(
+            filter(None, (undefined(s, n, cells.strategies) for n, s in behaviour.splits.items()))
+        ),
     )
 
 

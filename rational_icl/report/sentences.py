@@ -40,6 +40,11 @@ def _how_close(analysis: Analysis) -> str:
                 f"(r = {_text(found['relative_distance_r'])}, mean of predicted less observed "
                 f"{found['relative_distance_bias']:+.3f})"
             )
+    if not parts:
+        return (
+            f"The {analysis.fit.account.name} account was fitted with {params}; relative distance "
+            "is defined in too few cells to say how well it is followed."
+        )
     return (
         f"The {analysis.fit.account.name} account, fitted with {params}, follows in-distribution "
         f"relative distance with root mean square error {'; '.join(parts)}."
@@ -69,12 +74,11 @@ def _gap(analysis: Analysis) -> str:
 
 
 def _undefined(analysis: Analysis) -> str:
-    missing = int(analysis.frame["relative_distance_id"].isna().sum())
-    if not missing:
+    if not analysis.undefined:
         return ""
     return (
-        f"{missing} cells have no relative distance, because the transformer gives some outcome a "
-        "probability of exactly zero; they are left out wherever it is needed."
+        f"Relative distance is undefined in {' and in '.join(analysis.undefined)}; these cells are "
+        "left out wherever it is needed."
     )
 
 

@@ -5,8 +5,10 @@ Every run is read, whatever is wrong with the others, and each of its checkpoint
     records     what is found, as tables and as JSON
     reading     one run's numbers, reduced to what the checks need
     numbers     what those show by themselves: repeated checkpoints, zeros, losses
-    strategies  what they show beside the exact predictors (the only part that starts JAX)
+    strategies  what they show beside the exact predictors
+    ruled_out   where those predictors give probability 0 (these two parts alone start JAX)
     between     what runs show beside each other, and beside `log.json`
+    precisions  the types of number that their tasks were stored in
     inspecting  all of it for a log
     words       all of it as text
 """

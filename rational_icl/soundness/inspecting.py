@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from rational_icl.logs import Log
 from rational_icl.logs.folder import run_files
-from rational_icl.soundness import between, numbers, strategies
+from rational_icl.soundness import between, numbers, precisions, strategies
 from rational_icl.soundness.reading import Reading, read_run
 from rational_icl.soundness.records import SEVERITIES, Finding, Inspection
 
@@ -38,7 +38,7 @@ def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
         readings.append(reading)
         findings += [*reading.findings, *numbers.of_run(reading), *strategies.of_run(reading)]
     readings.sort(key=_order)
-    findings += between.of_log(readings)
+    findings += [*between.of_log(readings), *precisions.of_log(readings)]
     if files != [path]:
         findings += between.of_description(path, files)
     facts = tuple(reading.facts for reading in readings)

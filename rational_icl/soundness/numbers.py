@@ -112,7 +112,7 @@ def _zeros(run: str, split: str, values: Values) -> Iterator[Finding]:
             "note",
             "zeros",
             f"{total} probabilities of outcomes that did not come are exactly 0, as underflow "
-            "makes them",
+            "makes them; where a strategy allows one, relative distance is undefined",
             _HALF,
             run,
             split,

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from scipy.stats import mannwhitneyu
 
 from rational_icl.logs import Run
-from rational_icl.settings import Setting
+from rational_icl.settings import Probabilities, Setting
+from rational_icl.soundness import ruled_out
 from rational_icl.soundness.numbers import SHIFT_ADVICE, gap, mean_and_error
 from rational_icl.soundness.reading import Reading, by_sequence
 from rational_icl.soundness.records import Finding
@@ -23,6 +24,7 @@ _ERRORS = 4.0
 _SHARE = 0.01
 _NEARER = 0.8
 _LEAST_DISTANCE = 1e-6
+_LEAST_PROB = 1e-9
 
 
 class _Beside(NamedTuple):
@@ -50,11 +52,17 @@ class _Beside(NamedTuple):
 def of_run(reading: Reading) -> Iterator[Finding]:
     """Whether ID and OOD are what they are called, and the predictions possible.
 
-    At most 64 sequences a split are looked at; runs with fewer than 8, or with so many tasks that
-    fewer can be worked out in a second or so, are not looked at.
+    And where strategies rule out what the transformer allows. For all else, at most 64 sequences a
+    split are looked at; runs with fewer than 8, or with so many tasks that fewer can be worked out
+    in a second or so, are not looked at.
     """
     run, values = reading.run, reading.values
-    if run is None or set(_SPLITS) - set(values):
+    if run is None:
+        return
+    told = _holds_zeros(run)
+    if told:
+        yield from _ruled_out(reading)
+    if set(_SPLITS) - set(values):
         return
     names = _compared(run.setting)
     chosen = {split: _sample(len(values[split].came), run) for split in _SPLITS}
@@ -62,7 +70,10 @@ def of_run(reading: Reading) -> Iterator[Finding]:
         return
     predicted = _predictions(run, chosen, names)
     run.close()
+    if not told and any((one == 0).any() for one in predicted.values()):
+        yield from _ruled_out(reading)
     beside = {}
+    predicted = {split: _floored(run.setting, one) for split, one in predicted.items()}
     for split in _SPLITS:
         came = values[split].came[chosen[split]]
         losses = by_sequence(run.setting.outcome.divergence(came, predicted[split]))
@@ -73,16 +84,37 @@ def of_run(reading: Reading) -> Iterator[Finding]:
     yield from _alike(reading.facts.run, run.setting, predicted["id"])
 
 
+def _holds_zeros(run: Run) -> bool:
+    """Whether a memorizing strategy of a fit has zeros to give as probabilities."""
+    setting = run.setting
+    memorizing = [one for one in setting.default_strategies if one in setting.memorizing]
+    tables = (setting.prior_table(one, run.tasks) for one in memorizing)
+    return isinstance(setting.outcome, Probabilities) and not all(one.all() for one in tables)
+
+
+def _ruled_out(reading: Reading) -> Iterator[Finding]:
+    run = reading.run
+    assert run is not None
+    if not isinstance(run.setting.outcome, Probabilities):
+        return
+    names = run.setting.default_strategies
+    for split, values in reading.values.items():
+        chosen = _sample(len(values.came), run, len(values.came))
+        if len(chosen):
+            yield from ruled_out.of_split(reading, split, chosen, names)
+    run.close()
+
+
 def _compared(setting: Setting) -> tuple[str, str] | None:
     """The memorizing strategy and one that knows no tasks; None where there are not both."""
     others = [name for name in setting.strategies if name not in setting.memorizing]
     return (setting.memorizing[0], others[0]) if setting.memorizing and others else None
 
 
-def _sample(sequences: int, run: Run) -> np.ndarray:
+def _sample(sequences: int, run: Run, most: int = _MOST_SEQUENCES) -> np.ndarray:
     """Which sequences are looked at, evenly over the split."""
     affordable = _MOST_WORK // (run.metadata.num_tasks * run.setting.context_length)
-    keep = min(sequences, _MOST_SEQUENCES, affordable)
+    keep = min(sequences, most, affordable)
     return np.linspace(0, sequences - 1, keep).round().astype(int)
 
 
@@ -97,6 +129,17 @@ def _predictions(
         run.setting, run.tasks, np.concatenate(inputs), names, run.task_prob
     )
     return dict(zip(_SPLITS, np.split(found, [len(inputs[0])], axis=1), strict=True))
+
+
+def _floored(
+    setting: Setting, predicted: Float[np.ndarray, "strategy sequence position outcome"]
+) -> Float[np.ndarray, "strategy sequence position outcome"]:
+    """With a loss of some 20 nats, not an infinite one, where what came had been ruled out.
+
+    Left out of a mean, infinite losses would make a strategy look the better the more it is wrong.
+    """
+    is_prob = isinstance(setting.outcome, Probabilities)
+    return np.maximum(predicted, _LEAST_PROB) if is_prob else predicted
 
 
 def _misplaced(run: str, beside: dict[str, _Beside]) -> Iterator[Finding]:

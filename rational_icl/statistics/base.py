@@ -26,6 +26,13 @@ class Divergence(eqx.Module):
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
         """Mean divergence per prediction, nats."""
 
+    @abstractmethod
+    def of_weights(self, weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
+        """The same of weights of at least 1e-12, not their logarithms.
+
+        Second derivatives by a logarithm would lose what is below rounding over the weight.
+        """
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
@@ -35,6 +42,16 @@ class Divergence(eqx.Module):
     @abstractmethod
     def finite(self) -> Bool[np.ndarray, " cell"]:
         """Whether some mixture is at a finite divergence."""
+
+    @property
+    @abstractmethod
+    def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
+        """Whether a strategy gives probability 0 to an outcome that the transformer allows."""
+
+    @property
+    @abstractmethod
+    def alike(self) -> Bool[np.ndarray, " cell"]:
+        """Whether the first two strategies predict the same."""
 
     @classmethod
     @abstractmethod

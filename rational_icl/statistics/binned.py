@@ -129,14 +129,26 @@ class MixtureDivergence(Divergence):
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
         """Mean divergence per prediction, nats.
 
-        With f(l) = log sum_k w_k exp(l_k), each bin contributes
-        mass (f(mean) + tr(f''(mean) cov) / 2), f'' = diag(p) - p p^T, p proportional to
-        w exp(mean). Weights more than 700 nats below a cell's largest count as 700 below it, so
-        that no exponential has to be taken bin by bin.
+        Weights more than 700 nats below a cell's largest count as 700 below it, so that no
+        exponential has to be taken bin by bin.
         """
         most = jax.lax.stop_gradient(log_weight.max(axis=1, keepdims=True))
         below = log_weight - most
         weight = jnp.where(jnp.isneginf(below), 0.0, jnp.exp(jnp.maximum(below, _LEAST_LOG_WEIGHT)))
+        return self._of(weight, most)
+
+    def of_weights(self, weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
+        return self._of(weight, 0.0)
+
+    def _of(
+        self, weight: Float[Array, "cell strategy"], log_unit: Float[Array, "cell 1"] | float
+    ) -> Float[Array, " cell"]:
+        """The divergence at weights in units of exp(log_unit).
+
+        With f(l) = log sum_k w_k exp(l_k), each bin contributes
+        mass (f(mean) + tr(f''(mean) cov) / 2), f'' = diag(p) - p p^T, p proportional to
+        w exp(mean).
+        """
         strategies = range(self.ratio.shape[1])
         part = [weight[:, k, None] * self.ratio[:, k] for k in strategies]
         total = sum(part)
@@ -150,7 +162,7 @@ class MixtureDivergence(Divergence):
         cross = sum(
             share[j] * share[k] * self.spread[:, j, k] for j in strategies for k in strategies
         )
-        mean = most + jnp.log(total) + 0.5 * (diagonal - cross)
+        mean = log_unit + jnp.log(total) + 0.5 * (diagonal - cross)
         return self.offset + lost - jnp.where(ruled_out, 0.0, self.mass * mean).sum(axis=1)
 
     @property
@@ -160,6 +172,17 @@ class MixtureDivergence(Divergence):
     @property
     def finite(self) -> Bool[np.ndarray, " cell"]:
         return np.isfinite(np.asarray(self.offset))
+
+    @property
+    def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
+        never = (np.asarray(self.ratio) == 0) & (np.asarray(self.mass)[:, None] > 0)
+        return never.any(axis=2) | ~self.finite[:, None]
+
+    @property
+    def alike(self) -> Bool[np.ndarray, " cell"]:
+        ratio = np.asarray(self.ratio)
+        same = (ratio[:, 0] == ratio[:, 1]) | (np.asarray(self.mass) == 0)
+        return np.asarray(same.all(axis=1))
 
     @classmethod
     def joined(cls, parts: Sequence["MixtureDivergence"]) -> "MixtureDivergence":

@@ -25,7 +25,9 @@ class SquaredDivergence(Divergence):
     error: Float[Array, "cell strategy strategy"]
 
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
-        weight = jnp.exp(log_weight)
+        return self.of_weights(jnp.exp(log_weight))
+
+    def of_weights(self, weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
         return jnp.einsum("cj,cjk,ck->c", weight, self.error, weight)
 
     @property
@@ -35,6 +37,15 @@ class SquaredDivergence(Divergence):
     @property
     def finite(self) -> Bool[np.ndarray, " cell"]:
         return np.asarray(np.isfinite(np.asarray(self.error)).all(axis=(1, 2)))
+
+    @property
+    def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
+        return np.zeros(self.shape, dtype=bool)
+
+    @property
+    def alike(self) -> Bool[np.ndarray, " cell"]:
+        error = np.asarray(self.error)
+        return error[:, 0, 0] - 2 * error[:, 0, 1] + error[:, 1, 1] <= 0
 
     @classmethod
     def joined(cls, parts: Sequence["SquaredDivergence"]) -> "SquaredDivergence":

@@ -110,7 +110,7 @@ class _Sums:
         by_row *= 1 / total
         log_total = np.log(total[:, 0])
         if prob.min() == 0:
-            self._add_zeros(tile, value, prob)
+            self._add_zeros(tile, value)
         if len(tile.impossible):
             self.lost[tile.block] |= (prob[tile.impossible] > 0).any(axis=0)
         self.moments[tile.block][tile.rows] += tile.moments @ prob
@@ -123,9 +123,12 @@ class _Sums:
         for extreme in (total.min(axis=(0, 1)), total.max(axis=(0, 1))):
             self.doubtful |= ~(np.abs(extreme - 1) <= SUM_TOLERANCE[dtype.itemsize])
 
-    def _add_zeros(self, tile: Tile, value: np.ndarray, prob: np.ndarray) -> None:
-        """0 log 0 is 0, and Q log 0 is infinite; both are left out of the sums."""
-        zero = prob == 0
+    def _add_zeros(self, tile: Tile, value: np.ndarray) -> None:
+        """0 log 0 is 0, and Q log 0 is infinite; both are left out of the sums.
+
+        Probabilities that only float64 is too coarse for have a finite logarithm, and no part here.
+        """
+        zero = np.isneginf(value)
         value[zero] = 0.0
         for k, predicted in enumerate(tile.predicted):
             self.ruled_out[tile.block, k] |= zero[predicted > 0].any(axis=0)

@@ -1,0 +1,159 @@
+"""The narrow type that a table of numbers was once stored in, and the table before it was rounded.
+
+Numbers that were stored in float16, bfloat16 or float32 are multiples of that type's spacing, also
+after they were widened; rows of probabilities that were normalised again afterwards are so up to a
+factor near 1. A table counts as rounded if all its numbers fit such a type, if their low bits are
+those of random numbers, and if they are equal as seldom as neighbours are near: tables of halves
+and thirds, one-hot or permuted rows have structure of their own and are none.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+_SEED = 20250617
+_ROWS_FIRST = 4
+"""That a type is tried on before all others: a table of float64 numbers fails there."""
+_ERRORS = 4.5
+"""Standard errors of the mean number of unused low bits that a random table may be off by."""
+_NEAR = 16
+"""Neighbouring numbers of a type that count as near."""
+_NEAR_PER_EQUAL = 8
+"""A quarter of what random numbers have: 32 pairs as near as that for each that is equal."""
+_ONE = 1e-6
+_ROUNDINGS = 2.0**-49, 2.0**-21
+"""Of a row that was normalised again in float64, or in float32."""
+
+
+class Stored(NamedTuple):
+    """A floating-point type.
+
+    Args:
+        name: of the type.
+        significand: bits, the leading one among them.
+        least: exponent of 2 of the smallest spacing, that of subnormal numbers.
+    """
+
+    name: str
+    significand: int
+    least: int
+
+    def spacing(self, values: Float[np.ndarray, "*rows number"]) -> np.ndarray:
+        """The distance to the next larger number in magnitude."""
+        exponent = np.frexp(values)[1] - self.significand
+        return np.ldexp(1.0, np.maximum(exponent, self.least))
+
+
+NARROW = (Stored("bfloat16", 8, -133), Stored("float16", 11, -24), Stored("float32", 24, -149))
+WIDE = "float64"
+
+
+def precision(table: np.ndarray) -> str:
+    """The name of the type that a table was rounded to, `float64` if to none that is narrower."""
+    rounded = _rounded(np.asarray(table, dtype=np.float64))
+    return WIDE if rounded is None else rounded[0].name
+
+
+def unrounded(table: np.ndarray) -> Float[np.ndarray, "..."]:
+    """A table in float64, the bits that a narrower type cut off drawn again.
+
+    Each number is drawn evenly from those that are rounded to it, the same in each copy of a row
+    and in each call; whole numbers, such as zeros and labels, stay. Rows of probabilities sum to
+    one. A table that was never rounded is returned as it is.
+    """
+    wide = np.asarray(table, dtype=np.float64)
+    rounded = _rounded(wide)
+    if rounded is None:
+        return wide
+    kind, values = rounded
+    rows, place = np.unique(_rows(values), axis=0, return_inverse=True)
+    shift = np.random.default_rng(_SEED).random(rows.shape) - 0.5
+    spacing = kind.spacing(rows)
+    # below a power of two numbers are twice as dense
+    lowest = np.abs(rows) == spacing * 2.0 ** (kind.significand - 1)
+    shift = np.where(lowest & (shift < 0), shift / 2, shift)
+    drawn = np.where(_whole(rows), rows, rows + np.sign(rows) * shift * spacing)
+    drawn = drawn[place.reshape(-1)].reshape(wide.shape)
+    return drawn / drawn.sum(axis=-1, keepdims=True) if _sums_to_one(wide) else drawn
+
+
+def _rounded(wide: np.ndarray) -> tuple[Stored, np.ndarray] | None:
+    """The type, and the numbers as it held them."""
+    for kind in NARROW:
+        for values in _candidates(wide, kind):
+            if _is_random(values, kind):
+                return kind, values
+    return None
+
+
+def _candidates(wide: np.ndarray, kind: Stored) -> Iterator[np.ndarray]:
+    """The table itself, and its rows before they were made to sum to one, where they fit a type."""
+    if _fits(_rows(wide)[:_ROWS_FIRST], kind) and _fits(wide, kind):
+        yield wide
+    if not _sums_to_one(wide):
+        return
+    for rounding in _ROUNDINGS[: 1 if kind.significand > 11 else 2]:
+        first = _unnormalised(_rows(wide)[:_ROWS_FIRST], kind, rounding)
+        if first is not None and (whole := _unnormalised(_rows(wide), kind, rounding)) is not None:
+            yield whole.reshape(wide.shape)
+
+
+def _fits(values: np.ndarray, kind: Stored) -> bool:
+    multiple = values / kind.spacing(values)
+    return bool((multiple == np.rint(multiple)).all())
+
+
+def _unnormalised(
+    rows: Float[np.ndarray, "row number"], kind: Stored, rounding: float
+) -> Float[np.ndarray, "row number"] | None:
+    """Rows times the factors near 1 that make them numbers of a type; None if there are none.
+
+    Rounding changes a row's sum by less than one spacing of its largest number, which therefore was
+    one of its next neighbours.
+    """
+    largest = rows.max(axis=1, keepdims=True)
+    spacing = kind.spacing(largest)
+    found, values = np.zeros(len(rows), dtype=bool), rows.copy()
+    for shift in (0, -1, 1, -2, 2):
+        scaled = rows * ((np.rint(largest / spacing) + shift) * spacing / largest)
+        step = kind.spacing(scaled)
+        multiple = scaled / step
+        nearest = np.rint(multiple)
+        fits = (np.abs(multiple - nearest) <= rounding * nearest).all(axis=1) & ~found
+        values[fits] = (nearest * step)[fits]
+        found |= fits
+    return values if found.all() else None
+
+
+def _is_random(values: np.ndarray, kind: Stored) -> bool:
+    """Whether numbers of a type are those that random ones would be rounded to."""
+    rows = np.unique(_rows(values), axis=0)
+    numbers = np.abs(rows[~_whole(rows)])
+    if not len(numbers):
+        return False
+    multiple = np.rint(numbers / kind.spacing(numbers)).astype(np.int64)
+    unused = np.log2(multiple & -multiple)
+    if unused.mean() > 1 + _ERRORS / np.sqrt(len(unused)):
+        return False
+    octave = np.maximum(np.frexp(numbers)[1], kind.least + kind.significand)
+    ordinal = (octave.astype(np.int64) << (kind.significand - 1)) + multiple
+    place, count = np.unique(ordinal, return_counts=True)
+    equal = (count * (count - 1)).sum() / 2
+    below = np.searchsorted(place, place - _NEAR)
+    total = np.concatenate([[0], np.cumsum(count)])
+    near = (count * (total[np.arange(len(place))] - total[below])).sum()
+    return bool(equal <= 1 + near / _NEAR_PER_EQUAL)
+
+
+def _rows(table: np.ndarray) -> Float[np.ndarray, "row number"]:
+    return table.reshape(-1, table.shape[-1])
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    return values == np.rint(values)
+
+
+def _sums_to_one(wide: np.ndarray) -> bool:
+    return bool((wide >= 0).all() and (np.abs(wide.sum(axis=-1) - 1) <= _ONE).all())
