@@ -108,9 +108,10 @@ def compare(
     - excess_divergence: mean over D of x, nats; excess_left: E, and its 90 % interval,
       excess_left_lower and excess_left_upper; gap_closed: 1 − E
     - difference: mean over D of the difference in x from the best account, as a share of the mean x
-      of constant weights; lower and upper, its 90 % interval; worse_at, at how many D it is worse;
-      p of the sign-flip test, and p_holm, adjusted over all accounts; verdict, `best`, `worse`,
-      `equivalent`, `undecided`, or `no verdict` with fewer than five D
+      of constant weights; lower and upper, its 90 % interval, lower_inflated and upper_inflated
+      that for overlapping refits; worse_at, at how many D it is worse; p of the sign-flip test, and
+      p_holm, adjusted over all accounts; verdict, `best`, `worse`, `equivalent`, `undecided`, or
+      `no verdict` with fewer than five D
     - stacking_weight: of the mixture of accounts' predictions nearest to the transformers'
     - divergence: mean over held-out cells, from the account's mixture, nats
     - relative_distance_error: root mean square of the first strategy's weight less observed
@@ -214,7 +215,7 @@ def _compared(
             scored.append(_score(scheme, name, cells, behaviour, one))
             refitted()
     without = [one.refit.fit for one in scored if one.scheme == "leave_one_num_tasks_out"]
-    transitions = account_crossovers(cells, behaviour, plan.everything.fitted, whole.fit, without)
+    transitions = account_crossovers(cells, plan.everything.fitted, whole.fit, without)
     return _Compared(whole, transitions.assign(account=name), scored)
 
 

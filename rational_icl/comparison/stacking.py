@@ -64,7 +64,7 @@ def stacking_weights(
             method="SLSQP",
             bounds=[(0.0, 1.0)] * number,
             constraints={"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like},
-            options={"ftol": _TOLERANCE / 100, "maxiter": 200},
+            options={"ftol": 1e-15, "maxiter": 500},
         )
         mixed = np.where(end.x > _NO_WEIGHT, end.x, 0.0)
         mixed = mixed / mixed.sum()

@@ -7,16 +7,20 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from scipy.stats import t as student
 
-from rational_icl.cells import Behaviour, Cells, select
+from rational_icl.cells import Cells
+from rational_icl.comparison.inference import LEVEL
 from rational_icl.fits import Fit
-from rational_icl.transitions import observed_crossovers, run_crossovers
+from rational_icl.transitions import ALREADY, CROSSED
+from rational_icl.worth import World, grid_cells, strategy_worth
 
-_LEVEL = 0.9
+NEVER = "never"
+_LATEST = 1e9
+_GRID = 300
+"""Steps on either side of the last logged one, evenly in ln N."""
 
 
 def account_crossovers(
     cells: Cells,
-    behaviour: Behaviour,
     usable: Bool[np.ndarray, " cell"],
     whole: Fit,
     without: Sequence[Fit | None],
@@ -25,39 +29,67 @@ def account_crossovers(
 
         ln N* ± t √[(n − 1)/n Σ_i (ln N*_(i) − mean)²]
 
-    N* is the last rise of the account's weight on the first strategy through one half over the
-    usable logged steps of a run, interpolated in ln N, as that of a transformer is of its best
-    mixture's; its geometric mean over the runs of D. ln N*_(i) is that of the fit without task
-    diversity i, and t the Student quantile of n − 1 degrees of freedom (Tukey's jackknife).
+    N* is the last rise of the weight on the first strategy through one half up to the last logged
+    step, as it is for transformers; where the weight ends below one half there, the next rise until
+    step 10⁹. ln N*_(i) is that of the fit without task diversity i, and t the Student quantile of
+    n − 1 degrees of freedom (Tukey's jackknife).
 
     Args:
-        cells, behaviour: of the log; of `behaviour`, which cells are of one run.
-        usable: which cells count.
+        cells: of the log.
+        usable: those that are fitted.
         whole: fitted to all of these.
         without: fitted without each task diversity, None where that failed; empty if not refitted.
 
     Returns:
-        Columns num_tasks, predicted (NaN unless it crosses in all runs), status (see
-        `run_crossovers`, or `mixed`), lower and upper (90 %; NaN where some refit does not cross or
-        failed, or without refits).
+        Columns num_tasks, predicted (NaN unless it crosses), status (`crossed`;
+        `before_first_step`, above one half throughout; `never`), lower and upper (90 %; NaN where
+        some refit does not cross or failed, or without refits).
     """
-    chosen, of_run = select(cells, usable), select(behaviour, usable)
+    num_tasks, step = np.asarray(cells.num_tasks)[usable], np.asarray(cells.step)[usable]
+    diversities = np.unique(num_tasks).astype(int)
+    ends = [step[num_tasks == one].max() for one in diversities]
+    logged = np.geomspace(1.0, ends, _GRID, axis=1)
+    grid = np.hstack([logged[:, :-1], np.geomspace(ends, _LATEST, _GRID, axis=1)])
+    worth = strategy_worth(World.of(whole), diversities)
 
-    def predicted(fit: Fit) -> pd.DataFrame:
-        weight = np.exp(fit.log_weights(cells)[usable, 0])
-        return observed_crossovers(run_crossovers(chosen, of_run, weight))
+    def rises(fit: Fit) -> tuple[list[str], Float[np.ndarray, " num_tasks"]]:
+        world = World.of(fit)
+        rows = [worth.iloc[[row]] for row in range(len(worth))]
+        weight = [
+            np.exp(fit.log_weights(grid_cells(world, row, steps))[:, 0])
+            for row, steps in zip(rows, grid, strict=True)
+        ]
+        status, log_step = zip(*map(_rise, np.log(grid), weight), strict=True)
+        return list(status), np.array(log_step)
 
-    by_diversity = predicted(whole)
-    table = by_diversity[["num_tasks"]].assign(
-        predicted=by_diversity["observed"], status=by_diversity["status"]
+    status, log_step = rises(whole)
+    table = pd.DataFrame(
+        {"num_tasks": diversities, "predicted": np.exp(log_step), "status": status}
     )
     fits = [fit for fit in without if fit is not None]
     if len(fits) < max(2, len(without)):
         return table.assign(lower=np.nan, upper=np.nan)
-    log_step = np.log(np.stack([predicted(fit)["observed"].to_numpy() for fit in fits]))
-    half = jackknife_half_width(log_step)
-    middle = table["predicted"].to_numpy()
-    return table.assign(lower=middle * np.exp(-half), upper=middle * np.exp(half))
+    half = jackknife_half_width(np.stack([rises(fit)[1] for fit in fits]))
+    return table.assign(lower=np.exp(log_step - half), upper=np.exp(log_step + half))
+
+
+def _rise(
+    log_step: Float[np.ndarray, " step"], weight: Float[np.ndarray, " step"]
+) -> tuple[str, float]:
+    """Whether and where, in ln N, on a grid whose middle is the last logged step."""
+    end, below = _GRID - 1, weight < 0.5
+    if below[end]:
+        after = np.flatnonzero(~below[end:])
+        place = end + after[0] - 1 if len(after) else None
+    else:
+        before = np.flatnonzero(below[:end])
+        if not len(before):
+            return ALREADY, np.nan
+        place = before[-1]
+    if place is None:
+        return NEVER, np.nan
+    share = (0.5 - weight[place]) / (weight[place + 1] - weight[place])
+    return CROSSED, float(log_step[place] + share * (log_step[place + 1] - log_step[place]))
 
 
 def jackknife_half_width(
@@ -66,4 +98,4 @@ def jackknife_half_width(
     """Of the 90 % interval of an estimate, from those without each unit."""
     number = len(values)
     spread = np.sqrt((number - 1) * values.var(axis=0))
-    return float(student(number - 1).ppf((1 + _LEVEL) / 2)) * spread
+    return float(student(number - 1).ppf((1 + LEVEL) / 2)) * spread
