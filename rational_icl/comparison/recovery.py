@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from tqdm import tqdm
 
 from rational_icl._arrays import Array
+from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
@@ -33,6 +34,7 @@ def model_recovery(
     cells: Cells,
     behaviour: Behaviour,
     *,
+    truths: Sequence[str] | None = None,
     schemes: Sequence[str] = ("leave_one_num_tasks_out",),
     num_simulations: int = 5,
     num_starts: int = 4,
@@ -47,6 +49,7 @@ def model_recovery(
 
     Args:
         accounts, cells, behaviour: see `compare`.
+        truths: the names of those to simulate from; all if None.
         schemes: each a question of its own.
         num_simulations: logs simulated from each account.
         num_starts, seed: see `compare`.
@@ -62,10 +65,16 @@ def model_recovery(
     """
     names = [one if isinstance(one, str) else one.name for one in accounts]
     options: dict[str, Any] = {"num_starts": num_starts, "seed": seed, "progress": False}
-    whole = compare(accounts, cells, behaviour, schemes=schemes[:1], **options)
+    chosen = names if truths is None else list(truths)
+    unknown = set(chosen) - set(names)
+    if unknown:
+        raise FitError(f"truths: {', '.join(sorted(unknown))}; expected some of {', '.join(names)}")
+    simulated = [one for one, name in zip(accounts, names, strict=True) if name in chosen]
+    whole = compare(simulated, cells, behaviour, schemes=("late_steps",), **options)
     usable = whole.weights["usable"].to_numpy()
     tables = []
-    todo = [(name, i) for name in names if name in whole.fits for i in range(num_simulations)]
+    todo = [(name, i) for name in names if name in chosen and name in whole.fits
+            for i in range(num_simulations)]  # fmt: skip
     for name, simulation in tqdm(todo, desc="simulated logs", unit="log", disable=not progress):
         rng = np.random.default_rng([seed, names.index(name), simulation])
         drawn = simulate_runs(whole.fits[name], cells, behaviour, usable, rng)
@@ -76,7 +85,7 @@ def model_recovery(
             truth=name, simulation=simulation, won=table["excess_divergence"] == least
         )
         tables.append(table[list(_COLUMNS)])
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=_COLUMNS)
 
 
 @in_float64

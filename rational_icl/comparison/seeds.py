@@ -47,7 +47,8 @@ def seed_scatter(response: Response, steps: Float[np.ndarray, " cell"]) -> SeedS
             "no two runs have the same num_tasks and a step in common, so that nothing is known of "
             "how runs scatter; log a second seed of at least one num_tasks"
         )
-    deviation = (values - mean)[known] * np.sqrt(number / (number - 1.0))[known, None]
+    number = number[known]
+    deviation = (values - mean)[known] * np.sqrt(number / (number - 1.0))[:, None]
     _, run = np.unique(series[known], return_inverse=True)
     cells = np.bincount(run)
     offset = np.stack([np.bincount(run, weights=each) for each in deviation.T], axis=1)
