@@ -5,8 +5,11 @@
 Crosses how evidence grows with training (power, logarithm, linear), what complexity costs (power,
 logarithm, linear), what counts as complexity (bits with 0, ½, 1, 2 times the declared program, or
 the number of tasks) and whether memorizing has a ceiling, and ranks all combinations beside
-accounts without theory by what they predict of held-out cells: late steps, large and small task
-diversities. Logs are all shipped settings unless given.
+accounts without theory by the share of the gap between constant weights and best mixtures that they
+leave: with each task diversity left out in turn, which ranks, and at later steps, each a question
+of its own. Differences are paired over task diversities; with about ninety accounts, what is best
+was chosen among as many on the same data, and Holm's p allows for their number. Logs are all
+shipped settings unless given; those that the table holds already are not done again.
 """
 
 import argparse
@@ -39,7 +42,8 @@ COMPLEXITY = {
     "tasks": ingredients.TaskCount(),
 }
 BARE = ("logistic_surface", "scaling_collapse")
-SCHEMES = ("late_steps", "large_num_tasks", "small_num_tasks")
+SCHEMES = ("leave_one_num_tasks_out", "late_steps")
+SCORES = ("excess_left", "difference", "lower", "upper", "worse_at", "p", "p_holm", "verdict")
 
 
 def candidates(num_strategies: int) -> dict[str, Account]:
@@ -57,50 +61,52 @@ def candidates(num_strategies: int) -> dict[str, Account]:
 
 
 def ranked(path: Path) -> pd.DataFrame:
-    """One row per account, best first: ELPD over the three schemes, and the gap each closes.
+    """One row per account, best first by the first scheme; those that failed last.
 
-    Those that could not be fitted come last, with the reason as their status.
+    Columns account, SCORE_SCHEME for every score and scheme (see `compare`), problem, why it could
+    not be fitted, and log.
     """
-    log = ri.open_log(path)
-    cells, behaviour = ri.summarize(log)
-    every = candidates(len(cells.strategies))
-    found = ri.compare(every, cells, behaviour, schemes=SCHEMES, num_starts=4)
-    fitted = found.table[found.table["status"] == "fitted"]
-    wide = fitted.pivot(index="account", columns="scheme", values=["elpd", "gap_closed"])
-    runs = found.runs.pivot_table(index=["scheme", "run"], columns="account", values="log_density")
-    total = wide["elpd"].sum(axis=1, min_count=len(SCHEMES)).dropna().sort_values(ascending=False)
-    apart = runs[total.index].sub(runs[total.index[0]], axis=0)
-    table = pd.DataFrame({"elpd": total, "elpd_difference": apart.sum()})
-    # a run is one unit, however many schemes score it
-    by_run = apart.groupby("run").sum()
-    table["elpd_difference_se"] = len(by_run) ** 0.5 * by_run.std()
+    cells, behaviour = ri.summarize(ri.open_log(path))
+    accounts = candidates(len(cells.strategies))
+    comparison = ri.compare(accounts, cells, behaviour, schemes=SCHEMES, num_starts=4)
+    print(f"\n{path.name}\n{comparison.verdict.text}", flush=True)
+    table = comparison.table[comparison.table["status"] != "ceiling"]
+    parts = []
     for scheme in SCHEMES:
-        table[f"gap_closed_{scheme}"] = wide["gap_closed"][scheme]
-    table["gap_closed_least"] = wide["gap_closed"].min(axis=1)
-    table = table.sort_values("elpd", ascending=False).rename_axis("account").reset_index()
-    unfit = found.table[~found.table["status"].isin(["fitted", "ceiling"])]
-    reasons = unfit[["account", "status"]].drop_duplicates("account")
-    return pd.concat([table, reasons], ignore_index=True)
+        rows = table[table["scheme"] == scheme].set_index("account")
+        parts.append(rows[list(SCORES)].add_suffix(f"_{scheme}"))
+    problems = table[table["problem"] != ""].drop_duplicates("account").set_index("account")
+    ranking = pd.concat([*parts, problems["problem"]], axis=1).sort_values(
+        f"excess_left_{SCHEMES[0]}", kind="stable"
+    )
+    return ranking.rename_axis("account").reset_index().assign(log=path.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
-    parser.add_argument("--out", type=Path, help="write the whole ranking as CSV")
+    parser.add_argument("--out", type=Path, help="write the whole ranking as CSV, log by log")
     options = parser.parse_args()
     tables = []
+    if options.out and options.out.exists():
+        tables.append(pd.read_csv(options.out))
+        if not {"log", f"excess_left_{SCHEMES[0]}"} <= set(tables[0]):
+            parser.error(f"{options.out}: is of another release; name another file, or remove it")
+    done = set(pd.concat(tables)["log"]) if tables else set()
     for path in options.logs:
-        tables.append(ranked(path).assign(log=path.name))
-        print(f"\n{path.name}\n{tables[-1].head(12).round(3).to_string(index=False)}", flush=True)
-        others = tables[-1][tables[-1]["account"].isin(BARE)]
-        if len(others):
-            print(others.round(3).to_string(index=False, header=False), flush=True)
-        unfit = tables[-1]["elpd"].isna()
-        if unfit.any():
-            print(tables[-1].loc[unfit, ["account", "status"]].to_string(index=False), flush=True)
+        if path.name in done:
+            print(f"{path.name}: in {options.out} already")
+            continue
+        tables.append(ranked(path))
+        shown = [f"{score}_{scheme}" for score in ("excess_left", "verdict") for scheme in SCHEMES]
+        bare = tables[-1]["account"].isin((*BARE, "constant_weights"))
+        shown = tables[-1].loc[bare | (tables[-1].index < 12), ["account", *shown]]
+        print(shown.round(4).to_string(index=False), flush=True)
         jax.clear_caches()  # the next log compiles all anew, and the system limits their number
         if options.out:
-            pd.concat(tables).round(4).to_csv(options.out, index=False)
+            partial = options.out.with_suffix(".partial")
+            pd.concat(tables).round(5).to_csv(partial, index=False)
+            partial.replace(options.out)
 
 
 if __name__ == "__main__":

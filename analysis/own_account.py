@@ -42,14 +42,15 @@ def main() -> None:
     shipped = Path(__file__).parent.parent / "data" / "urns"
     parser.add_argument("log", nargs="?", type=Path, default=shipped)
     cells, behaviour = ri.summarize(ri.open_log(parser.parse_args().log))
-    found = ri.compare(
+    comparison = ri.compare(
         [Thrift(), "rational", "scaling_collapse"],
         cells,
         behaviour,
-        schemes=("late_steps", "large_num_tasks"),
+        schemes=("leave_one_num_tasks_out", "late_steps"),
     )
-    columns = ["scheme", "account", "elpd_difference", "elpd_difference_se", "gap_closed"]
-    print(found.table[columns].round(3).to_string(index=False))
+    print(comparison.verdict.text)
+    columns = ["scheme", "account", "excess_left", "difference", "lower", "upper", "verdict"]
+    print(comparison.table[columns].round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from scipy.stats import gamma, multivariate_normal
 from synthetic import make_cells
 
 from rational_icl.accounts import Account
@@ -12,8 +11,6 @@ from rational_icl.cells import Behaviour, Cells, SplitBehaviour
 from rational_icl.responses import contrasts
 from rational_icl.statistics.squared import SquaredDivergence
 
-PRECISIONS = gamma(2.0, scale=0.5).ppf((np.arange(16) + 0.5) / 16)
-"""Of an offset that is Student-t(4), as an even mixture of normals."""
 CURVATURE = 0.3
 FLOOR = 0.01  # nats, that no mixture can lower
 
@@ -70,12 +67,3 @@ def scattered(
     noise = noise + size / 3 * rng.standard_normal(noise.shape)
     moved = weight * np.exp(noise @ contrasts(weight.shape[1]) / 2)
     return moved / moved.sum(axis=1, keepdims=True)
-
-
-def mixed_density(apart: np.ndarray, residual: np.ndarray, sd_level: float) -> float:
-    """Log density of one run (cell, contrast): residuals of a covariance and a Student-t offset."""
-    each = []
-    for precision in PRECISIONS:
-        normal = multivariate_normal(np.zeros(len(residual)), residual + sd_level**2 / precision)
-        each.append(sum(normal.logpdf(contrast) for contrast in apart.T))
-    return float(np.logaddexp.reduce(each) - np.log(len(each)))

@@ -62,6 +62,34 @@ def report(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_compare_prints_the_verdict_and_writes_it_first(logs, tmp_path):
+    """Each question by itself; of two task diversities there is no verdict."""
+    schemes = "leave_one_num_tasks_out,small_num_tasks"
+    accounts = "rational,logistic_surface"
+    options = ("--accounts", accounts, "--schemes", schemes, "--quick", "--out", tmp_path / "out")
+    result = call("compare", logs, *options)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "out" / "report.json").read_text())["comparison"]
+    verdict = document["verdict"]
+    assert next(iter(document)) == "verdict"
+    assert [one["scheme"] for one in verdict] == schemes.split(",")
+    assert [one["units"] for one in verdict] == [len(DIVERSITIES), 1]
+    best = {row["scheme"]: row["account"] for row in document["table"][::-1]
+            if row["status"] == "fitted"}  # fmt: skip
+    page = (tmp_path / "out" / "index.html").read_text()
+    section = page[page.index("Comparison of accounts") :]
+    for one in verdict:
+        assert one["text"] in result.output
+        assert one["best"] == best[one["scheme"]]
+        assert one["text"].split(":")[0] in section[: section.index("<figure")]
+    assert verdict[0]["theory_verdict"] != "no verdict"
+    assert verdict[1]["theory_verdict"] == "no verdict"
+    assert "no verdict" in verdict[1]["text"]
+    table = pd.read_csv(tmp_path / "out" / "tables" / "comparison_verdict.csv")
+    assert set(table["scheme"]) == set(schemes.split(","))
+    assert (tmp_path / "out" / "figures" / "forest.png").exists()
+
+
 def test_check_lists_every_run(logs):
     result = call("check", logs)
     assert result.exit_code == 0

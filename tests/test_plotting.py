@@ -138,3 +138,49 @@ def test_labels_of_steps_do_not_run_into_each_other(span):
     assert len(boxes) >= 2
     for left, right in itertools.pairwise(sorted(boxes, key=lambda box: box.x0)):
         assert left.x1 < right.x0
+
+
+def compared(rows: list[tuple]) -> pd.DataFrame:
+    names = ["account", "status", "theory", "excess_left", "excess_left_lower", "excess_left_upper"]
+    return pd.DataFrame(rows, columns=names).assign(scheme="late_steps")
+
+
+def test_a_forest_shows_shares_left_with_intervals_on_a_logarithmic_axis():
+    table = compared(
+        [
+            ("surface", "fitted", False, 0.01, 0.005, 0.02),
+            ("rational", "fitted", True, 0.05, 0.03, 0.09),
+            ("perfect", "fitted", True, 0.0, np.nan, np.nan),
+            ("without", "fitted", True, np.nan, np.nan, np.nan),
+            ("broken", "failed", np.nan, np.nan, np.nan, np.nan),
+            ("best_mixture", "ceiling", np.nan, 0.0, np.nan, np.nan),
+        ]
+    )
+    ax = plotting.plot_forest(table, "late_steps")
+    assert ax.get_xscale() == "log"
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["perfect", "surface", "rational"]  # from best to worst, and no others
+    points = next(one for one in ax.collections if one.get_offsets().shape == (3, 2))
+    np.testing.assert_allclose(points.get_offsets()[1:, 0], [0.01, 0.05])
+    assert 0 < points.get_offsets()[0, 0] < 0.005  # at the edge, not beyond it
+    filled = points.get_facecolors()[:, :3].sum(axis=1)
+    assert filled.tolist() == [0.0, 3.0, 0.0]  # accounts without theory are open
+    bars = ax.collections[0].get_segments()
+    ends = {tuple(segment[:, 0].round(6)) for segment in bars if len(segment)}
+    assert ends == {(0.005, 0.02), (0.03, 0.09)}
+    plt.close(ax.figure)
+
+
+def test_recovery_is_drawn_for_one_question_at_a_time():
+    rows = [
+        (scheme, truth, account, (account == truth) == (scheme == "late_steps"))
+        for scheme in ("leave_one_num_tasks_out", "late_steps")
+        for truth in ("a", "b")
+        for account in ("a", "b")
+    ]
+    recovered = pd.DataFrame(rows, columns=["scheme", "truth", "account", "won"])
+    first = plotting.plot_recovery(recovered).collections[0].get_array()
+    np.testing.assert_array_equal(np.asarray(first).reshape(2, 2), [[0, 1], [1, 0]])
+    later = plotting.plot_recovery(recovered, "late_steps").collections[0].get_array()
+    np.testing.assert_array_equal(np.asarray(later).reshape(2, 2), np.eye(2))
+    plt.close("all")

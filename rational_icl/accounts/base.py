@@ -24,6 +24,8 @@ class Account(eqx.Module):
     name: ClassVar[str]
     costly: ClassVar[bool] = False
     """Whether weights take tens of milliseconds, so that comparisons start fewer optimizers."""
+    theory: ClassVar[bool] = True
+    """Whether it says why weights are what they are; False for benchmarks, which only describe."""
 
     @classmethod
     def of(cls, strategies: tuple[str, ...]) -> "Account":

@@ -29,6 +29,7 @@ class ConstantWeights(Account):
     """
 
     name: ClassVar[str] = "constant_weights"
+    theory: ClassVar[bool] = False
     num_strategies: int = eqx.field(static=True, default=2)
 
     @classmethod
@@ -65,6 +66,7 @@ class Logistic(TwoStrategies):
     """
 
     name: ClassVar[str] = "logistic"
+    theory: ClassVar[bool] = False
     num_tasks: tuple[int, ...] = eqx.field(static=True, default=())
 
     def for_cells(self, cells: Cells) -> "Account":
@@ -109,6 +111,7 @@ class ScalingCollapse(TwoStrategies):
     """
 
     name: ClassVar[str] = "scaling_collapse"
+    theory: ClassVar[bool] = False
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -136,6 +139,7 @@ class LogisticSurface(TwoStrategies):
     """
 
     name: ClassVar[str] = "logistic_surface"
+    theory: ClassVar[bool] = False
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -165,6 +169,7 @@ class CurvedSurface(TwoStrategies):
     """
 
     name: ClassVar[str] = "logistic_surface_curved"
+    theory: ClassVar[bool] = False
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:

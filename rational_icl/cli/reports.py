@@ -20,7 +20,7 @@ from rational_icl.cli.options import (
     plain_errors,
 )
 
-_FEW_SCHEMES = ("late_steps", "large_num_tasks", "small_num_tasks")
+_FEW_SCHEMES = ("leave_one_num_tasks_out", "late_steps", "large_num_tasks", "small_num_tasks")
 _STARTS, _FEW_STARTS = 16, 4
 
 EVERY_LOG = click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -30,8 +30,8 @@ OUT = click.option(
 SCHEMES = click.option(
     "--schemes",
     type=Words(),
-    help="Ways of holding data out: late_steps, large_num_tasks, small_num_tasks, "
-    "leave_one_run_out, leave_one_num_tasks_out.  [default: the first four]",
+    help="Ways of holding data out: leave_one_num_tasks_out, late_steps, large_num_tasks, "
+    "small_num_tasks, leave_one_run_out.  [default: all]",
 )
 
 
@@ -96,7 +96,9 @@ def report(
 @STRATEGIES
 @SEED
 @click.option(
-    "--quick", is_flag=True, help="Few optimizer starts, no runs left out, no coopetition."
+    "--quick",
+    is_flag=True,
+    help="Few optimizer starts, no runs left out one by one, no coopetition.",
 )
 @plain_errors
 def compare(
@@ -111,7 +113,10 @@ def compare(
 ) -> None:
     """Refit accounts with data held out, and report which predicts best.
 
-    The page is that of `report`, without a posterior.
+    Prints the verdict on every way of holding data out: which account leaves least of the gap
+    between constant weights and the best mixtures, which others are worse, equivalent or undecided,
+    and whether a theory beats accounts without theory. The page is that of `report`, without a
+    posterior.
 
     \b
         rational-icl compare logs --out comparison
@@ -154,6 +159,9 @@ def _write(
         with _naming(log.path):
             analyses.append(ri.analyse(log, theory, strategies=names, **options))
     page = ri.write_report(analyses, out)
+    for analysis in analyses:
+        if analysis.comparison:
+            click.echo(f"{analysis.name}\n{analysis.comparison.verdict.text}")
     click.echo(f"Report written. Open {page}")
     for analysis in analyses:
         if analysis.bayesian:

@@ -1,7 +1,7 @@
 """Accounts compared on the same held-out cells."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,17 +9,18 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from rational_icl import accounts as known
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl._threads import in_threads
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
+from rational_icl.comparison.choosing import choose
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
 from rational_icl.comparison.refits import Refit, refit
-from rational_icl.comparison.scores import Observed
-from rational_icl.comparison.tables import CEILING, FLOOR, Scored, scheme_table
+from rational_icl.comparison.scores import crossover_scores, finite_log_weights, run_scores
+from rational_icl.comparison.tables import FLOOR, Scored, scheme_table
 from rational_icl.comparison.transitions import account_crossovers
+from rational_icl.comparison.verdict import Verdict
 from rational_icl.fits import Fit
 
 _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
@@ -30,19 +31,23 @@ class Comparison:
     """Accounts compared on one log.
 
     Args:
+        verdict: what it says, a question for every scheme: `verdict.text`, `verdict.table`,
+            `verdict.to_json()`, `verdict["late_steps"].best`.
         table: one row per scheme and account, best first; see `compare`.
-        runs: one row per scheme, account and held-out run: log_density, and sums over its cells.
-        crossover: one row per scheme, account and run that crosses among its held-out cells: run,
-            num_tasks, observed and predicted N*.
+        runs: one row per scheme, account and held-out run: sums over its cells.
+        crossover: one row per scheme, account and run with held-out cells: observed and predicted
+            N*, by one functional (`scores.crossover_scores`).
         params: one row per scheme, fold, account and parameter.
         fits: every account fitted to all usable cells, none held out.
         transitions: one row per account and task diversity, of these fits: predicted N*, and a 90 %
-            jackknife interval over runs if they were left out one by one (`account_crossovers`).
+            jackknife interval over task diversities if they were left out one by one
+            (`account_crossovers`).
         weights: one row per cell: run, num_tasks, step, usable, observed (the best mixture's weight
             on the first strategy), and the weight of every account of `fits`, by its name.
         problems: why accounts could not be fitted, by name.
     """
 
+    verdict: Verdict
     table: pd.DataFrame
     runs: pd.DataFrame
     crossover: pd.DataFrame
@@ -88,27 +93,35 @@ def compare(
     of a held-out run is carried over from its fitted cells: accounts predict from losses and
     complexities alone.
 
+    The score is the excess divergence left: with x the mean over the held-out cells of a task
+    diversity D of the divergence of T from the account's mixture less that from the best mixture,
+    nats, E = Σ_D x / Σ_D x of constant weights, refitted in the same folds. As the divergence of
+    next-token predictions it is a proper log score without a noise model, and what accounts are
+    fitted to. Accounts are compared pairwise over D (`comparison.inference`), one question a
+    scheme: schemes are never summed. An account that gives a number that is not finite in any
+    held-out cell has failed, and enters nothing.
+
     Columns of `table`:
 
-    - scheme, account, status (`fitted`, or why it is not, in which case it has no scores)
-    - elpd: expected log predictive density, the log density of the held-out best-mixture weights,
-      each run's checkpoints taken together (`comparison.densities`), summed over runs, nats; the
-      scatter about the account is that of the fitted runs
-    - elpd_difference: less that of the best account of the scheme; elpd_difference_se its standard
-      error with runs as units, and elpd_difference_se_num_tasks with task diversities as units,
-      whose runs may err alike
-    - stacking_weight: of the mixture of accounts that predicts held-out runs best
-    - divergence: mean over held-out cells, from the account's mixture, nats; divergence_difference,
-      less that of the best account by elpd, and divergence_difference_se with runs as units
-    - gap_closed: share of the way from `constant_weights` to `best_mixture`, in divergence
+    - scheme, account, status (`fitted`, `failed`, or `ceiling`), problem (why it failed), theory
+      (whether it is one)
+    - excess_divergence: mean over D of x, nats; excess_left: E, and its 90 % interval,
+      excess_left_lower and excess_left_upper; gap_closed: 1 − E
+    - difference: mean over D of the difference in x from the best account, as a share of the mean x
+      of constant weights; lower and upper, its 90 % interval, lower_inflated and upper_inflated
+      that for overlapping refits; worse_at, at how many D it is worse; p of the sign-flip test, and
+      p_holm, adjusted over all accounts; verdict, `best`, `worse`, `equivalent`, `undecided`, or
+      `no verdict` with fewer than five D
+    - stacking_weight: of the mixture of accounts' predictions nearest to the transformers'
+    - divergence: mean over held-out cells, from the account's mixture, nats
     - relative_distance_error: root mean square of the first strategy's weight less observed
       relative distance
-    - crossover_error: root mean square of ln(predicted N*/observed N*) over runs whose own
-      crossover lies among their held-out cells; crossovers, their number; crossovers_missed, at how
-      many of them the account does not cross
-    - num_params; effective_params (leave_one_run_out only): log density of the runs under the fit
-      to all cells, less elpd
-    - at_boundary: parameters that ended at the edge of their range in some fold
+    - crossover_error: root mean square over runs of ln(predicted N*/observed N*), the last rise of
+      the first strategy's weight through ½ within the held-out steps for transformers and accounts
+      alike, censored at their ends; crossovers, the number of runs that cross there;
+      crossovers_hit, _missed and _false, at how many the account does too, does not, or does where
+      the run does not
+    - num_params; at_boundary: parameters that ended at the edge of their range in some fold
     - seconds: of its refits
 
     Args:
@@ -125,9 +138,8 @@ def compare(
     Raises:
         FitError: an unknown account or scheme, or not even constant weights fit these cells.
     """
-    chosen, problems = _choose(accounts, cells.strategies)
+    chosen, problems = choose(accounts, cells.strategies)
     folds = make_folds(cells, behaviour, schemes)
-    observed = Observed(cells, behaviour)
     usable = usable_cells(cells, behaviour)
     everything = Fold("", usable, np.zeros_like(usable))
     total = len(chosen) * (1 + sum(map(len, folds.values())))
@@ -146,18 +158,17 @@ def compare(
                     bar.update()
                 proceed()
 
-            return _compared(*account, cells, behaviour, observed, plan, refitted)
+            return _compared(*account, cells, behaviour, plan, refitted)
 
         # what takes longest goes first, beside all others
         order = sorted(chosen.items(), key=lambda item: not item[1].costly)
         done = dict(zip(dict(order), in_threads(one, order), strict=True))
-    every = {name: done[name] for name in chosen}
-    for name, found in every.items():
-        if found.whole.fit is None:
-            problems[name] = found.whole.problem
+    compared = {name: done[name] for name in chosen}
+    problems |= {name: one.whole.problem for name, one in compared.items() if one.whole.problem}
     if FLOOR in problems:
         raise FitError(problems[FLOOR])
-    return _assembled(every, tuple(folds), problems, cells, behaviour, usable)
+    theory = {name: account.theory for name, account in chosen.items()}
+    return _assembled(compared, tuple(folds), theory, problems, cells, behaviour, usable)
 
 
 class _Plan(NamedTuple):
@@ -182,31 +193,34 @@ def _compared(
     account: Account,
     cells: Cells,
     behaviour: Behaviour,
-    observed: Observed,
     plan: _Plan,
     refitted: Callable[[], None],
 ) -> _Compared:
     starts = max(1, plan.num_starts // 4) if account.costly else plan.num_starts
     options: dict[str, Any] = {"num_starts": starts, "seed": plan.seed}
     whole = refit(account, cells, behaviour, plan.everything, **options)
+    if whole.fit is not None:
+        try:
+            finite_log_weights(whole.fit, cells, plan.everything.fitted)
+        except FitError as error:
+            whole = _failed(whole, error)
     refitted()
     if whole.fit is None:
         return _Compared(whole, pd.DataFrame(), [])
-    scatter = observed.scatter(whole.fit, plan.everything)
     scored = []
     for scheme, folds in plan.folds.items():
         near = whole.fit if scheme in _NEARLY_ALL else None
         for fold in folds:
             one = refit(account, cells, behaviour, fold, near=near, **options)
-            scored.append(_score(scheme, name, observed, one))
-            if scheme == "leave_one_run_out" and one.fit is not None:
-                inside = observed.run_scores(whole.fit, fold, scatter)
-                scored[-1].runs["seen_log_density"] = inside["log_density"]
+            scored.append(_score(scheme, name, cells, behaviour, one))
             refitted()
-    left_out = [one for one in scored if one.scheme == "leave_one_run_out"]
-    without = [one.refit.fit for one in left_out if one.refit.fit is not None]
-    transitions = account_crossovers(whole.fit, without).assign(account=name)
-    return _Compared(whole, transitions, scored)
+    without = [one.refit.fit for one in scored if one.scheme == "leave_one_num_tasks_out"]
+    transitions = account_crossovers(cells, plan.everything.fitted, whole.fit, without)
+    return _Compared(whole, transitions.assign(account=name), scored)
+
+
+def _failed(one: Refit, error: FitError) -> Refit:
+    return replace(one, fit=None, problem=str(error))
 
 
 def _weights(
@@ -223,57 +237,31 @@ def _weights(
     return pd.DataFrame({**columns, **own})
 
 
-def _choose(
-    accounts: Sequence[str | Account] | Mapping[str, Account] | None, strategies: tuple[str, ...]
-) -> tuple[dict[str, Account], dict[str, str]]:
-    """Accounts by name, the floor last if it was not asked for; and why others were not made."""
-    floor = known.make(FLOOR, strategies)
-    own = accounts if isinstance(accounts, Mapping) else {}
-    given = [one.name for one in accounts or () if isinstance(one, Account)]
-    for name in (*own, *given):
-        if name == CEILING or (name == FLOOR and own.get(name, floor) != floor):
-            raise FitError(f"accounts: {name!r} is the name of a bound; give yours another")
-    if isinstance(accounts, Mapping):
-        return {**accounts, FLOOR: floor}, {}
-    asked = known.names() if accounts is None else accounts
-    chosen: dict[str, Account] = {}
-    problems: dict[str, str] = {}
-    for one in (*asked, FLOOR):
-        name = one if isinstance(one, str) else one.name
-        if name in chosen and name != FLOOR:
-            raise FitError(f"accounts: two are called {name!r}; give them different names")
-        try:
-            account = known.make(one, strategies) if isinstance(one, str) else one
-        except FitError as error:
-            if name not in known.names():
-                raise
-            problems[name] = str(error)
-        else:
-            chosen[name] = account
-    return chosen, problems
-
-
-def _score(scheme: str, name: str, observed: Observed, one: Refit) -> Scored:
-    if one.fit is None:
-        return Scored(scheme, name, one, pd.DataFrame(), pd.DataFrame())
-    runs = observed.run_scores(one.fit, one.fold, observed.scatter(one.fit, one.fold))
+def _score(scheme: str, name: str, cells: Cells, behaviour: Behaviour, one: Refit) -> Scored:
     label = {"scheme": scheme, "account": name}
-    crossover = observed.crossover_scores(one.fit, one.fold)
-    return Scored(scheme, name, one, runs.assign(**label), crossover.assign(**label))
+    if one.fit is not None:
+        try:
+            log_weight = finite_log_weights(one.fit, cells, one.fold.scored)
+            runs = run_scores(cells, behaviour, log_weight, one.fold).assign(**label)
+            crossover = crossover_scores(cells, behaviour, log_weight, one.fold).assign(**label)
+            return Scored(scheme, name, one, runs, crossover, log_weight)
+        except FitError as error:
+            one = _failed(one, error)
+    nothing = pd.DataFrame()
+    return Scored(scheme, name, one, nothing, nothing, np.empty((0, len(cells.strategies))))
 
 
 def _assembled(
-    every: Mapping[str, _Compared],
+    compared: Mapping[str, _Compared],
     schemes: tuple[str, ...],
+    theory: Mapping[str, bool],
     problems: dict[str, str],
     cells: Cells,
     behaviour: Behaviour,
     usable: np.ndarray,
 ) -> Comparison:
-    scored = [one for found in every.values() for one in found.scored]
-    fits = {name: found.whole.fit for name, found in every.items() if found.whole.fit is not None}
-    runs = pd.concat([one.runs for one in scored], ignore_index=True)
-    crossover = pd.concat([one.crossover for one in scored], ignore_index=True)
+    scored = [one for account in compared.values() for one in account.scored]
+    fits = {name: one.whole.fit for name, one in compared.items() if one.whole.fit is not None}
     params = [
         {"scheme": one.scheme, "held_out": one.refit.fold.held_out, "account": one.account}
         | {"parameter": name, "value": value, "at_boundary": name in one.refit.fit.at_boundary}
@@ -281,12 +269,26 @@ def _assembled(
         if one.refit.fit is not None
         for name, value in one.refit.fit.params.items()
     ]
-    tables = [scheme_table(scheme, scored, runs, crossover, problems) for scheme in schemes]
-    transitions = [found.transitions for found in every.values()]
+    tables, questions = zip(
+        *(
+            scheme_table(
+                scheme,
+                [one for one in scored if one.scheme == scheme],
+                theory,
+                problems,
+                cells,
+                behaviour,
+            )
+            for scheme in schemes
+        ),
+        strict=True,
+    )
+    transitions = [one.transitions for one in compared.values() if len(one.transitions)]
     return Comparison(
+        verdict=Verdict(questions),
         table=pd.concat(tables, ignore_index=True),
-        runs=runs,
-        crossover=crossover,
+        runs=pd.concat([one.runs for one in scored if len(one.runs)], ignore_index=True),
+        crossover=pd.concat([one.crossover for one in scored], ignore_index=True),
         params=pd.DataFrame(params),
         fits=fits,
         transitions=pd.concat(transitions, ignore_index=True),

@@ -1,27 +1,30 @@
 """What data like these can tell apart: behaviour simulated from each account, compared by all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from tqdm import tqdm
 
 from rational_icl._arrays import Array
+from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.cells import Behaviour, Cells, SplitBehaviour, select
+from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison.compare import compare
-from rational_icl.comparison.densities import draw_runs
-from rational_icl.comparison.folds import Fold, usable_cells
-from rational_icl.comparison.scores import Observed
+from rational_icl.comparison.seeds import draw_runs, seed_scatter
+from rational_icl.comparison.tables import FITTED
 from rational_icl.fits import Fit
-from rational_icl.responses import softened, weights_of
+from rational_icl.responses import respond, softened, weights_of
 from rational_icl.statistics import Divergence
 from rational_icl.statistics.squared import SquaredDivergence
 
+_COLUMNS = ("truth", "simulation", "scheme", "account", "excess_left", "verdict", "won")
 _INSIDE = 0.02
 """How far weights are moved off the ends before curvature is taken there."""
 
@@ -31,7 +34,8 @@ def model_recovery(
     cells: Cells,
     behaviour: Behaviour,
     *,
-    schemes: Sequence[str] = ("late_steps", "large_num_tasks", "small_num_tasks"),
+    truths: Sequence[str] | None = None,
+    schemes: Sequence[str] = ("leave_one_num_tasks_out",),
     num_simulations: int = 5,
     num_starts: int = 4,
     seed: int = 0,
@@ -39,76 +43,90 @@ def model_recovery(
 ) -> pd.DataFrame:
     """Simulate runs like those of a log from each account, and see which account wins.
 
-    Each account is fitted to all usable cells; runs are drawn about it with the scatter that the
-    log's have (`simulate_runs`), and all accounts are compared on them.
+    Each account is fitted to all usable cells; runs are drawn about it as the log's seeds scatter
+    about the mean of their task diversity (`simulate_runs`), the same for every account, and all
+    accounts are compared on them.
 
     Args:
         accounts, cells, behaviour: see `compare`.
-        schemes: of which the elpd is added up to find the winner.
+        truths: the names of those to simulate from; all if None.
+        schemes: each a question of its own.
         num_simulations: logs simulated from each account.
         num_starts, seed: see `compare`.
         progress: show a bar.
 
     Returns:
-        One row per simulated log and account: truth, simulation, account, elpd, and won (whether it
-        is the highest of that log). An account that fails under some scheme has no row.
+        One row per simulated log, scheme and account: truth, simulation, scheme, account,
+        excess_left, verdict (see `compare`), and won (whether it leaves least). An account that
+        fails under a scheme has no row of it.
+
+    Raises:
+        FitError: see `compare`; or no task diversity has two runs.
     """
-    usable = usable_cells(cells, behaviour)
-    cells, behaviour = select(cells, usable), select(behaviour, usable)
     names = [one if isinstance(one, str) else one.name for one in accounts]
-    whole = compare(accounts, cells, behaviour, schemes=("late_steps",), num_starts=num_starts,
-                    seed=seed, progress=False)  # fmt: skip
-    rows = []
-    todo = [(name, i) for name in names if name in whole.fits for i in range(num_simulations)]
+    options: dict[str, Any] = {"num_starts": num_starts, "seed": seed, "progress": False}
+    chosen = names if truths is None else list(truths)
+    unknown = set(chosen) - set(names)
+    if unknown:
+        raise FitError(f"truths: {', '.join(sorted(unknown))}; expected some of {', '.join(names)}")
+    simulated = [one for one, name in zip(accounts, names, strict=True) if name in chosen]
+    whole = compare(simulated, cells, behaviour, schemes=("late_steps",), **options)
+    usable = whole.weights["usable"].to_numpy()
+    tables = []
+    todo = [(name, i) for name in names if name in chosen and name in whole.fits
+            for i in range(num_simulations)]  # fmt: skip
     for name, simulation in tqdm(todo, desc="simulated logs", unit="log", disable=not progress):
         rng = np.random.default_rng([seed, names.index(name), simulation])
-        drawn = simulate_runs(whole.fits[name], cells, behaviour, rng)
-        found = compare(accounts, cells, drawn, schemes=schemes, num_starts=num_starts, seed=seed,
-                        progress=False).table  # fmt: skip
-        elpd = found[found["account"].isin(names)].pivot(
-            index="account", columns="scheme", values="elpd"
+        drawn = simulate_runs(whole.fits[name], cells, behaviour, usable, rng)
+        table = compare(accounts, cells, drawn, schemes=schemes, **options).table
+        table = table[table["account"].isin(names) & (table["status"] == FITTED)]
+        least = table.groupby("scheme")["excess_divergence"].transform("min")
+        table = table.assign(
+            truth=name, simulation=simulation, won=table["excess_divergence"] == least
         )
-        total = elpd.dropna().sum(axis=1)
-        for account, elpd in total.items():
-            row = {"truth": name, "simulation": simulation, "account": account, "elpd": elpd}
-            rows.append(row | {"won": elpd == total.max()})
-    return pd.DataFrame(rows)
+        tables.append(table[list(_COLUMNS)])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=_COLUMNS)
 
 
 @in_float64
 def simulate_runs(
-    fit: Fit, cells: Cells, behaviour: Behaviour, rng: np.random.Generator
+    fit: Fit,
+    cells: Cells,
+    behaviour: Behaviour,
+    usable: Bool[np.ndarray, " cell"],
+    rng: np.random.Generator,
 ) -> Behaviour:
-    """Behaviour of runs that scatter about a fitted account as the log's runs do.
+    """Behaviour of runs that scatter about a fitted account as the log's seeds scatter.
 
-    Best-mixture weights are drawn (`comparison.densities`); the divergence from other mixtures is
-    that of the log to second order, with its minimum moved to the drawn weights.
+    Best-mixture weights of usable cells are drawn (`comparison.seeds`); the divergence from other
+    mixtures is that of the log to second order, with its minimum moved to the drawn weights. Other
+    cells stay as they are, up to that order.
 
     Args:
         fit: of an account to these cells.
-        cells, behaviour: of the log; all cells are simulated.
+        cells, behaviour: of the log.
+        usable: which cells to simulate.
         rng: of the draws.
+
+    Raises:
+        FitError: no task diversity has two runs.
     """
-    every = np.ones(len(cells), dtype=bool)
-    observed = Observed(cells, behaviour)
-    index, response = observed.response(every)
-    scatter = observed.scatter(fit, Fold("", every, every))
+    index, response = respond(cells, behaviour, usable, ("id",))
+    scatter = seed_scatter(response, np.asarray(cells.step)[index])
     softening = np.asarray(response.softening)
     mean = np.asarray(softened(fit.log_weights(cells)[index], softening))
-    weight = np.empty((len(cells), len(cells.strategies)))
-    weight[index] = weights_of(draw_runs(scatter, mean, response, rng), softening)
     split = behaviour.splits["id"]
+    weight = split.best_weight.copy()
+    weight[index] = weights_of(draw_runs(scatter, mean, response, rng), softening)
     centred = np.eye(weight.shape[1]) - weight[:, :, None]
     curvature = _curvature(split.divergence, split.best_weight)
     error = np.einsum("cji,cjk,ckl->cil", centred, curvature / 2, centred)
-    simulated = SplitBehaviour(
+    simulated = replace(
+        split,
         relative_distance=weight[:, 0],
-        relative_distance_error=np.zeros(len(cells)),
         best_weight=weight,
-        best_weight_covariance=split.best_weight_covariance,
-        best_divergence=np.zeros(len(cells)),
-        interpolation_distance=np.zeros(len(cells)),
-        divergence=SquaredDivergence(error),
+        # weights sum to one, so that a constant is one of the divergence
+        divergence=SquaredDivergence(error + split.best_divergence[:, None, None]),
     )
     return Behaviour(runs=behaviour.runs, run=behaviour.run, splits={"id": simulated})
 

@@ -1,64 +1,96 @@
-"""The table of a scheme: every account's scores, from best to worst."""
+"""The table of a scheme: every account's scores, from best to worst, and the verdict on them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
+from rational_icl._errors import FitError
+from rational_icl.cells import Behaviour, Cells
+from rational_icl.comparison.inference import share_left
 from rational_icl.comparison.refits import Refit
-from rational_icl.comparison.scores import account_scores, stacking_weights, standard_error
+from rational_icl.comparison.scores import account_scores, excess_by_num_tasks
+from rational_icl.comparison.stacking import stacking_weights
+from rational_icl.comparison.verdict import Question
 
 FLOOR, CEILING = "constant_weights", "best_mixture"
+FITTED, FAILED, IS_CEILING = "fitted", "failed", "ceiling"
 
 
 class Scored(NamedTuple):
-    """One refit with its scores, which are empty if it failed."""
+    """One refit with its scores and its log weights in all cells, all empty if it failed."""
 
     scheme: str
     account: str
     refit: Refit
     runs: pd.DataFrame
     crossover: pd.DataFrame
+    log_weight: Float[np.ndarray, "cell strategy"]
 
 
 def scheme_table(
     scheme: str,
     scored: list[Scored],
-    runs: pd.DataFrame,
-    crossover: pd.DataFrame,
+    theory: Mapping[str, bool],
     problems: Mapping[str, str],
-) -> pd.DataFrame:
+    cells: Cells,
+    behaviour: Behaviour,
+) -> tuple[pd.DataFrame, Question]:
     """One row per account, those that failed without scores, and the ceiling last.
 
     Args:
         scheme: name.
-        scored: all refits.
-        runs, crossover: their scores, joined.
+        scored: all refits of this scheme.
+        theory: whether accounts are theories, by name.
         problems: why accounts could not be fitted at all, by name.
+        cells, behaviour: of the whole log.
     """
-    mine = [one for one in scored if one.scheme == scheme]
-    status = {
+    reasons = {
         one.account: f"fold {one.refit.fold.held_out!r}: {one.refit.problem}"
-        for one in mine
+        for one in scored
         if one.refit.problem
     }
-    status = {**problems, **status}
-    runs, crossover = (table[table["scheme"] == scheme] for table in (runs, crossover))
-    floor = runs[runs["account"] == FLOOR]
+    failed = {**problems, **reasons}
+    names = dict.fromkeys(one.account for one in scored if one.account not in failed)
+    refits = {name: [one for one in scored if one.account == name] for name in names}
+    runs = {name: pd.concat([one.runs for one in mine]) for name, mine in refits.items()}
+    excess = pd.DataFrame({name: excess_by_num_tasks(mine) for name, mine in runs.items()})
+    excess = excess[excess.mean().sort_values(kind="stable").index]
+    question = Question.asked(scheme, excess, FLOOR, theory, failed)
     rows = []
-    for name in dict.fromkeys(one.account for one in mine if one.account not in status):
-        own = runs[runs["account"] == name]
-        row: dict[str, Any] = {"scheme": scheme, "account": name, "status": "fitted"}
-        row |= account_scores(own, crossover[crossover["account"] == name], floor)
-        if "seen_log_density" in own and scheme == "leave_one_run_out":
-            row["effective_params"] = own["seen_log_density"].sum() - row["elpd"]
-        rows.append(row | _of_refits([one for one in mine if one.account == name]))
-    table = _with_differences(pd.DataFrame(rows), runs)
-    failed = pd.DataFrame(
-        [{"scheme": scheme, "account": name, "status": why} for name, why in status.items()]
-    )
-    return pd.concat([table, failed, _ceiling(scheme, floor)], ignore_index=True)
+    for name in excess:
+        crossings = pd.concat([one.crossover for one in refits[name]])
+        row: dict[str, Any] = {"scheme": scheme, "account": name, "status": FITTED, "problem": ""}
+        row |= {"theory": theory[name], **_primary(excess, name)}
+        rows.append(row | account_scores(runs[name], crossings) | _of_refits(refits[name]))
+    table = pd.DataFrame(rows)
+    if rows:
+        weights = _stacked([refits[name] for name in excess], cells, behaviour)
+        against = question.against_best.drop(columns=["reference", "units"])
+        table = table.merge(against, on="account", how="left").assign(stacking_weight=weights)
+        table.loc[0, ["difference", "verdict"]] = 0.0, "no verdict" if question.problem else "best"
+    unranked = [
+        {"scheme": scheme, "account": name, "status": FAILED, "problem": why}
+        for name, why in failed.items()
+    ]
+    ceiling = [_ceiling(scheme, mine) for mine in list(runs.values())[:1]]
+    parts = [table, pd.DataFrame(unranked), pd.DataFrame(ceiling)]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True), question
+
+
+def _primary(excess: pd.DataFrame, name: str) -> dict[str, float]:
+    mine = excess[name].to_numpy()
+    floor = excess[FLOOR].to_numpy() if FLOOR in excess else np.full(len(mine), np.nan)
+    share, lower, upper = share_left(mine, floor)
+    return {
+        "excess_divergence": float(mine.mean()),
+        "excess_left": share,
+        "excess_left_lower": lower,
+        "excess_left_upper": upper,
+        "gap_closed": 1 - share,
+    }
 
 
 def _of_refits(mine: list[Scored]) -> dict[str, Any]:
@@ -70,31 +102,37 @@ def _of_refits(mine: list[Scored]) -> dict[str, Any]:
     }
 
 
-def _with_differences(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Accounts from best to worst elpd, with their distance from the best and stacking weight."""
-    table = table.sort_values("elpd", ascending=False, ignore_index=True)
-    wide = runs.pivot(index=["num_tasks", "run"], columns="account", values="log_density")
-    wide = wide[table["account"]]
-    apart = wide.sub(wide.iloc[:, 0], axis=0)
-    diversities = apart.index.get_level_values("num_tasks")
-    table["elpd_difference"] = apart.sum().to_numpy()
-    for column, group in (
-        ("elpd_difference_se", np.arange(len(apart))),
-        ("elpd_difference_se_num_tasks", diversities.to_numpy()),
-    ):
-        table[column] = [standard_error(apart[name].to_numpy(), group) for name in apart]
-    table["stacking_weight"] = stacking_weights(wide.to_numpy())
-    total = runs.pivot(index=["num_tasks", "run"], columns="account", values="divergence")
-    total = total[table["account"]]
-    farther = total.sub(total.iloc[:, 0], axis=0) / runs.groupby("account")["cells"].sum().iloc[0]
-    table["divergence_difference"] = farther.sum().to_numpy()
-    table["divergence_difference_se"] = [
-        standard_error(farther[name].to_numpy(), np.arange(len(farther))) for name in farther
-    ]
-    return table
+def _ceiling(scheme: str, runs: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "scheme": scheme,
+        "account": CEILING,
+        "status": IS_CEILING,
+        "problem": "",
+        "excess_divergence": 0.0,
+        "excess_left": 0.0,
+        "gap_closed": 1.0,
+        "divergence": float(runs["best_divergence"].sum() / runs["cells"].sum()),
+    }
 
 
-def _ceiling(scheme: str, floor: pd.DataFrame) -> pd.DataFrame:
-    least = floor["best_divergence"].sum() / floor["cells"].sum()
-    row = {"scheme": scheme, "account": CEILING, "status": "ceiling", "divergence": least}
-    return pd.DataFrame([row | {"gap_closed": 1.0}])
+def _stacked(
+    accounts: list[list[Scored]], cells: Cells, behaviour: Behaviour
+) -> Float[np.ndarray, " account"]:
+    """Weights of the best mixture of accounts, their predictions of each cell from its own fold."""
+    folds = [one.refit.fold for one in accounts[0]]
+    chosen = [fold.scored for fold in folds]
+    index = np.concatenate([np.flatnonzero(here) for here in chosen])
+    log_weight = np.stack(
+        [
+            np.concatenate([one.log_weight[here] for one, here in zip(mine, chosen, strict=True)])
+            for mine in accounts
+        ]
+    )
+    of_unit = np.unique(np.asarray(cells.num_tasks)[index], return_inverse=True)[1]
+    share = 1 / np.bincount(of_unit)[of_unit] / (of_unit.max() + 1)
+    split = behaviour.splits["id"]
+    least = float(share @ split.best_divergence[index])
+    try:
+        return stacking_weights(split.divergence.select(index), log_weight, share, least)
+    except FitError:
+        return np.full(len(accounts), np.nan)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from rational_icl.plotting.shared import DIVERSITY_LABEL, MEMORIZING_COLOURS, step_axis
 
 _MARKERS = "osD^v<>Pp*"
+_LEAST_SHARE = 1e-4
 
 
 def account_colours(accounts: Sequence[str]) -> Mapping[str, tuple[float, float, float]]:
@@ -18,33 +19,30 @@ def account_colours(accounts: Sequence[str]) -> Mapping[str, tuple[float, float,
     return dict(zip(accounts, sns.color_palette("husl", len(accounts)), strict=True))
 
 
-def plot_forest(
-    table: pd.DataFrame, scheme: str, *, score: str = "elpd_difference", ax: Axes | None = None
-) -> Axes:
-    """How far every account is from the best under one way of holding data out.
+def plot_forest(table: pd.DataFrame, scheme: str, *, ax: Axes | None = None) -> Axes:
+    """Share of the gap that every account leaves under one way of holding data out.
 
-    Bars are one standard error, over runs (thick) and over task diversities where known (thin).
+    With 90 % intervals over task diversities, on a logarithmic axis, because .95 and .99 closed are
+    a factor of five. Open markers have no theory in them. The dotted line is constant weights.
 
     Args:
         table: from `compare`.
         scheme: a value of its column scheme.
-        score: `elpd_difference` or `divergence_difference`.
     """
-    rows = table[(table["scheme"] == scheme) & table[score].notna()]
-    rows = rows.sort_values(score, ascending=score != "elpd_difference")
+    rows = table[(table["scheme"] == scheme) & (table["status"] == "fitted")]
+    rows = rows[rows["excess_left"].notna()].sort_values("excess_left")
     ax = ax or plt.subplots(figsize=(5.0, 0.4 + 0.22 * len(rows)), layout="constrained")[1]
     place = np.arange(len(rows))[::-1]
-    wide = f"{score}_se_num_tasks"
-    if wide in rows:
-        ax.errorbar(rows[score], place, xerr=rows[wide], fmt="none", ecolor="0.7", elinewidth=1)
-    own = rows[f"{score}_se"]
-    ax.errorbar(rows[score], place, xerr=own, fmt="o", color="k", markersize=3.5, elinewidth=2)
-    ax.axvline(0, color="0.5", linewidth=0.6)
+    share = rows["excess_left"].to_numpy(dtype=float).clip(_LEAST_SHARE)
+    ends = rows[["excess_left_lower", "excess_left_upper"]].to_numpy(dtype=float)
+    ax.hlines(place, ends[:, 0].clip(_LEAST_SHARE), ends[:, 1], color="k", linewidth=1)
+    theory = rows["theory"].to_numpy(dtype=bool)
+    colours = np.where(theory, "k", "w")
+    ax.scatter(share, place, c=colours, edgecolors="k", s=16, zorder=3)
+    ax.axvline(1, color="0.5", linewidth=0.6, linestyle=":")
     ax.set_yticks(place, rows["account"].tolist(), fontsize="small")
-    ax.set_xlabel(score.replace("_", " ").replace("elpd", "ELPD") + ", nats")
+    ax.set(xscale="log", xlabel="share of the gap left")
     ax.set_title(scheme.replace("_", " "), fontsize="medium")
-    if score == "divergence_difference":  # floors are a hundred times farther than rivals
-        ax.set_xscale("symlog", linthresh=1e-4)
     ax.margins(y=0.03)
     return ax
 
@@ -149,12 +147,16 @@ def plot_account_map(
     return ax
 
 
-def plot_recovery(recovered: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_recovery(
+    recovered: pd.DataFrame, scheme: str | None = None, *, ax: Axes | None = None
+) -> Axes:
     """How often each account wins on runs simulated from each.
 
     Args:
         recovered: from `model_recovery`.
+        scheme: a value of its column scheme; the first if None.
     """
+    recovered = recovered[recovered["scheme"] == (scheme or recovered["scheme"].iloc[0])]
     won = recovered[recovered["won"]]
     names = list(recovered["truth"].unique())
     share = pd.crosstab(won["truth"], won["account"], normalize="index")

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from rational_icl import plotting
 from rational_icl.comparison import Comparison
-from rational_icl.comparison.tables import FLOOR
+from rational_icl.comparison.tables import FITTED
+from rational_icl.comparison.verdict import percent
 
 ABLATIONS = (
     "rational",
@@ -20,30 +21,13 @@ ABLATIONS = (
     "rational_linear_prior",
     "rational_fixed",
 )
-_WITHOUT_THEORY = (
-    "logistic_surface",
-    "logistic_surface_curved",
-    "scaling_collapse",
-    "logistic",
-    FLOOR,
-)
-_CLEAR = 2.0
-"""Standard errors from which a difference is called one."""
-_WORDS = {
-    "late_steps": "at late steps",
-    "large_num_tasks": "at large task diversities",
-    "small_num_tasks": "at small task diversities",
-    "leave_one_run_out": "in runs left out one by one",
-    "leave_one_num_tasks_out": "in task diversities left out one by one",
-}
-_POOR = 0.9
 _COLUMNS = 4
-_MOST_LISTED = 4
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """For `report.json`."""
     return {
+        "verdict": comparison.verdict.to_json(),
         "table": comparison.table.to_dict(orient="records"),
         "transitions": comparison.transitions.to_dict(orient="records"),
         "problems": dict(comparison.problems),
@@ -55,6 +39,7 @@ def tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
     """The CSV files of a report."""
     return {
         "comparison": comparison.table,
+        "comparison_verdict": comparison.verdict.table,
         "comparison_runs": comparison.runs,
         "comparison_params": comparison.params,
         "comparison_transitions": comparison.transitions,
@@ -63,117 +48,32 @@ def tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
 
 
 def sentences(comparison: Comparison, account: str) -> list[str]:
-    """Which account predicts which part of the data, by how much, and where all fail."""
-    found = []
-    for scheme in comparison.schemes:
-        found += [_best(comparison, scheme), _of_account(comparison, scheme, account)]
-    return [one for one in (*found, _earned(comparison, account), _failed(comparison)) if one]
-
-
-def _best(comparison: Comparison, scheme: str) -> str:
-    ranked = _ranked(comparison, scheme)
-    if ranked.empty:
-        return f"Held out {_WORDS[scheme]}, no account could be fitted."
-    best = ranked.iloc[0]
-    text = (
-        f"Held out {_WORDS[scheme]}, {best['account']} predicts best (stacking weight "
-        f"{best['stacking_weight']:.2f}), closing {100 * best['gap_closed']:.0f} % of the gap "
-        "between constant weights and the best mixtures"
-    )
-    rest = ranked.iloc[1:]
-    level = rest[rest["elpd_difference"] > -_CLEAR * rest["elpd_difference_se"]]["account"]
-    if len(level):
-        shown = ", ".join(level[:_MOST_LISTED])
-        more = f" and {len(level) - _MOST_LISTED} more" if len(level) > _MOST_LISTED else ""
-        text += f"; within two standard errors of it are {shown}{more}"
-    closest = ranked["gap_closed"].max()
-    if closest < _POOR:
-        text += f". All accounts fail here: none closes more than {100 * closest:.0f} % of the gap"
-    return text + "."
+    """The verdict on every question, and where the account stands in each."""
+    texts = [question.text for question in comparison.verdict.questions]
+    texts += [_of_account(comparison, scheme, account) for scheme in comparison.schemes]
+    return [text for text in texts if text]
 
 
 def _of_account(comparison: Comparison, scheme: str, account: str) -> str:
-    ranked = _ranked(comparison, scheme)
-    own = ranked[ranked["account"] == account]
-    if own.empty or ranked.iloc[0]["account"] == account:
+    row = comparison.row(scheme, account)
+    if row["status"] != FITTED or not np.isfinite(row["excess_left"]):
         return ""
-    row = own.iloc[0]
     text = (
-        f"The {account} account is {-row['elpd_difference']:.0f} ± {row['elpd_difference_se']:.0f} "
-        f"nats of log predictive density behind it over {_num_runs(comparison, scheme)} runs, "
-        f"closes {100 * row['gap_closed']:.0f} % of the gap, and misses relative distance by "
+        f"{scheme.replace('_', ' ').capitalize()}: the {account} account leaves "
+        f"{percent(row['excess_left'])} of the gap and misses relative distance by "
         f"{row['relative_distance_error']:.3f}"
     )
     if np.isfinite(row["crossover_error"]):
-        text += f" and N* by a factor of {np.exp(row['crossover_error']):.1f}"
+        text += (
+            f" and N* by a factor of {np.exp(row['crossover_error']):.1f} (of "
+            f"{row['crossovers']:.0f} crossovers it misses {row['crossovers_missed']:.0f}, and it "
+            f"sees {row['crossovers_false']:.0f} that are not there)"
+        )
     return text + "."
 
 
-def _earned(comparison: Comparison, account: str) -> str:
-    """Whether the theory beats what has no theory in it."""
-    lost, won = [], []
-    for scheme in comparison.schemes:
-        ranked = _ranked(comparison, scheme)
-        bare = ranked[ranked["account"].isin(_WITHOUT_THEORY)]
-        own = ranked[ranked["account"] == account]
-        if bare.empty or own.empty:
-            continue
-        rival = bare.iloc[0]["account"]
-        apart, error = _apart(comparison, scheme, account, rival)
-        words = f"{_WORDS[scheme]} (by {abs(apart):.0f} ± {error:.0f} nats, {rival})"
-        if abs(apart) > _CLEAR * error:
-            (won if apart > 0 else lost).append(words)
-    if not lost and not won:
-        return (
-            f"Nowhere is the {account} account told apart, by two standard errors, from the best "
-            "of the accounts without theory."
-        )
-    parts = []
-    if won:
-        parts.append(f"it beats the best account without theory {'; '.join(won)}")
-    if lost:
-        parts.append(f"an account without theory predicts better {'; '.join(lost)}")
-    return f"Does the {account} account earn its place? Held out, {', but '.join(parts)}."
-
-
-def _apart(comparison: Comparison, scheme: str, one: str, other: str) -> tuple[float, float]:
-    """Difference in elpd of two accounts, and its standard error over runs."""
-    runs = comparison.runs[comparison.runs["scheme"] == scheme]
-    wide = runs.pivot(index=["num_tasks", "run"], columns="account", values="log_density")
-    apart = wide[one] - wide[other]
-    return float(apart.sum()), float(np.sqrt(len(apart)) * apart.std())
-
-
-def _failed(comparison: Comparison) -> str:
-    table = comparison.table
-    bad = table[~table["status"].isin(["fitted", "ceiling"])]
-    reasons = dict(zip(bad["account"], bad["status"], strict=True))
-    if not reasons:
-        return ""
-    listed = "; ".join(f"{name} ({why})" for name, why in reasons.items())
-    return f"Not ranked, because they could not be fitted: {listed}."
-
-
-def _ranked(comparison: Comparison, scheme: str) -> pd.DataFrame:
-    table = comparison.table
-    return table[(table["scheme"] == scheme) & (table["status"] == "fitted")]
-
-
-def _num_runs(comparison: Comparison, scheme: str) -> int:
-    return comparison.runs.loc[comparison.runs["scheme"] == scheme, "run"].nunique()
-
-
 def forest(comparison: Comparison, analysis: Any) -> Figure:
-    """Distance of every account from the best, by scheme."""
-    return _forests(comparison, "elpd_difference")
-
-
-def forest_divergence(comparison: Comparison, analysis: Any) -> Figure:
-    """The same in divergence of next-token predictions."""
-    return _forests(comparison, "divergence_difference")
-
-
-def _forests(comparison: Comparison, score: str) -> Figure:
+    """Share of the gap that every account leaves, by scheme."""
     schemes = comparison.schemes
     number = int(comparison.table.groupby("scheme").size().max())
     rows = -(-len(schemes) // 2)
@@ -182,7 +82,7 @@ def _forests(comparison: Comparison, score: str) -> Figure:
         layout="constrained", squeeze=False,
     )  # fmt: skip
     for ax, scheme in zip(axes.flat, schemes, strict=False):
-        plotting.plot_forest(comparison.table, scheme, score=score, ax=ax)
+        plotting.plot_forest(comparison.table, scheme, ax=ax)
     for ax in axes.flat[len(schemes) :]:
         ax.set_axis_off()
     return figure
@@ -234,7 +134,6 @@ FIGURES: dict[str, Callable[[Comparison, Any], Figure]] = {
     make.__name__: make
     for make in (
         forest,
-        forest_divergence,
         account_maps,
         account_residuals,
         transitions,
@@ -242,18 +141,21 @@ FIGURES: dict[str, Callable[[Comparison, Any], Figure]] = {
     )
 }
 _SCORE_NAMES = {
-    "elpd": "ELPD",
-    "elpd_difference": "less best",
-    "elpd_difference_se": "± over runs",
-    "elpd_difference_se_num_tasks": "± over D",
+    "excess_left": "share of gap left",
+    "difference": "more than best",
+    "lower": "from (90 %)",
+    "upper": "to",
+    "worse_at": "worse at D",
+    "p": "p",
+    "p_holm": "p, Holm",
+    "verdict": "verdict",
     "stacking_weight": "stacking weight",
     "divergence": "divergence, nats",
-    "gap_closed": "gap closed",
     "relative_distance_error": "relative distance error",
     "crossover_error": "error of ln N*",
     "crossovers_missed": "N* missed",
+    "crossovers_false": "N* false",
     "num_params": "parameters",
-    "effective_params": "effective",
     "seconds": "seconds",
 }
 

@@ -2,18 +2,16 @@
 
 from typing import ClassVar
 
-import jax
 import numpy as np
 import pytest
-from comparing import PRECISIONS, quadratic_behaviour, ragged_cells, scattered, weights_at
+from comparing import quadratic_behaviour, scattered, weights_at
 from scipy.special import logit
 from synthetic import evaluate, make_cells, make_fit, mixed_behaviour
 
+from rational_icl import FitError
 from rational_icl.accounts import Account, ConstantWeights, LogisticSurface, Rational
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison import model_recovery, simulate_runs
-from rational_icl.comparison.folds import Fold
-from rational_icl.comparison.scores import Observed
 
 EXACT = 1e-10
 SURE = 5.0  # standard errors, of a few hundred numbers
@@ -30,43 +28,45 @@ def data(num_strategies: int = 2, seed: int = 451) -> tuple[Cells, Behaviour]:
     return cells, quadratic_behaviour(cells, weight, run, error=0.01)
 
 
-def test_simulated_runs_scatter_about_the_fit_as_those_of_the_log_do():
-    """Where weights are well inside, so that none is moved to an end."""
+def every(cells: Cells) -> np.ndarray:
+    return np.ones(len(cells), dtype=bool)
+
+
+def test_simulated_runs_scatter_about_the_fit_as_seeds_do():
+    """Where weights are well inside; not as the log does about the fit, which is off by far."""
     size, steps = 300, STEPS[2:]
-    cells = make_cells(np.full(size, 8.0), steps)
+    cells = make_cells(np.repeat(2.0 ** np.arange(3, 13), size // 10), steps)
     run = np.repeat(np.arange(size), len(steps))
     inside = scattered(np.full((len(cells), 2), 0.5), run, np.random.default_rng(452))
     behaviour = quadratic_behaviour(cells, inside, run, error=0.01)
-    fit = make_fit(cells, ConstantWeights(2), logit_2=0.4)
-    simulated = simulate_runs(fit, cells, behaviour, np.random.default_rng(453))
-    drawn = simulated.splits["id"].best_weight[:, 0]
+    fit = make_fit(cells, ConstantWeights(2), logit_2=2.0)
+    simulated = simulate_runs(fit, cells, behaviour, every(cells), np.random.default_rng(453))
     delta = 0.01
-    soft = logit((drawn + delta) / (1 + 2 * delta))
-    mean = logit((1 / (1 + np.exp(0.4)) + delta) / (1 + 2 * delta))
-    with jax.enable_x64(True):
-        every = np.ones(len(cells), dtype=bool)
-        observed = Observed(cells, behaviour)
-        scatter = observed.scatter(fit, Fold("", every, every))
-        variance = np.asarray(observed.response(every)[1].variance)
-    # the log was off the fit by 0.4, which its scatter has to hold
-    assert 0.3 < scatter.sd_level < 0.55
-    offset = scatter.sd_level**2 * (1 / PRECISIONS).mean()
-    sd = np.sqrt(offset + scatter.sd_residual**2 + variance)
-    apart = ((soft - mean) / sd).reshape(size, len(steps))
-    assert (np.abs(apart.mean(axis=0)) < SURE / np.sqrt(size)).all()
-    assert (np.abs(apart.std(axis=0) - 1) < 2 * SURE / np.sqrt(2 * size)).all()
-    # cells of a run share its offset; runs are independent
-    share = offset / sd.max() ** 2
-    assert (np.corrcoef(apart.T) > share - SURE / np.sqrt(size)).all()
+
+    def coordinate(weight: np.ndarray) -> np.ndarray:
+        return logit((weight + delta) / (1 + 2 * delta)).reshape(size, len(steps))
+
+    drawn = coordinate(simulated.splits["id"].best_weight[:, 0])
+    apart = drawn - logit((1 / (1 + np.exp(2.0)) + delta) / (1 + 2 * delta))
+    seen = coordinate(inside[:, 0])
+    assert (np.abs(apart.mean(axis=0)) < SURE * seen.std() / np.sqrt(size)).all()
+    # offsets of runs, and what is left within them, have the size that those of seeds have
+    for mine, logs in ((apart.mean(axis=1), seen.mean(axis=1)), (within(apart), within(seen))):
+        ratio = mine.std() / logs.std()
+        assert abs(np.log(ratio)) < SURE / np.sqrt(size)
     neighbours = np.corrcoef(apart[:-1, 0], apart[1:, 0])[0, 1]
     assert abs(neighbours) < SURE / np.sqrt(size)
+
+
+def within(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
 def test_the_divergence_of_a_simulated_run_is_least_at_its_weights(num_strategies: int):
     cells, behaviour = data(num_strategies)
     fit = make_fit(cells, **TRUE)
-    simulated = simulate_runs(fit, cells, behaviour, np.random.default_rng(454))
+    simulated = simulate_runs(fit, cells, behaviour, every(cells), np.random.default_rng(454))
     assert simulated.runs == behaviour.runs
     np.testing.assert_array_equal(simulated.run, behaviour.run)
     split = simulated.splits["id"]
@@ -78,12 +78,13 @@ def test_the_divergence_of_a_simulated_run_is_least_at_its_weights(num_strategie
         split.best_weight_covariance, behaviour.splits["id"].best_weight_covariance
     )
     assert (np.abs(weight - behaviour.splits["id"].best_weight).max(axis=1) > 1e-4).mean() > 0.5
-    np.testing.assert_allclose(evaluate(split.divergence, weight), 0, atol=EXACT)
-    np.testing.assert_array_equal(split.best_divergence, 0)
+    best = behaviour.splits["id"].best_divergence
+    np.testing.assert_allclose(evaluate(split.divergence, weight), best, atol=EXACT)
+    np.testing.assert_array_equal(split.best_divergence, best)
     rng = np.random.default_rng(455)
     other = rng.dirichlet(np.ones(num_strategies), len(cells))
     # the log's divergence is 0.3 |w - w*|² about its own minimum, and so has to be this one
-    expected = 0.3 * ((other - weight) ** 2).sum(axis=1)
+    expected = best + 0.3 * ((other - weight) ** 2).sum(axis=1)
     np.testing.assert_allclose(evaluate(split.divergence, other), expected, rtol=1e-8)
 
 
@@ -95,7 +96,9 @@ def test_the_curvature_is_that_of_the_log_at_its_best_mixture():
     behaviour = mixed_behaviour(cells, np.log(truth), num_sequences=24)
     split = behaviour.splits["id"]
     fit = make_fit(cells, **TRUE)
-    simulated = simulate_runs(fit, cells, behaviour, np.random.default_rng(456)).splits["id"]
+    simulated = simulate_runs(
+        fit, cells, behaviour, every(cells), np.random.default_rng(456)
+    ).splits["id"]
     inside = 0.98 * split.best_weight + 0.02 / 3
     for way in ([1.0, -1.0, 0.0], [0.0, -1.0, 1.0], [1.0, 1.0, -2.0]):
         step = STEP * np.array(way)
@@ -113,50 +116,79 @@ def evaluate_quadratic(error: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.einsum("cj,cjk,ck->c", weight, error, weight)
 
 
+def test_cells_that_are_not_simulated_stay_as_they_are():
+    cells, behaviour = data()
+    usable = cells.step > STEPS[1]
+    fit = make_fit(cells, **TRUE)
+    simulated = simulate_runs(fit, cells, behaviour, usable, np.random.default_rng(459))
+    before, after = (one.splits["id"].best_weight for one in (behaviour, simulated))
+    np.testing.assert_array_equal(before[~usable], after[~usable])
+    assert (np.abs(before - after).max(axis=1)[usable] > 0).all()
+
+
 @pytest.mark.slow
 def test_an_account_is_found_in_logs_simulated_from_it():
-    cells = make_cells([2.0, 4.0, 8.0, 16.0, 32.0, 64.0], STEPS)
+    cells = make_cells(np.repeat([2.0, 4.0, 8.0, 16.0, 32.0, 64.0], 2), STEPS)
     run = np.arange(len(cells)) // len(STEPS)
     weight = weights_at(Rational(), TRUE, cells)
     weight = scattered(weight, run, np.random.default_rng(458), size=0.1)
     names = ["rational", "scaling_collapse"]
+    schemes = ("leave_one_num_tasks_out", "late_steps")
     found = model_recovery(
         [Rational(), "scaling_collapse"],
         cells,
         quadratic_behaviour(cells, weight, run),
-        schemes=("large_num_tasks", "small_num_tasks"),
+        schemes=schemes,
         num_simulations=2,
         num_starts=2,
         seed=8,
         progress=False,
     )
-    assert list(found) == ["truth", "simulation", "account", "elpd", "won"]
-    logs = found.groupby(["truth", "simulation"])
-    assert [key for key, _ in logs] == [(name, k) for name in names for k in (0, 1)]
-    for (truth, _), log in logs:
+    assert list(found) == [
+        *("truth", "simulation", "scheme", "account", "excess_left", "verdict", "won")
+    ]
+    logs = found.groupby(["truth", "simulation", "scheme"])
+    assert len(logs) == 2 * 2 * len(schemes)
+    for (truth, _, scheme), log in logs:
         assert sorted(log["account"]) == names
-        assert log.loc[log["won"], "account"].tolist() == [truth]
-        assert log.loc[log["won"], "elpd"].item() == log["elpd"].max()
+        won = log.loc[log["won"]]
+        assert won["excess_left"].item() == log["excess_left"].min()
+        assert won["verdict"].item() == "best"
+        if scheme == "leave_one_num_tasks_out":
+            assert won["account"].item() == truth
+
+
+def test_a_log_without_sisters_cannot_be_simulated():
+    cells = make_cells([4.0, 8.0, 16.0, 32.0], STEPS)
+    run = np.arange(len(cells)) // len(STEPS)
+    weight = scattered(weights_at(Rational(), TRUE, cells), run, np.random.default_rng(460))
+    with pytest.raises(FitError, match="second seed"):
+        simulate_runs(
+            make_fit(cells, **TRUE),
+            cells,
+            quadratic_behaviour(cells, weight, run),
+            every(cells),
+            np.random.default_rng(461),
+        )
 
 
 @pytest.mark.slow
-def test_runs_of_early_checkpoints_only_are_left_out():
-    """They are neither fitted nor simulated."""
-    steps = np.array([10.0, 20.0, *STEPS])
-    cells, run = ragged_cells([4.0, 8.0, 16.0, 32.0, 8.0], [steps] * 4 + [steps[:2]])
-    weight = scattered(weights_at(Rational(), TRUE, cells), run, np.random.default_rng(457))
-    floor = np.where(cells.step < STEPS[0], 1.0, 0.01)
-    behaviour = quadratic_behaviour(cells, weight, run, floor=floor)
+def test_an_account_that_fails_under_one_scheme_has_no_row_of_it():
+    cells, behaviour = data()
     found = model_recovery(
-        ["scaling_collapse"],
+        ["constant_weights", NotWithoutSmall()],
         cells,
         behaviour,
-        schemes=("late_steps",),
+        schemes=("large_num_tasks", "small_num_tasks"),
         num_simulations=1,
         num_starts=1,
         progress=False,
     )
-    assert found["account"].tolist() == ["scaling_collapse"]
+    both = {"constant_weights", "not_without_small"}
+    accounts = found.groupby("scheme")["account"].agg(set)
+    assert set(found["truth"]) == both
+    assert accounts["large_num_tasks"] == both
+    assert accounts["small_num_tasks"] == {"constant_weights"}
 
 
 class NotWithoutSmall(LogisticSurface):
@@ -168,21 +200,3 @@ class NotWithoutSmall(LogisticSurface):
         if np.asarray(cells.num_tasks).min() > 8:
             raise RuntimeError("too few")
         return self
-
-
-@pytest.mark.slow
-def test_an_account_that_fails_under_one_scheme_has_no_row():
-    """Its sum over fewer schemes says nothing."""
-    cells, behaviour = data()
-    found = model_recovery(
-        ["constant_weights", NotWithoutSmall()],
-        cells,
-        behaviour,
-        schemes=("large_num_tasks", "small_num_tasks"),
-        num_simulations=1,
-        num_starts=1,
-        progress=False,
-    )
-    assert set(found["truth"]) == {"constant_weights", "not_without_small"}
-    assert set(found["account"]) == {"constant_weights"}
-    assert found["won"].all()
