@@ -73,6 +73,11 @@ class Objective:
         """Where a parameter set is; ends of ranges, such as 0, are as far as float64 reaches."""
         return np.clip(_free(self.account, params), -_END, _END) if params else np.zeros(0)
 
+    def holds(self, point: Float[np.ndarray, " parameter"]) -> bool:
+        """Whether natural units tell a point from the ends of their range: 1 + e⁻¹⁰⁰ is 1."""
+        back = self.coordinates(self.params(point))
+        return bool(np.allclose(back, point, rtol=0, atol=_ALIKE) and np.all(np.abs(back) < _END))
+
     def params(self, point: Float[np.ndarray, " parameter"]) -> dict[str, float]:
         """The parameter set at a point, in natural units."""
         return {name: float(value) for name, value in _natural(self.account, point).items()}

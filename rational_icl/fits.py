@@ -247,7 +247,7 @@ def fit(
     starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
     best = best_start(account, starts, cells, regions)
     split = select(behaviour.splits["id"], regions.fitted)
-    determined = identify(account, best.params, starts, chosen, split)
+    determined = identify(account, best.params, best.starts, chosen, split)
     return replace(best, identifiability=determined)
 
 

@@ -189,13 +189,9 @@ def identify(
     curvature = objective.curvature(point)
     free = curvature.free(tolerance)
     ended = starts.loc[starts["objective"] <= best + tolerance, names].to_dict(orient="records")
-    equal = distinct(
-        [
-            point,
-            *(objective.coordinates({str(k): float(v) for k, v in row.items()}) for row in ended),
-            *objective.as_low(point, free, best + tolerance),
-        ]
-    )
+    others = [objective.coordinates({str(k): float(v) for k, v in row.items()}) for row in ended]
+    others += objective.as_low(point, free, best + tolerance)
+    equal = distinct([point, *filter(objective.holds, others)])
     main = np.unique(np.abs(free).argmax(axis=1)) if len(free) else []
     undetermined = np.ptp(equal, axis=0) >= _MOST_SPREAD
     undetermined[main] = True
@@ -206,7 +202,9 @@ def identify(
         eigenvalues=tuple(curvature.eigenvalues.tolist()),
         free=pd.DataFrame(free, columns=names),
         equal=pd.DataFrame([dict(params), *map(objective.params, equal[1:])], columns=names),
-        undetermined=tuple(name for name, is_free in zip(names, undetermined) if is_free),
+        undetermined=tuple(
+            name for name, is_free in zip(names, undetermined, strict=True) if is_free
+        ),
     )
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights
 from rational_icl.agreement import cell_agreement, divergence_at, measure_names, region_agreement
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison import DEFAULT_SCHEMES, Comparison, compare
+from rational_icl.fit_errors import Jackknife, jackknife
 from rational_icl.fits import Fit, fit
 from rational_icl.logs import Log
 from rational_icl.phases import crossovers
@@ -49,6 +51,7 @@ class Analysis:
         bayesian: the posterior and what it says of the log, where one was sampled.
         comparison: with other accounts, where it was asked for.
         variants: the point fit under other assumptions, from `fit_variants`.
+        jackknife: errors of the fitted parameters, or why there are none.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Analysis:
     bayesian: Bayesian | None = None
     comparison: Comparison | None = None
     variants: pd.DataFrame | None = None
+    jackknife: Jackknife | str = ""
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
@@ -139,6 +143,10 @@ class Analysis:
         return {
             "params": dict(self.fit.params),
             "objective": self.fit.objective,
+            "identifiability": self.fit.identifiability and self.fit.identifiability.to_json(),
+            "jackknife": self.jackknife.to_json()
+            if isinstance(self.jackknife, Jackknife)
+            else None,
             "agreement": {
                 split: {
                     region: self.agreement(split, region) for region in REGIONS + EXTRAPOLATIONS
@@ -196,7 +204,9 @@ def analyse(
     runs = run_crossovers(cells, behaviour)
     observed = observed_crossovers(runs)
     diversities = observed["num_tasks"].to_numpy()
-    predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
+    predicted = crossovers(fitted, diversities).rename(
+        columns={"status": "predicted_status", "determined": "predicted_determined"}
+    )
     own = frame["predicted_relative_distance_id"].to_numpy()
     mixture = observed_crossovers(run_crossovers(cells, behaviour, own))
     observed["mixture"] = mixture["observed"]
@@ -225,9 +235,19 @@ def analyse(
         frame=frame,
         runs=runs,
         crossover=observed.merge(predicted, on="num_tasks"),
+        jackknife=_jackknifed(fitted, cells, behaviour),
         bounds=_bounds(cells, behaviour, fitted, seed),
         published=beside_published(frame, fitted, splits, factors),
     )
+
+
+def _jackknifed(fitted: Fit, cells: Cells, behaviour: Behaviour) -> Jackknife | str:
+    if fitted.account.costly:
+        return "they would take minutes; rational_icl.jackknife computes them"
+    try:
+        return jackknife(fitted, cells, behaviour)
+    except FitError as error:
+        return str(error)
 
 
 def _bounds(
