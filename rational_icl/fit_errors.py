@@ -27,9 +27,8 @@ class Jackknife:
         level: of the intervals.
         table: a row a parameter: parameter; estimate; standard_error, in the optimizer's
             coordinates (ln of a positive parameter, logit of one between 0 and 1); lower and upper,
-            in natural units; status: `determined`, `free` where some of the refits leave the
-            parameter free, or `at_boundary`. The interval of a parameter that is not determined is
-            its whole range, its standard error infinite.
+            in natural units; status: `determined`, `free` where the fit or a refit leaves the
+            parameter free, or `at_boundary`. Errors of one that is not determined are NaN.
         estimates: a row a refit: num_tasks, the task diversity left out, and all parameters.
     """
 
@@ -132,7 +131,7 @@ def _intervals(
     number = len(estimates)
     places = np.stack([objective.coordinates(row) for row in estimates.to_dict(orient="records")])
     spread = np.sqrt((number - 1) * places.var(axis=0))
-    error = np.where(np.array(status) == "determined", spread, np.inf)
+    error = np.where(np.array(status) == "determined", spread, np.nan)
     width = student_t.ppf((1 + level) / 2, number - 1) * error
     place = objective.coordinates(dict(fit.params))
     lower, upper = (objective.params(end) for end in (place - width, place + width))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Cells, SplitBehaviour
-from rational_icl.curvature import Objective, distinct
+from rational_icl.curvature import Objective
 
 _ACCURACY = 1e-6
 """Of the statistics, nats: smaller differences of objectives mean nothing."""
@@ -19,6 +20,8 @@ _SHARE = 1e-3
 """Of what an account gains over constant weights."""
 _MOST_SPREAD = 1.0
 """Units, over sets of equal objective, of a parameter that is determined."""
+_ALIKE = 0.05
+"""Units: parameter sets nearer than this in all parameters are the same."""
 _PART = 0.1
 """Of a unit vector, for a parameter to be named as part of a direction."""
 _MOST_NAMED = 6
@@ -34,9 +37,10 @@ class Identifiability:
         num_diversities: distinct task diversities among them.
         tolerance: by how much objectives may differ and be equal, nats.
         eigenvalues: of the curvature at the fit, ascending, nats per unit².
-        free: a row for each direction that the cells leave free: a unit vector in the optimizer's
-            coordinates, a column a parameter.
-        equal: parameter sets of equal objective, a row each, the fit itself first.
+        free: a row for each direction that the cells leave free: a vector of length 1, in units
+            (see `identify`), a column a parameter.
+        equal: parameter sets whose objective is at most `tolerance` above that of the fit, a row
+            each, the fit itself first.
         undetermined: parameters that equal sets move by a unit or more, or a free direction mainly.
     """
 
@@ -158,19 +162,19 @@ def identify(
 ) -> Identifiability:
     """What the fitted cells determine of a fit's parameters.
 
-    A direction is free where one unit along it, in the optimizer's coordinates, costs to second
-    order no more than
+    A direction is free where one unit along it costs to second order no more than
 
         max(10⁻⁶ nats, 10⁻³ · what the account gains over constant weights)
 
-    A unit is a factor of e in a positive parameter, and leads from ½ to .73 in one between 0 and 1.
-    The first term is the accuracy of the statistics. As for the second: divergence grows with the
-    square of a weight's distance from the best, so that a thousandth of the gain displaces weights
-    by 3 % (√10⁻³) of their spread over the fitted cells, which is less than seeds differ by. The
-    constant weights are the means of the best mixtures', close to those of least divergence.
+    A unit is a factor of e in a positive parameter, a quarter of the range of a bounded one, and 1
+    in any other. The first term is the accuracy of the statistics. As for the second: divergence
+    grows with the square of a weight's distance from the best, so that a thousandth of the gain
+    displaces weights by 3 % (√10⁻³) of their spread over the fitted cells, which is less than seeds
+    differ by. The constant weights are the means of the best mixtures', close to those of least
+    divergence.
 
     Parameter sets of equal objective are the optimizer starts that ended within this tolerance and,
-    for each free direction, what descents from some way along it reach.
+    for each free direction, those that a walk along it passes.
 
     Args:
         account: as it was fitted.
@@ -191,10 +195,10 @@ def identify(
     ended = starts.loc[starts["objective"] <= best + tolerance, names].to_dict(orient="records")
     others = [objective.coordinates({str(k): float(v) for k, v in row.items()}) for row in ended]
     others += objective.as_low(point, free, best + tolerance)
-    equal = distinct([point, *filter(objective.holds, others)])
-    main = np.unique(np.abs(free).argmax(axis=1)) if len(free) else []
-    undetermined = np.ptp(equal, axis=0) >= _MOST_SPREAD
-    undetermined[main] = True
+    equal = _distinct([point, *filter(objective.holds, others)], objective)
+    undetermined = np.ptp([objective.units(other) for other in equal], axis=0) >= _MOST_SPREAD
+    for direction in free:
+        undetermined[np.abs(direction).argmax()] = True
     return Identifiability(
         num_steps=len(np.unique(cells.step[share > 0])),
         num_diversities=len(np.unique(cells.num_tasks[share > 0])),
@@ -202,10 +206,20 @@ def identify(
         eigenvalues=tuple(curvature.eigenvalues.tolist()),
         free=pd.DataFrame(free, columns=names),
         equal=pd.DataFrame([dict(params), *map(objective.params, equal[1:])], columns=names),
-        undetermined=tuple(
-            name for name, is_free in zip(names, undetermined, strict=True) if is_free
-        ),
+        undetermined=tuple(compress(names, undetermined)),
     )
+
+
+def _distinct(
+    points: list[Float[np.ndarray, " parameter"]], objective: Objective
+) -> list[Float[np.ndarray, " parameter"]]:
+    """Points without those that are alike, in order."""
+    kept: list[np.ndarray] = []
+    for point in points:
+        away = [np.abs(objective.units(point) - objective.units(other)) for other in kept]
+        if all(distance.max(initial=0.0) > _ALIKE for distance in away):
+            kept.append(point)
+    return kept
 
 
 def _equality_tolerance(

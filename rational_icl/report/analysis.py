@@ -140,13 +140,12 @@ class Analysis:
         return plain(document)
 
     def _account_json(self) -> dict[str, Any]:
+        determined, errors = self.fit.identifiability, self.jackknife
         return {
             "params": dict(self.fit.params),
             "objective": self.fit.objective,
-            "identifiability": self.fit.identifiability and self.fit.identifiability.to_json(),
-            "jackknife": self.jackknife.to_json()
-            if isinstance(self.jackknife, Jackknife)
-            else None,
+            "identifiability": determined and determined.to_json(),
+            "jackknife": errors.to_json() if isinstance(errors, Jackknife) else None,
             "agreement": {
                 split: {
                     region: self.agreement(split, region) for region in REGIONS + EXTRAPOLATIONS
@@ -243,7 +242,7 @@ def analyse(
 
 def _jackknifed(fitted: Fit, cells: Cells, behaviour: Behaviour) -> Jackknife | str:
     if fitted.account.costly:
-        return "they would take minutes; rational_icl.jackknife computes them"
+        return "for this account they take minutes, with rational_icl.jackknife"
     try:
         return jackknife(fitted, cells, behaviour)
     except FitError as error:

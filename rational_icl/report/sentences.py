@@ -226,19 +226,16 @@ def _errors(analysis: Analysis) -> str:
         f"{row['parameter']} = {row['estimate']:.3g} ({row['lower']:.3g} to {row['upper']:.3g})"
         for row in known.to_dict(orient="records")
     )
-    others = [name for name in analysis.fit.params if name not in set(known["parameter"])]
-    text = (
-        f"A jackknife over the {len(found.estimates)} fitted task diversities gives the errors of "
-        f"the fitted values, {100 * found.level:.0f} %: "
+    others = ", ".join(name for name in analysis.fit.params if name not in set(known["parameter"]))
+    sentence = (
+        f"A jackknife over the {len(found.estimates)} fitted task diversities gives "
+        f"{100 * found.level:.0f} % intervals for the fitted values: {listed or 'none'}"
     )
-    text += "; ".join(
-        part for part in (listed, others and f"{', '.join(others)} cannot be given any") if part
-    )
-    return text + (
-        ". Posterior intervals are another thing: conditional on the model of noise."
-        if analysis.bayesian
-        else "."
-    )
+    if others:
+        sentence += f"; none for {others}, free or at the edge of its range in some refit"
+    if analysis.bayesian:
+        sentence += "; intervals of the posterior are conditional on its model of noise instead"
+    return sentence + "."
 
 
 def _text(value: float | None) -> str:
