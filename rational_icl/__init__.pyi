@@ -18,9 +18,12 @@ from .comparison import compare as compare
 from .comparison import compare_posteriors as compare_posteriors
 from .comparison import model_recovery as model_recovery
 from .distribution import cluster as cluster
+from .fit_errors import Jackknife as Jackknife
+from .fit_errors import jackknife as jackknife
 from .fits import Fit as Fit
 from .fits import fit as fit
 from .fits import load_fit as load_fit
+from .identifiability import Identifiability as Identifiability
 from .in_context import InContextFit as InContextFit
 from .in_context import fit_in_context as fit_in_context
 from .in_context import realised_losses as realised_losses

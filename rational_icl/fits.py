@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.descent import minimize_divergence
+from rational_icl.identifiability import Identifiability, from_json, identify
 from rational_icl.regions import Regions, partition_cells
 from rational_icl.zeros import unreachable
 
 _FAR_OUT = np.log(1e6)
+_ACCURACY = 1e-6
 _MOST_BYTES = 2**28
 _NOT_A_FIT = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError),
@@ -46,6 +48,7 @@ class Fit:
         seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
         regions: which cells were fitted, held out and excluded.
         own_task_prob: whether the log holds task probabilities of its own.
+        identifiability: what the fitted cells determine; None in files of releases before 0.6.
     """
 
     account: Account
@@ -58,6 +61,7 @@ class Fit:
     seen: pd.DataFrame
     regions: Regions
     own_task_prob: bool = False
+    identifiability: Identifiability | None = None
 
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
@@ -74,6 +78,25 @@ class Fit:
             for name, prior in self.account.priors.items()
         }
         return tuple(name for name, value in free.items() if not abs(value) < _FAR_OUT)
+
+    @property
+    def caution(self) -> str:
+        """Which parameters the data leave free, in a sentence; empty if none or not known."""
+        return self.identifiability.caution(self.at_boundary) if self.identifiability else ""
+
+    @property
+    def equal_fits(self) -> tuple["Fit", ...]:
+        """This fit, and the same account at other parameters that fit equally well.
+
+        Of files that do not hold them, those are where optimizer starts ended within 10⁻⁶ nats.
+        """
+        if self.identifiability is None:
+            ended = self.starts[self.starts["objective"] <= self.objective + _ACCURACY]
+            others = ended.reindex(columns=list(self.params)).dropna()
+        else:
+            others = self.identifiability.equal.iloc[1:]
+        rows = others.to_dict(orient="records") if self.params else []
+        return (self, *(replace(self, params=params) for params in rows))
 
     def save(self, path: str | Path) -> None:
         """Write the fit as JSON, for `load_fit`.
@@ -101,6 +124,7 @@ class Fit:
             "seen": self.seen.to_dict(orient="list"),
             "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
             "own_task_prob": self.own_task_prob,
+            "identifiability": self.identifiability and self.identifiability.to_json(),
         }
         with replacing(Path(path)) as partial:
             partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
@@ -126,6 +150,7 @@ def load_fit(path: str | Path) -> Fit:
             found["account"], tuple(found["strategies"]), found.get("account_options", {})
         )
         _check_saved(found, set(account.priors))
+        determined = found.get("identifiability")
         return Fit(
             account=account,
             params={str(k): float(v) for k, v in found["params"].items()},
@@ -137,6 +162,7 @@ def load_fit(path: str | Path) -> Fit:
             seen=pd.DataFrame(found["seen"]),
             regions=Regions(**{k: np.array(v, dtype=bool) for k, v in found["regions"].items()}),
             own_task_prob=bool(found.get("own_task_prob", False)),
+            identifiability=determined and from_json(determined, tuple(account.priors)),
         )
     except RationalICLError as error:
         raise FitError(f"{path}: {error}") from None
@@ -204,7 +230,7 @@ def fit(
         seed: of the starts.
 
     Returns:
-        The best start's parameters, and where every start ended.
+        The best start's parameters, where every start ended, and what the cells determine.
 
     Raises:
         FitError: too few cells or task diversities, or no start ends at a finite objective.
@@ -216,7 +242,10 @@ def fit(
     if not divergence.finite.all():
         raise FitError(unreachable(divergence.finite, cells.strategies, cells.setting))
     starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
-    return best_start(account, starts, cells, regions)
+    best = best_start(account, starts, cells, regions)
+    split = select(behaviour.splits["id"], regions.fitted)
+    determined = identify(account, best.params, best.starts, chosen, split)
+    return replace(best, identifiability=determined)
 
 
 def best_start(account: Account, starts: pd.DataFrame, cells: Cells, regions: Regions) -> Fit:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from rational_icl.fits import Fit
 from rational_icl.worth import (
@@ -20,6 +20,10 @@ from rational_icl.worth import (
 
 _LOG_STEPS = np.linspace(0.0, np.log(1e9), 400)
 """Where a crossover is looked for: from the first step to the billionth."""
+MOST_SPREAD = 0.05
+"""Of a weight over parameter sets that fit equally well, for the weight to be determined."""
+_MOST_FACTOR = 1.1
+"""Between crossover steps of such sets, for the crossover to be determined."""
 _REFINEMENTS = 3
 """Of the grid between its two neighbours of a crossover: to 10⁻⁹ in ln N."""
 
@@ -45,7 +49,9 @@ def phase_diagram(
         progress: show a bar over unseen task diversities.
 
     Returns:
-        `weight` and `log_weight` (num_tasks, step, strategy); `loss` (nats) and `complexity` (bits)
+        `weight` and `log_weight` (num_tasks, step, strategy); `lowest` and `highest`, the range of
+        the weight over `fit.equal_fits`, and `determined` (num_tasks, step),
+        whether that is at most .05 for all strategies; `loss` (nats) and `complexity` (bits)
         (num_tasks, strategy); `seen` (num_tasks,).
 
     Raises:
@@ -58,12 +64,18 @@ def phase_diagram(
     worth = strategy_worth(world, diversities, seed=seed, progress=progress)
     loss, bits = (worth_columns(worth, kind, fit.strategies) for kind in ("loss", "complexity"))
     cells = grid_cells(world, worth, grid)
-    log_weight = fit.log_weights(cells).reshape(len(diversities), len(grid), -1)
+    shape = (len(diversities), len(grid), len(fit.strategies))
+    log_weight = fit.log_weights(cells).reshape(shape)
+    equal = [np.exp(other.log_weights(cells)).reshape(shape) for other in fit.equal_fits]
+    lowest, highest = np.min(equal, axis=0), np.max(equal, axis=0)
     axes = ("num_tasks", "step", "strategy")
     return xr.Dataset(
         {
             "weight": (axes, np.exp(log_weight)),
             "log_weight": (axes, log_weight),
+            "lowest": (axes, lowest),
+            "highest": (axes, highest),
+            "determined": (axes[:2], (highest - lowest <= MOST_SPREAD).all(axis=2)),
             "loss": (("num_tasks", "strategy"), loss, {"units": "nats"}),
             "complexity": (("num_tasks", "strategy"), bits, {"units": "bits"}),
             "seen": ("num_tasks", worth["seen"].to_numpy()),
@@ -106,7 +118,8 @@ def crossovers(
     Returns:
         Columns num_tasks; predicted, the first upward crossing between steps 1 and 10⁹, NaN if
         there is none; status: `crossed`, `before_first_step` (above it from the start) or
-        `never`.
+        `never`; determined, whether all parameters that fit equally well have that status and a
+        crossover within a factor of 1.1 of each other.
 
     Raises:
         FitError: a task diversity below 1 or not whole.
@@ -114,6 +127,24 @@ def crossovers(
     world = World.of(fit)
     if worth is None:
         worth = strategy_worth(world, checked_tasks(num_tasks), seed=seed)
+    equal = [_crossings(other, world, worth) for other in fit.equal_fits]
+    step, status = (np.stack(columns) for columns in zip(*equal, strict=True))
+    apart = step.max(axis=0) > _MOST_FACTOR * step.min(axis=0)
+    determined = (status == status[0]).all(axis=0) & ~apart
+    return pd.DataFrame(
+        {
+            "num_tasks": worth["num_tasks"],
+            "predicted": step[0],
+            "status": status[0],
+            "determined": determined,
+        }
+    )
+
+
+def _crossings(
+    fit: Fit, world: World, worth: pd.DataFrame
+) -> tuple[Float[np.ndarray, " num_tasks"], Shaped[np.ndarray, " num_tasks"]]:
+    """The crossover of every task diversity, NaN where there is none, and its status."""
     log_step = np.broadcast_to(_LOG_STEPS, (len(worth), len(_LOG_STEPS)))
     ahead = _advantage(fit, world, worth, log_step)
     crossed, already = _rises(ahead).any(axis=1), ahead[:, 0] >= 0
@@ -122,8 +153,7 @@ def crossovers(
         log_step = np.linspace(low, high, len(_LOG_STEPS), axis=1)
         low, high = _around_first_rise(log_step, _advantage(fit, world, worth, log_step))
     status = np.where(crossed, "crossed", np.where(already, "before_first_step", "never"))
-    predicted = np.where(crossed, np.exp((low + high) / 2), np.nan)
-    return pd.DataFrame({"num_tasks": worth["num_tasks"], "predicted": predicted, "status": status})
+    return np.where(crossed, np.exp((low + high) / 2), np.nan), status
 
 
 def _rises(ahead: Float[np.ndarray, "num_tasks step"]) -> Bool[np.ndarray, "num_tasks interval"]:

@@ -124,11 +124,12 @@ def make_fit(cells: Cells, account: Account | None = None, **params: float) -> F
     for k, name in enumerate(cells.strategies):
         seen[f"loss_{name}"] = cells.loss[first, k]
         seen[f"complexity_{name}"] = cells.complexity[first, k]
+    params = {**TRUTH, **params} if account is None else params
     return Fit(
         account=account or Rational(),
-        params={**TRUTH, **params} if account is None else params,
+        params=params,
         objective=0.0,
-        starts=pd.DataFrame([{**TRUTH, "objective": 0.0, "converged": True}]),
+        starts=pd.DataFrame([{**params, "objective": 0.0, "converged": True}]),
         strategies=cells.strategies,
         setting=cells.setting,
         batch_size=16.0,

@@ -29,12 +29,25 @@ from rational_icl.cli.options import (
 @ACCOUNT
 @STRATEGIES
 @SEED
+@click.option(
+    "--jackknife/--no-jackknife",
+    default=None,
+    help="Whether to refit without each task diversity, for errors.  [default: unless costly]",
+)
 @plain_errors
-def fit(logs: Path, out: Path, account: str, strategies: tuple[str, ...] | None, seed: int) -> None:
+def fit(
+    logs: Path,
+    out: Path,
+    account: str,
+    strategies: tuple[str, ...] | None,
+    seed: int,
+    jackknife: bool | None,
+) -> None:
     """Fit an account to a log and save it, for `predict`.
 
     The fit uses in-distribution cells of the first 80 % of steps and of task diversities, after the
     early checkpoints; everything else stays held out. LOGS may be a file that `summarize` wrote.
+    Printed beside each parameter: its 90 % interval from a jackknife over task diversities.
     """
     import rational_icl as ri
 
@@ -42,12 +55,39 @@ def fit(logs: Path, out: Path, account: str, strategies: tuple[str, ...] | None,
     theory, cells, behaviour = theory_and_cells(logs, account, strategies)
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
     fitted.save(out)
+    wanted = not theory.costly if jackknife is None else jackknife
+    intervals = _jackknifed(fitted, cells, behaviour, jackknife) if wanted else {}
     for name, value in fitted.params.items():
-        click.echo(f"{name:>12} {value:.4g}")
+        click.echo(f"{name:>12} {value:.4g}{intervals.get(name, '')}")
+    determined = fitted.identifiability
     click.echo(
-        f"{'objective':>12} {fitted.objective:.6g} nats, {fitted.regions.fitted.sum()} cells"
+        f"{'objective':>12} {fitted.objective:.6g} nats, {fitted.regions.fitted.sum()} cells "
+        f"({determined.num_steps} distinct steps, {determined.num_diversities} task diversities)"
     )
+    if fitted.caution:
+        click.echo(f"note: {fitted.caution}")
+        for direction in determined.directions:
+            click.echo(f"note: free direction, in ln or logit: {direction}")
     click.echo(f"saved in {out}")
+
+
+def _jackknifed(fitted: Any, cells: Any, behaviour: Any, asked: bool | None) -> dict[str, str]:
+    """The interval of every parameter, in words; none, and why, where there can be none."""
+    import rational_icl as ri
+
+    try:
+        table = ri.jackknife(fitted, cells, behaviour).table
+    except FitError as error:
+        if asked:
+            raise
+        click.echo(f"note: no jackknife: {error}")
+        return {}
+    return {
+        row["parameter"]: f"  ({row['lower']:.3g} to {row['upper']:.3g})"
+        if row["status"] == "determined"
+        else f"  ({row['status'].replace('_', ' ')})"
+        for row in table.to_dict(orient="records")
+    }
 
 
 @main.command()
@@ -76,7 +116,9 @@ def predict(
     if out:
         _refuse_missing_folder(out)
     of = _of_posterior if is_netcdf(fit_file) else _of_fit
-    frame = of(fit_file, num_tasks, steps, seed)
+    frame, note = of(fit_file, num_tasks, steps, seed)
+    if note:
+        click.echo(f"note: {note}", err=True)
     if out:
         with replacing(out) as partial:
             frame.to_csv(partial, index=False)
@@ -85,21 +127,38 @@ def predict(
         click.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
 
 
-def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
+def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
     from rational_icl.phases import worth_of
 
     fitted = ri.load_fit(path)
     phase = ri.phase_diagram(fitted, num_tasks, steps, seed=seed, progress=True)
     frame = phase["weight"].to_dataset("strategy").to_dataframe().add_prefix("weight_")
+    frame["determined"] = phase["determined"].to_dataframe()["determined"]
     worth = worth_of(phase)
     crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), worth=worth)
     crossing["logged"] = worth["seen"]
-    crossing = crossing.rename(columns={"predicted": "crossover", "status": "crossover_status"})
-    return frame.reset_index().merge(crossing, on="num_tasks")
+    names = {"predicted": "crossover", "status": "crossover_status"}
+    crossing = crossing.rename(columns={**names, "determined": "crossover_determined"})
+    frame = frame.reset_index().merge(crossing, on="num_tasks")
+    return frame, _undetermined(fitted, frame)
 
 
-def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
+def _undetermined(fitted: Any, frame: Any) -> str:
+    """Which predictions hang on parameters that the log leaves free, in a sentence."""
+    weights = int((~frame["determined"]).sum())
+    tasks = frame.loc[~frame["crossover_determined"], "num_tasks"].unique()
+    if not weights and not len(tasks):
+        return ""
+    parts = [f"{weights} of {len(frame)} weights"] if weights else []
+    parts += [f"crossovers at D = {', '.join(map(str, tasks))}"] if len(tasks) else []
+    return (
+        f"{' and '.join(parts)} differ between parameters that fit the log equally well; they are "
+        f"not determined (columns determined, crossover_determined). {fitted.caution}".rstrip()
+    )
+
+
+def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
 
     idata = ri.load_posterior(path)
@@ -109,7 +168,7 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> Any:
     columns = columns.rename(columns={"seen": "logged"}).add_prefix("crossover_")
     frame = found[["weight", "lower", "upper"]].to_dataframe().reset_index()
     columns = columns.rename(columns={"crossover_logged": "logged"}).reset_index()
-    return frame.merge(columns, on="num_tasks")
+    return frame.merge(columns, on="num_tasks"), ""
 
 
 @main.command()

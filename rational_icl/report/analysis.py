@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights
 from rational_icl.agreement import cell_agreement, divergence_at, measure_names, region_agreement
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.comparison import DEFAULT_SCHEMES, Comparison, compare
+from rational_icl.fit_errors import Jackknife, jackknife
 from rational_icl.fits import Fit, fit
 from rational_icl.logs import Log
 from rational_icl.phases import crossovers
@@ -51,6 +53,7 @@ class Analysis:
         comparison: with other accounts, where it was asked for.
         variants: the point fit under other assumptions, from `fit_variants`.
         undefined: in which cells relative distance is undefined and why, a clause for each split.
+        jackknife: errors of the fitted parameters, or why there are none.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Analysis:
     comparison: Comparison | None = None
     variants: pd.DataFrame | None = None
     undefined: tuple[str, ...] = ()
+    jackknife: Jackknife | str = ""
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
         """The agreement measures of one split over one region."""
@@ -139,9 +143,12 @@ class Analysis:
         return plain(document)
 
     def _account_json(self) -> dict[str, Any]:
+        determined, errors = self.fit.identifiability, self.jackknife
         return {
             "params": dict(self.fit.params),
             "objective": self.fit.objective,
+            "identifiability": determined and determined.to_json(),
+            "jackknife": errors.to_json() if isinstance(errors, Jackknife) else None,
             "agreement": {
                 split: {
                     region: self.agreement(split, region) for region in REGIONS + EXTRAPOLATIONS
@@ -199,7 +206,9 @@ def analyse(
     runs = run_crossovers(cells, behaviour)
     observed = observed_crossovers(runs)
     diversities = observed["num_tasks"].to_numpy()
-    predicted = crossovers(fitted, diversities).rename(columns={"status": "predicted_status"})
+    predicted = crossovers(fitted, diversities).rename(
+        columns={"status": "predicted_status", "determined": "predicted_determined"}
+    )
     own = frame["predicted_relative_distance_id"].to_numpy()
     mixture = observed_crossovers(run_crossovers(cells, behaviour, own))
     observed["mixture"] = mixture["observed"]
@@ -228,12 +237,22 @@ def analyse(
         frame=frame,
         runs=runs,
         crossover=observed.merge(predicted, on="num_tasks"),
+        jackknife=_jackknifed(fitted, cells, behaviour),
         bounds=_bounds(cells, behaviour, fitted, seed),
         published=beside_published(frame, fitted, splits, factors),
         undefined=tuple(
             filter(None, (undefined(s, n, cells.strategies) for n, s in behaviour.splits.items()))
         ),
     )
+
+
+def _jackknifed(fitted: Fit, cells: Cells, behaviour: Behaviour) -> Jackknife | str:
+    if fitted.account.costly:
+        return "for this account they take minutes, with rational_icl.jackknife"
+    try:
+        return jackknife(fitted, cells, behaviour)
+    except FitError as error:
+        return str(error)
 
 
 def _bounds(

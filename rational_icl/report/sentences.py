@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from rational_icl.fit_errors import Jackknife
 from rational_icl.report import bayesian, comparing
 from rational_icl.report.analysis import Analysis
 
@@ -16,7 +17,8 @@ def sentences(analysis: Analysis) -> list[str]:
         _plateau(analysis),
         _few(analysis),
         _boundary(analysis),
-        _starts(analysis),
+        _determined(analysis),
+        _errors(analysis),
     ]
     if analysis.bayesian:
         found[1:1] = bayesian.sentences(analysis.bayesian, analysis.crossover)
@@ -143,9 +145,10 @@ def _listed(both: pd.DataFrame, column: str) -> str:
     listed = ", ".join(
         f"D = {tasks}: {step:,.0f} against {seen:,.0f}"
         + (" (early, where cells are excluded)" if early else "")
-        for tasks, step, seen, early in zip(
-            both["num_tasks"], both[column], both["observed"], both["early"], strict=True
-        )
+        + ("" if determined or column != "predicted" else " (not determined)")
+        for tasks, step, seen, early, determined in both[
+            ["num_tasks", column, "observed", "early", "predicted_determined"]
+        ].itertuples(index=False)
     )
     worst = float(np.exp(np.abs(np.log(both[column] / both["observed"])).max()))
     return f"{listed}; the worst of these is off by a factor of {worst:.2g}"
@@ -203,13 +206,40 @@ def _boundary(analysis: Analysis) -> str:
     )
 
 
-def _starts(analysis: Analysis) -> str:
+def _determined(analysis: Analysis) -> str:
+    """Which parameters the data leave free; that starts agree says nothing of it."""
+    if analysis.fit.caution:
+        return analysis.fit.caution
     starts = analysis.fit.starts
     near = (starts["objective"] - analysis.fit.objective) < 1e-6
     return (
-        f"{int(near.sum())} of {len(starts)} optimizer starts ended within 10⁻⁶ nats of the best; "
-        "these are point estimates without uncertainty."
+        f"{int(near.sum())} of {len(starts)} optimizer starts ended within 10⁻⁶ nats of the best, "
+        f"and the fitted cells determine all parameters that are not at the edge of their range."
     )
+
+
+def _errors(analysis: Analysis) -> str:
+    """Errors of the fitted values, told apart from those of a posterior."""
+    found = analysis.jackknife
+    if not isinstance(found, Jackknife):
+        return f"Fitted values are given without errors: {found}."
+    if found.table.empty:
+        return ""
+    known = found.table[found.table["status"] == "determined"]
+    listed = ", ".join(
+        f"{row['parameter']} = {row['estimate']:.3g} ({row['lower']:.3g} to {row['upper']:.3g})"
+        for row in known.to_dict(orient="records")
+    )
+    others = ", ".join(name for name in analysis.fit.params if name not in set(known["parameter"]))
+    sentence = (
+        f"A jackknife over the {len(found.estimates)} fitted task diversities gives "
+        f"{100 * found.level:.0f} % intervals for the fitted values: {listed or 'none'}"
+    )
+    if others:
+        sentence += f"; none for {others}, free or at the edge of its range in some refit"
+    if analysis.bayesian:
+        sentence += "; intervals of the posterior are conditional on its model of noise instead"
+    return sentence + "."
 
 
 def _text(value: float | None) -> str:

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from rational_icl._errors import LogError
 from rational_icl._staging import staging_folder
 from rational_icl._text import plain_cell
+from rational_icl.fit_errors import Jackknife
 from rational_icl.report import bayesian, comparing
 from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.explorer import explorer_data, explorer_script
@@ -143,6 +144,9 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         "strategy_weights": analysis.strategy_weights,
         "starts": analysis.fit.starts,
     }
+    if isinstance(analysis.jackknife, Jackknife):
+        tables["jackknife"] = analysis.jackknife.table
+        tables["jackknife_refits"] = analysis.jackknife.estimates
     if not analysis.published.empty:
         tables["published"] = analysis.published
     if analysis.bayesian:
@@ -187,12 +191,26 @@ def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
         "crossover": analysis.crossover.to_dict(orient="records"),
         "published": analysis.published.to_dict(orient="records"),
         "starts": analysis.fit.starts.sort_values("objective").to_dict(orient="records"),
+        "determined": _determined(analysis),
         "figures": drawn,
         "explorer": explorer_data(analysis, _explored(analysis)),
         "references": _references(analysis),
         "score_names": comparing.score_names(analysis.comparison) if analysis.comparison else {},
         "definition": (inspect.getdoc(setting) or "").split("\nArgs:")[0].strip(),
     }
+
+
+def _determined(analysis: Analysis) -> list[dict[str, Any]]:
+    """A row a parameter: its value, its range over equal fits, and the jackknife's interval."""
+    fit, found = analysis.fit, analysis.jackknife
+    spread = fit.identifiability.spread if fit.identifiability else {}
+    errors = {}
+    if isinstance(found, Jackknife):
+        errors = found.table.set_index("parameter").to_dict(orient="index")
+    return [
+        {"name": name, "value": value, "spread": spread.get(name), "error": errors.get(name)}
+        for name, value in fit.params.items()
+    ]
 
 
 def _explored(analysis: Analysis) -> dict[str, float] | None:
