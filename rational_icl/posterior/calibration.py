@@ -124,7 +124,7 @@ def leave_ends_out(
         and `larger_num_tasks`, at all steps. log_density is that of each task diversity.
 
     Raises:
-        FitError: there are too few steps or task diversities to leave any out.
+        FitError: there are too few steps and task diversities to leave any out.
     """
     problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
     later, larger = _ends(problem)
@@ -233,8 +233,8 @@ def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         last = _last_fitted(num_tasks)
         larger.append(num_tasks > last)
         later.append((step > _last_fitted(step)) & (num_tasks <= last))
-    if not np.concatenate(later).any() or not np.concatenate(larger).any():
-        raise FitError("too few steps or task diversities to leave the last ones out")
+    if not np.concatenate(later + larger).any():
+        raise FitError("too few steps and task diversities to leave the last ones out")
     return np.concatenate(later), np.concatenate(larger)
 
 
