@@ -158,9 +158,7 @@ def gaps(
     return np.where(first, 1.0, np.diff(np.sqrt(step), prepend=0.0) / longest)
 
 
-def longest_series(
-    step: Float[np.ndarray, " cell"], series: Integer[np.ndarray, " cell"]
-) -> float:
+def longest_series(step: Float[np.ndarray, " cell"], series: Integer[np.ndarray, " cell"]) -> float:
     """The largest distance in √N between two cells of one series; at least 1."""
     root = np.sqrt(step)
     ends = np.flatnonzero(np.diff(series, append=-1) != 0)
@@ -200,9 +198,7 @@ def respond(
     index = np.tile(index, len(splits))
     first = np.diff(series, prepend=-1) != 0
     step = np.asarray(cells.step)[index]
-    num_tasks, diversity = np.unique(
-        np.asarray(cells.num_tasks)[index][first], return_inverse=True
-    )
+    num_tasks, diversity = np.unique(np.asarray(cells.num_tasks)[index][first], return_inverse=True)
     softening = np.full(len(index), SOFTENING)
     return index, Response(
         **seen_at(weight, softening)._asdict(),

@@ -178,8 +178,10 @@ def coverage(predicted: pd.DataFrame, by: str | Sequence[str] | None = None) -> 
         row["log_density"] = sum(values.iloc[0] for _, values in density)
         rows[name if len(columns) > 1 else name[0]] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.rename_axis([] if by is None else columns) if len(columns) > 1 else (
-        table.rename_axis("" if by is None else columns[0])
+    return (
+        table.rename_axis([] if by is None else columns)
+        if len(columns) > 1
+        else (table.rename_axis("" if by is None else columns[0]))
     )
 
 
@@ -220,7 +222,9 @@ def _folds(problem: Problem, unit: str) -> list[Fold]:
     groups = problem.series.groupby(["condition", unit], sort=False)
     if groups.ngroups < 2:
         word = unit.replace("num_tasks", "task diversity")
-        raise FitError(f"there is only one {word}; leaving it out leaves nothing to predict it from")
+        raise FitError(
+            f"there is only one {word}; leaving it out leaves nothing to predict it from"
+        )
     of_cell = groups.ngroup().to_numpy()[np.asarray(problem.data.response.series)]
     return [Fold(str(name[1]), of_cell == index) for index, (name, _) in enumerate(groups)]
 
@@ -264,9 +268,7 @@ def _left_out(
     return pd.concat(frames, ignore_index=True)
 
 
-def _scored(
-    problem: Problem, fold: Fold, drawn: dict[str, np.ndarray], seed: int
-) -> pd.DataFrame:
+def _scored(problem: Problem, fold: Fold, drawn: dict[str, np.ndarray], seed: int) -> pd.DataFrame:
     """The rows of what is left out."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), len(drawn["diverging"]))
     named = {name: value for name, value in drawn.items() if name != "diverging"}

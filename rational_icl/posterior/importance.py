@@ -1,8 +1,8 @@
 """Runs left out without refitting: importance sampling of a posterior's own draws.
 
 The likelihood of a run, on all its splits, is taken with its effects integrated out, given those of
-the other runs. Given the run's effect instead, leaving it out would move the posterior too far for importance
-sampling to follow (Merkle et al. 2019, doi:10.1007/s11336-019-09679-0).
+the other runs. Given the run's effects instead, leaving it out would move the posterior too far for
+importance sampling to follow (Merkle et al. 2019, doi:10.1007/s11336-019-09679-0).
 """
 
 import numpy as np

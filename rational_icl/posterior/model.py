@@ -160,9 +160,7 @@ class Model(eqx.Module):
         diversity, log_num_tasks = data.response.diversity, data.response.log_num_tasks
         condition = jnp.zeros(len(log_num_tasks), int).at[diversity].set(data.condition)
         nothing = jnp.full(len(self.accounts), _NEGLIGIBLE)
-        sd, run = (
-            noise.get(name, nothing)[condition] for name in ("sd_num_tasks", "sd_run")
-        )
+        sd, run = (noise.get(name, nothing)[condition] for name in ("sd_num_tasks", "sd_run"))
         length = noise.get("length_num_tasks")
         reach = None if length is None else length[condition][:, None]
         apart = jnp.abs(log_num_tasks[:, None] - log_num_tasks)
