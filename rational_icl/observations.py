@@ -149,8 +149,8 @@ class StudentResiduals(Observation):
         normal_key, tail_key = jax.random.split(key)
         shock = jax.random.normal(normal_key, mean.shape)
         if self.heavy_tails:
-            freedom = jnp.full(mean.shape[:1], _DEGREES_OF_FREEDOM)
-            mixed = 2 * jax.random.gamma(tail_key, freedom / 2) / freedom
+            # χ² with 4 degrees of freedom is twice the sum of two exponentials
+            mixed = jax.random.exponential(tail_key, (len(mean), 2)).sum(axis=1) / 2
             shock = shock / jnp.sqrt(mixed)[:, None]
 
         def step(before: Array, cell: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -159,7 +159,7 @@ def test_posteriors_of_other_versions_are_refused(posterior, tmp_path: Path, ver
     del problem["model"]
     said = problem if version is None else {**problem, "model": version}
     other = doctored(posterior, constant_data=data.assign_attrs(problem=json.dumps(said)))
-    with pytest.raises(FitError, match="another version of this package.*sample again"):
+    with pytest.raises(FitError, match=r"another version of this package.*sample again"):
         predict(other, [4], [10])
     file = tmp_path / "old.nc"
     save_posterior(other, file)
