@@ -256,13 +256,15 @@ def _left_out(
     progress: bool,
 ) -> pd.DataFrame:
     frames = []
-    starts = range(0, len(folds), AT_ONCE)
+    batches = -(-len(folds) // AT_ONCE)
+    size = -(-len(folds) // batches)
+    starts = range(0, len(folds), size)
     for start in tqdm(starts, desc="left out", unit="batch", disable=not progress):
         # of one shape, so that nothing is compiled again
-        padded = [folds[index % len(folds)] for index in range(start, start + AT_ONCE)]
+        padded = [folds[index % len(folds)] for index in range(start, start + size)]
         data = with_used(problem.data, np.stack([~fold.cells for fold in padded]))
         found = posteriors(problem.model, data, num_warmup, num_draws, seed + start)
-        for place, fold in enumerate(folds[start : start + AT_ONCE]):
+        for place, fold in enumerate(folds[start : start + size]):
             drawn = {name: value[place] for name, value in found.items()}
             frames.append(_scored(problem, fold, drawn, seed))
     return pd.concat(frames, ignore_index=True)
