@@ -29,6 +29,7 @@ class Independent(Observation):
     """Weights of two strategies that scatter independently, with one precision."""
 
     num_tasks_effects: bool = eqx.field(static=True, default=False)
+    smooth_effects: bool = eqx.field(static=True, default=False)
     run_effects: bool = eqx.field(static=True, default=False)
 
     @property
@@ -100,6 +101,9 @@ def candidates(curvatures: tuple[float, ...]) -> dict[str, Observation]:
     plain = {"correlated": False, "heavy_tails": False}
     return {
         "Student-t, both effects, autocorrelated": StudentResiduals(),
+        "Student-t, both effects, independent over D, autocorrelated": StudentResiduals(
+            smooth_effects=False
+        ),
         "Student-t, both effects": StudentResiduals(correlated=False),
         "logit-normal, both effects, autocorrelated": StudentResiduals(heavy_tails=False),
         "Student-t, run effects, autocorrelated": StudentResiduals(num_tasks_effects=False),
@@ -140,8 +144,8 @@ def main() -> None:
         held_out = ri.leave_one_run_out(
             idata, num_warmup=300, num_draws=200, observation=observation
         )
-        density = held_out["log_density"].dropna()
-        whole = ri.coverage(held_out).iloc[0]
+        density = held_out.groupby("left_out")["log_density"].first()
+        whole = ri.coverage(held_out).iloc[0].drop("log_density")
         row = {"model": name, "elpd": density.sum(), "se": density.std() * len(density) ** 0.5}
         rows.append(row | {"worst_run": density.min()} | whole.to_dict())
         print(pd.DataFrame(rows).round(3).to_string(index=False), flush=True)

@@ -43,6 +43,8 @@ from .posterior import Diagnosis as Diagnosis
 from .posterior import continue_sampling as continue_sampling
 from .posterior import coverage as coverage
 from .posterior import diagnose as diagnose
+from .posterior import leave_ends_out as leave_ends_out
+from .posterior import leave_one_num_tasks_out as leave_one_num_tasks_out
 from .posterior import leave_one_run_out as leave_one_run_out
 from .posterior import leave_one_run_out_psis as leave_one_run_out_psis
 from .posterior import load_posterior as load_posterior

@@ -18,15 +18,35 @@ from rational_icl.cells import Behaviour, Cells
 DIVERSITIES = np.repeat([4.0, 8.0, 16.0, 32.0], 2)
 STEPS = np.round(np.geomspace(30, 30_000, 8))
 TRUE = {"alpha": 0.5, "beta": 0.2, "gamma": 0.5}
-NOISE = {"sd_num_tasks": 0.4, "sd_run": 0.2, "sd_residual": 0.15, "correlation_length": 0.05}
+NOISE = {
+    "sd_num_tasks": 0.4,
+    "length_num_tasks": 1.0,
+    "sd_run": 0.2,
+    "scale_residual": 0.15,
+    "correlation_length": 0.05,
+}
 OPTIONS = {"num_chains": 2, "num_warmup": 150, "num_draws": 300, "progress": False}
-SOFTENING = 0.01
+SOFTENING = 0.02
 BY_DRAW = ("posterior", "sample_stats", "log_likelihood", "log_prior")
 
 
 def design(num_tasks: Sequence[float] | np.ndarray = DIVERSITIES) -> Cells:
     """Cells of the small posterior, or of other task diversities at its steps."""
     return make_cells(num_tasks, STEPS)
+
+
+def smooth(num_tasks: np.ndarray, length: float) -> np.ndarray:
+    """Correlation of effects of task diversity: Matérn-3/2 in ln D, and one percent of their own.
+
+    Entry by entry; divided by nothing, so that the diagonal is 1.01.
+    """
+    size = len(num_tasks)
+    found = np.zeros((size, size))
+    for i in range(size):
+        for j in range(size):
+            r = np.sqrt(3) * abs(np.log(num_tasks[i]) - np.log(num_tasks[j])) / length
+            found[i, j] = (1 + r) * np.exp(-r) + 0.01 * (num_tasks[i] == num_tasks[j])
+    return found
 
 
 def noisy_weights(
@@ -36,7 +56,8 @@ def noisy_weights(
     logit = np.subtract(*make_fit(cells, **params).log_weights(cells).T)
     diversity, place = np.unique(cells.num_tasks, return_inverse=True)
     each = len(np.unique(cells.step))
-    of_task = rng.normal(size=len(diversity)) * noise["sd_num_tasks"]
+    covariance = noise["sd_num_tasks"] ** 2 * smooth(diversity, noise["length_num_tasks"])
+    of_task = np.linalg.cholesky(covariance) @ rng.normal(size=len(diversity))
     of_run = rng.normal(size=len(cells) // each) * noise["sd_run"]
     weight = 1 / (1 + np.exp(-logit - of_task[place] - np.repeat(of_run, each)))
     root = np.sqrt(np.asarray(cells.step)).reshape(-1, each)
@@ -47,7 +68,7 @@ def noisy_weights(
         rho = 0.9999 * np.exp(-gap / noise["correlation_length"])
         residual[:, i] = rho * residual[:, i - 1] + np.sqrt(1 - rho**2) * residual[:, i]
     y = np.log((weight + SOFTENING) / (1 - weight + SOFTENING))
-    soft = 1 / (1 + np.exp(-y - noise["sd_residual"] * residual.ravel()))
+    soft = 1 / (1 + np.exp(-y - noise["scale_residual"] * residual.ravel()))
     first = np.clip(soft * (1 + 2 * SOFTENING) - SOFTENING, 0, 1)
     return np.stack([first, 1 - first], axis=1)
 

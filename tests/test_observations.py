@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 from synthetic import make_behaviour, make_cells
 
-from rational_icl.observations import StudentResiduals
-from rational_icl.responses import Response, respond
+from rational_icl.observations import StudentResiduals, log_upper_tail, log_upper_tail_of_four
+from rational_icl.responses import Response, at_the_edge, respond, seen_at, weights_of
 
 EXACT = 1e-10
 STRAY = 0.02
@@ -44,10 +44,13 @@ def response(lengths: list[int], num_strategies: int, seed: int) -> Response:
         variance=rng.uniform(0, 0.3, size),
         softening=rng.uniform(0.01, 0.3, size),
         log_jacobian=rng.standard_normal(size),
+        outward=np.zeros((size, num_strategies - 1)),
+        within=np.tile(np.eye(num_strategies - 1), (size, 1, 1)),
         gap=np.where(first, 1.0, rng.uniform(0, 0.3, size)),
         first=first,
         series=series,
         diversity=np.arange(len(lengths)),
+        log_num_tasks=np.log(np.arange(len(lengths)) + 4.0),
         used=np.ones(size, dtype=bool),
     )
 
@@ -64,7 +67,7 @@ def noise(observed: Response, seed: int) -> dict[str, np.ndarray]:
     rng, series = np.random.default_rng(seed), observed.series
     sd = rng.uniform(0.1, 0.5, series.max() + 1)
     length = rng.uniform(0.05, 0.25, series.max() + 1)
-    return {"sd_residual": sd[series], "correlation_length": length[series]}
+    return {"scale_residual": sd[series], "correlation_length": length[series]}
 
 
 def log_weights(size: int, num_strategies: int, seed: int) -> np.ndarray:
@@ -81,12 +84,21 @@ def predicted(log_weight: np.ndarray, softening: np.ndarray) -> np.ndarray:
     return np.array(contrasts).T
 
 
+def scales(kind: StudentResiduals, noise, observed: Response) -> np.ndarray:
+    """Such that the variance of y is twice that of the scale of residuals, and that of measuring.
+
+    Of normal residuals, that of the scale itself.
+    """
+    share = 0.5 if kind.heavy_tails else 1.0
+    return np.sqrt(noise["scale_residual"] ** 2 + share * observed.variance)
+
+
 def oracle(kind: StudentResiduals, noise, log_weight, observed: Response) -> np.ndarray:
     """Cell by cell, each normal or Student-t around what the cell before it leads to expect."""
     found, residuals = [], []
     for c, centre in enumerate(predicted(log_weight, observed.softening)):
         y = observed.coordinate[c]
-        scale = np.sqrt(noise["sd_residual"][c] ** 2 + observed.variance[c])
+        scale = scales(kind, noise, observed)[c]
         residuals.append((y - centre) / scale)
         rho = 0.0
         if kind.correlated and not observed.first[c]:
@@ -179,8 +191,10 @@ def test_the_density_of_a_cell_integrates_to_one(kind: StudentResiduals):
 @pytest.mark.parametrize("kind", [DEFAULT, KINDS[1], KINDS[3]], ids=repr)
 def test_draws_have_the_variance_the_correlation_and_the_tails(kind: StudentResiduals):
     observed = response(MANY, 3, 333)
+    # softened so little that the simplex ends too far away to be met
+    observed = eqx.tree_at(lambda one: one.softening, observed, np.full(len(observed), 1e-30))
     log_weight, scatter = log_weights(len(observed), 3, 334), noise(observed, 335)
-    scale = np.sqrt(scatter["sd_residual"] ** 2 + observed.variance)
+    scale = scales(kind, scatter, observed)
     y = simulate(kind, 336, scatter, log_weight, observed)
     z = (y - predicted(log_weight, observed.softening)) / scale[:, None]
     rho = NEAREST * np.exp(-observed.gap / scatter["correlation_length"])
@@ -203,6 +217,7 @@ def test_draws_have_the_variance_the_correlation_and_the_tails(kind: StudentResi
 
 def test_draws_follow_from_their_key():
     observed, log_weight = response(MANY, 3, 337), log_weights(sum(MANY), 3, 338)
+    observed = eqx.tree_at(lambda one: one.softening, observed, np.full(len(observed), 1e-30))
     scatter = noise(observed, 339)
     first, again, other = (
         simulate(DEFAULT, seed, scatter, log_weight, observed) for seed in (340, 340, 341)
@@ -224,7 +239,10 @@ def test_weights_of_zero_and_one_have_finite_densities_and_slopes(kind: StudentR
     def slopes(sd, length, logit):
         def total(given):
             sd, length, logit = given
-            scatter = {"sd_residual": sd * jnp.ones(4), "correlation_length": length * jnp.ones(4)}
+            scatter = {
+                "scale_residual": sd * jnp.ones(4),
+                "correlation_length": length * jnp.ones(4),
+            }
             return kind.log_density(scatter, jax.nn.log_softmax(logit), observed).sum()
 
         return jax.value_and_grad(total)((sd, length, logit))
@@ -252,3 +270,114 @@ def test_the_prior_keeps_the_correlation_below_a_quarter_of_a_run():
     prior = DEFAULT.priors["correlation_length"]
     inside = [bool(prior.support(length)) for length in (-0.01, 0.01, 0.24, 0.26)]
     assert inside == [False, True, True, False]
+
+
+@pytest.mark.parametrize("value", [-1e6, -30.0, -0.5, 0.0, 1e-9, 0.5, 30.0, 1e6])
+def test_upper_tails_are_exact_and_so_are_their_slopes(value: float):
+    def both(function, *freedom):
+        with jax.enable_x64(True):
+            at = jnp.array([value])
+            slope = jax.grad(lambda t: function(t, *freedom).sum())(at)
+            return np.concatenate([function(at, *freedom), slope])
+
+    for freedom in (4, 5, 7):
+        law = stats.t(freedom)
+        expected = [law.logsf(value), -np.exp(law.logpdf(value) - law.logsf(value))]
+        if value > 100:  # where scipy has no digits left: the leading power of the tail
+            expected = [law.logpdf(value) + np.log(value / freedom), -freedom / value]
+        found = both(log_upper_tail, np.array([float(freedom)]))
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-15)
+        if freedom == 4:
+            np.testing.assert_allclose(
+                both(log_upper_tail_of_four), expected, rtol=1e-8, atol=1e-15
+            )
+
+
+def with_weights(observed: Response, weight: np.ndarray) -> Response:
+    """The same cells with other observed weights."""
+    softening = np.full(len(weight), 0.02)
+    seen = seen_at(weight, softening)
+    names = ("softening", *seen._fields)
+    return eqx.tree_at(
+        lambda one: tuple(getattr(one, name) for name in names), observed, (softening, *seen)
+    )
+
+
+@pytest.mark.parametrize("before", [0.4, 0.0, 1.0])
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_all_weights_of_two_have_a_probability_of_one(kind: StudentResiduals, before: float):
+    """The density of weights between 0 and 1 and the probability of both, given a cell before."""
+    end = np.log(51) - 1e-6  # where weights are just above what counts as zero
+    line = np.linspace(-end, end, 4001)
+    inside = 1.04 / (1 + np.exp(-line)) - 0.02
+    second = np.concatenate([inside, [0.0, 1.0]])
+    first = np.empty(2 * len(second))
+    first[::2], first[1::2] = before, second
+    pair = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(second)), response([2], 2, 345))
+    pair = with_weights(pair, np.stack([first, 1 - first], axis=1))
+    scatter = {name: np.tile(value, len(second)) for name, value in noise(pair, 332).items()}
+    scatter = {name: np.full(len(first), value[0]) for name, value in scatter.items()}
+    log_weight = np.tile(np.log([[0.5, 0.5], [0.99, 0.01]]), (len(second), 1))
+    found = log_density(kind, scatter, log_weight, pair)[1::2]
+    slope = (inside + 0.02) * (1.02 - inside) / 1.04  # dw/dy
+    whole = np.trapezoid(np.exp(found[:-2]) * slope, line) + np.exp(found[-2:]).sum()
+    np.testing.assert_allclose(whole, 1, rtol=0, atol=1e-5)
+    if before == 1.0:
+        assert np.exp(found[-1]) > 1e-2
+
+
+@pytest.mark.parametrize("kind", [DEFAULT, KINDS[1]], ids=repr)
+def test_a_censored_cell_of_three_has_the_probability_beyond_its_edge(kind: StudentResiduals):
+    """With one weight zero, the integral of the density in y from the bound outward."""
+    weight = np.array([[0.6, 0.4, 0.0]])
+    cell = with_weights(response([1], 3, 346), weight)
+    scatter, log_weight = noise(cell, 347), np.log([[0.57, 0.40, 0.03]])
+    found = log_density(kind, scatter, log_weight, cell)
+    away = np.sinh(np.linspace(0, 8, 4001))
+    beyond = jax.tree.map(lambda leaf: np.concatenate([leaf] * len(away)), cell)
+    inside = with_weights(beyond, np.tile([[0.3, 0.3, 0.4]], (len(away), 1)))
+    coordinate = cell.coordinate + away[:, None] * cell.outward
+    inside = eqx.tree_at(lambda one: one.coordinate, inside, coordinate)
+    many = {name: np.tile(value, len(away)) for name, value in scatter.items()}
+    density = log_density(kind, many, np.tile(log_weight, (len(away), 1)), inside)
+    whole = integrate.simpson(np.exp(density - inside.log_jacobian), x=away)
+    np.testing.assert_allclose(found - cell.log_jacobian, np.log(whole), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [DEFAULT, KINDS[3]], ids=repr)
+def test_draws_are_at_the_edge_as_often_as_densities_say(kind: StudentResiduals):
+    """A pair of cells many times over: the second given whether the first is at its bound."""
+    pairs = 20_000
+    observed = response([2] * pairs, 2, 348)
+    length = np.tile([1.0, 0.02], pairs)
+    observed = eqx.tree_at(
+        lambda one: (one.gap, one.variance), observed, (length, 0.02 + 0 * length)
+    )
+    observed = with_weights(observed, np.full((2 * pairs, 2), 0.5))
+    scatter = {
+        "scale_residual": np.full(2 * pairs, 0.4), "correlation_length": np.full(2 * pairs, 0.1)
+    }  # fmt: skip
+    log_weight = np.tile(np.log([[0.98, 0.02]]), (2 * pairs, 1))
+    y = simulate(kind, 349, scatter, log_weight, observed)
+    weight = weights_of(y, observed.softening)[:, 0].reshape(pairs, 2)
+    at_end = weight > 1 - 1e-9
+    corner = with_weights(observed, np.tile([[1.0, 0.0]], (2 * pairs, 1)))
+    expected = np.exp(log_density(kind, scatter, log_weight, corner)[:2])
+    np.testing.assert_allclose(at_end[:, 0].mean(), expected[0], rtol=0, atol=STRAY)
+    np.testing.assert_allclose(at_end[at_end[:, 0], 1].mean(), expected[1], rtol=0, atol=STRAY)
+    if kind.correlated:
+        assert expected[1] > expected[0] + 0.1
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(at_the_edge(y, observed.softening), y, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [DEFAULT, KINDS[1]], ids=repr)
+def test_without_noise_draws_are_what_is_predicted(kind: StudentResiduals):
+    observed = with_weights(response(LENGTHS, 3, 350), np.full((16, 3), 1 / 3))
+    observed = eqx.tree_at(lambda one: one.variance, observed, np.zeros(16))
+    weight = np.random.default_rng(351).dirichlet(np.ones(3), 16)
+    weight[3] = [1, 0, 0]
+    none = {"scale_residual": np.zeros(16), "correlation_length": np.full(16, 0.1)}
+    with np.errstate(divide="ignore"):
+        y = simulate(kind, 352, none, np.log(weight), observed)
+    np.testing.assert_allclose(weights_of(y, observed.softening), weight, rtol=0, atol=1e-12)

@@ -9,11 +9,19 @@ from synthetic import make_behaviour, make_cells
 
 from rational_icl._errors import FitError
 from rational_icl.cells import Behaviour, Cells
-from rational_icl.responses import LEAST_SOFTENING, Response, respond, softened, weights_of
+from rational_icl.responses import (
+    SOFTENING,
+    Response,
+    at_the_edge,
+    respond,
+    seen_at,
+    softened,
+    weights_of,
+)
 
 EXACT = 1e-12  # the same float64 formula in another order; coordinates are below 10
 STEP = 1e-5  # of central differences, whose error is y''' STEP² / 6 + 1e-15 / STEP
-# of derivatives, relative; y''' STEP² / 6y' = STEP² / 3(w + δ)² with w + δ of at least 0.01
+# of derivatives, relative; y''' STEP² / 6y' = STEP² / 3(w + δ)² with w + δ of at least 0.02
 SLOPE = 1e-5
 STRATEGIES = [2, 3, 4]
 
@@ -59,25 +67,37 @@ def softened_weights(weight: np.ndarray, delta: np.ndarray) -> np.ndarray:
 def test_the_coordinate_of_two_is_the_logit_of_the_softened_weight():
     weight, covariance = weights(2, 301), covariances(2, 302)
     found = observed(weight, covariance)
-    delta = [max(np.sqrt(one[0, 0]), 0.01) for one in covariance]
-    expected = [logit((w + d) / (1 + 2 * d)) for (w, _), d in zip(weight, delta, strict=True)]
-    np.testing.assert_allclose(found.softening, delta, rtol=EXACT)
+    expected = [logit((w + 0.02) / 1.04) for w, _ in weight]
     np.testing.assert_allclose(found.coordinate[:, 0], expected, rtol=0, atol=EXACT)
 
 
 @pytest.mark.parametrize("num_strategies", STRATEGIES)
 def test_coordinates_are_isometric_log_ratios(num_strategies: int):
+    """Softened alike, however well the weights are known."""
     weight, covariance = weights(num_strategies, 303), covariances(num_strategies, 304)
     found = observed(weight, covariance)
-    mean_variance = [np.trace(one) / num_strategies for one in covariance]
-    delta = np.maximum(np.sqrt(mean_variance), LEAST_SOFTENING)
-    assert (delta == LEAST_SOFTENING).any()
-    assert (delta > 0.1).any()
-    expected = [oracle(w, d) for w, d in zip(weight.tolist(), delta, strict=True)]
-    np.testing.assert_allclose(found.softening, delta, rtol=EXACT)
+    np.testing.assert_array_equal(found.softening, SOFTENING)
+    expected = [oracle(w, SOFTENING) for w in weight.tolist()]
     np.testing.assert_allclose(found.coordinate, expected, rtol=0, atol=EXACT)
+    delta = np.geomspace(0.01, 0.7, 12)
     of_logs = softened_weights(weight, delta)
+    expected = [oracle(w, d) for w, d in zip(weight.tolist(), delta, strict=True)]
     np.testing.assert_allclose(of_logs, expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("num_strategies", STRATEGIES)
+def test_coordinates_at_the_edge_are_those_of_weights_at_the_edge(num_strategies: int):
+    """And are left alone within."""
+    rng = np.random.default_rng(316)
+    coordinate, delta = 4 * rng.standard_normal((60, num_strategies - 1)), np.full(60, 0.02)
+    with jax.enable_x64(True):
+        moved = np.asarray(at_the_edge(coordinate, delta))
+    weight = weights_of(coordinate, delta)
+    np.testing.assert_allclose(moved, softened_weights(weight, delta), rtol=0, atol=1e-9)
+    inside = (weight > 0).all(axis=1)
+    assert 5 < inside.sum() < 55
+    np.testing.assert_array_equal(moved[inside], coordinate[inside])
+    assert (np.abs(moved - coordinate)[~inside].max(axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("num_strategies", STRATEGIES)
@@ -147,16 +167,52 @@ def test_the_variance_is_that_of_small_errors_of_the_weights(num_strategies: int
 @pytest.mark.parametrize("num_strategies", STRATEGIES)
 def test_the_jacobian_makes_densities_of_coordinates_densities_of_weights(num_strategies: int):
     """Of y as a function of all weights but the last, which is what they leave."""
-    weight = weights(num_strategies, 311)
-    found = observed(weight, covariances(num_strategies, 312))
+    weight = weights(num_strategies, 311)[2:]
+    found = observed(weight, covariances(num_strategies, 312)[2:])
     free = np.eye(num_strategies)[:-1]
     free[:, -1] = -1
-    for w, d, log_jacobian in zip(weight, found.softening, found.log_jacobian, strict=True):
+    for w, log_jacobian in zip(weight, found.log_jacobian, strict=True):
         slope = [
-            (oracle(w + STEP * way, d) - oracle(w - STEP * way, d)) / (2 * STEP) for way in free
+            (oracle(w + STEP * way, 0.02) - oracle(w - STEP * way, 0.02)) / (2 * STEP)
+            for way in free
         ]
         expected = np.log(abs(np.linalg.det(slope)))
         np.testing.assert_allclose(log_jacobian, expected, rtol=0, atol=num_strategies * SLOPE)
+
+
+def test_cells_inside_the_simplex_are_known_exactly_and_those_of_two_at_its_ends_not_at_all():
+    found = seen_at(np.array([[0.3, 0.7], [1.0, 0.0], [1e-12, 1 - 1e-12]]), np.full(3, 0.02))
+    np.testing.assert_allclose(found.outward, [[0], [1], [-1]], rtol=0, atol=EXACT)
+    np.testing.assert_allclose(found.within, [[[1]], [[0]], [[0]]], rtol=0, atol=EXACT)
+    assert found.log_jacobian[1:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("zero", [[0], [2], [1, 3], [0, 1], [0, 1, 2]], ids=str)
+def test_censored_cells_know_the_face_that_they_lie_on(zero: list[int]):
+    """Weights that move along the face move y within, and less weight of the absent y outward."""
+    weight = np.array([0.1, 0.2, 0.3, 0.4])
+    weight[zero] = 0
+    weight /= weight.sum()
+    found = seen_at(weight[None], np.array([0.02]))
+    outward, within = found.outward[0], found.within[0]
+    np.testing.assert_allclose(outward @ outward, 1, rtol=EXACT)
+    np.testing.assert_allclose(within @ outward, 0, rtol=0, atol=EXACT)
+    np.testing.assert_allclose(within @ within, within, rtol=0, atol=EXACT)
+    above = [k for k in range(4) if k not in zero]
+    np.testing.assert_allclose(np.trace(within), len(above) - 1, rtol=0, atol=EXACT)
+    inward = np.zeros(4)
+    inward[zero], inward[above] = 1, -len(zero) * weight[above]
+    step = oracle(weight + STEP * inward, 0.02) - oracle(weight, 0.02)
+    assert step @ outward < 0
+    # ratios of the weights above zero are what is known
+    slope = []
+    for k in above[:-1]:
+        way = np.zeros(4)
+        way[[k, above[-1]]] = 1, -1
+        ends = (oracle(weight + sign * STEP * way, 0.02) for sign in (1, -1))
+        slope.append(within @ np.subtract(*ends) / (2 * STEP))
+    volume = np.linalg.det(np.array(slope) @ np.array(slope).T) if slope else 1.0
+    np.testing.assert_allclose(found.log_jacobian[0], np.log(volume) / 2, rtol=0, atol=1e-4)
 
 
 def scrambled() -> tuple[Cells, Behaviour, np.ndarray]:
@@ -200,6 +256,7 @@ def test_cells_are_ordered_by_split_run_and_step(splits: list[str]):
     np.testing.assert_allclose(found.gap, gap, rtol=EXACT)
     np.testing.assert_array_equal(found.first, np.diff(series, prepend=-1) > 0)
     np.testing.assert_array_equal(found.diversity, [1, 0, 1] * len(splits))
+    np.testing.assert_allclose(found.log_num_tasks, np.log([2, 8]), rtol=EXACT)
     assert found.used.all()
     of_split = [splits[s // 3] for s in series]
     weight = [behaviour.splits[s].best_weight[c] for s, c in zip(of_split, cell, strict=True)]

@@ -2,8 +2,9 @@
 
 from rational_icl.posterior.calibration import (
     coverage,
+    leave_ends_out,
+    leave_one_num_tasks_out,
     leave_one_run_out,
-    simulation_based_calibration,
 )
 from rational_icl.posterior.crossings import predict_crossovers, predict_thresholds
 from rational_icl.posterior.diagnostics import Diagnosis, diagnose
@@ -12,12 +13,15 @@ from rational_icl.posterior.importance import leave_one_run_out_psis
 from rational_icl.posterior.predictions import predict, predict_next_tokens
 from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
 from rational_icl.posterior.sensitivity import sensitivity
+from rational_icl.posterior.simulated import simulation_based_calibration
 
 __all__ = [
     "Diagnosis",
     "continue_sampling",
     "coverage",
     "diagnose",
+    "leave_ends_out",
+    "leave_one_num_tasks_out",
     "leave_one_run_out",
     "leave_one_run_out_psis",
     "load_posterior",

@@ -1,32 +1,44 @@
-"""Proof that intervals mean what they say: runs left out, and simulated logs."""
+"""Whether intervals mean what they say: cells left out, and predicted from the rest."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 from tqdm import tqdm
 
 from rational_icl import _arviz
-from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.observations import Observation
-from rational_icl.posterior.chains import chains, check_number, constrained, prior_draw
-from rational_icl.posterior.groups import replicate_draw
-from rational_icl.posterior.model import Data, Latent, Model, moved
+from rational_icl.posterior.groups import replicates
 from rational_icl.posterior.problem import Problem, from_dataset
+from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
 from rational_icl.posterior.whole_runs import series_log_density
+from rational_icl.regions import FITTED_SHARE
 from rational_icl.responses import weights_of
 
-_AT_ONCE = 12
-"""Posteriors sampled side by side, one chain each: more wait for the slowest of them."""
-_LEVELS = (0.5, 0.9)
+LEVELS = (0.5, 0.9)
 _TOLERANCE = 1e-6
+_CHAINS = 4
+
+
+class Fold(NamedTuple):
+    """What is left out of one refit.
+
+    Args:
+        name: of it.
+        cells: those that are predicted, and not conditioned on.
+        whole: whether all cells of their series are among them.
+    """
+
+    name: str
+    cells: Bool[np.ndarray, " cell"]
+    whole: bool = True
 
 
 @in_float64
@@ -40,7 +52,9 @@ def leave_one_run_out(
     observation: Observation | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Predict every run from the others, with the posterior refitted without it.
+    """Predict every run, on all its splits, from the others: refitted without it.
+
+    Of a task diversity with other runs this is the prediction of another seed.
 
     Args:
         idata: from `sample`; says which cells, model and noise.
@@ -50,216 +64,253 @@ def leave_one_run_out(
         progress: show a bar.
 
     Returns:
-        One row per cell and strategy but the last: condition, run, split, num_tasks, step,
-        strategy, observed (best-mixture weight), predicted (median), lower_L, upper_L and
-        covered_L for the central intervals of L = 50 and 90 %, rank (share of draws below the
-        observed weight), and log_density (of the whole run, given the others, on its first row).
+        One row per cell and strategy but the last: left_out, condition, run, split, num_tasks,
+        step, strategy, and the columns of `scores_of` for the observed best-mixture weight; and
+        log_density, of all that is left out together, given the others: the same on all its rows.
 
     Raises:
         FitError: there is only one run.
     """
     problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
-    runs = _runs(problem)
-    if runs.max() < 1:
-        raise FitError("there is only one run; leaving it out leaves nothing to predict it from")
-    of_cell = runs[np.asarray(problem.data.response.series)]
-    groups = [
-        np.arange(start, min(start + _AT_ONCE, runs.max() + 1))
-        for start in range(0, runs.max() + 1, _AT_ONCE)
-    ]
-    frames = []
-    for group in tqdm(groups, desc="runs left out", unit="batch", disable=not progress):
-        padded = np.resize(group, _AT_ONCE)  # of one shape, so that nothing is compiled again
-        data = _with_used(problem.data, np.stack([of_cell != run for run in padded]))
-        found = _posteriors(problem.model, data, num_warmup, num_draws, seed + int(group[0]))
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), num_draws)
-        for place, run in enumerate(group):
-            one = {name: value[place] for name, value in found.items()}
-            drawn = _replicates(problem.model, one, problem.data, keys)
-            density = _run_density(problem, one, runs == run)
-            frames.append(_scored(problem, density, drawn, of_cell == run))
-    return pd.concat(frames, ignore_index=True)
-
-
-def coverage(predicted: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
-    """Share of held-out cells inside their intervals.
-
-    Args:
-        predicted: from `leave_one_run_out`.
-        by: a column, such as num_tasks; over all cells if None.
-
-    Returns:
-        cells, covered_50, covered_90, and root_mean_square_error of the median.
-    """
-    frame = predicted.assign(cells=1, squared=(predicted["predicted"] - predicted["observed"]) ** 2)
-    frame["group"] = frame[by] if by else "all"
-    means = {f"covered_{100 * level:.0f}": "mean" for level in _LEVELS}
-    found = frame.groupby("group").agg({"cells": "sum", **means, "squared": "mean"})
-    found["root_mean_square_error"] = np.sqrt(found.pop("squared"))
-    return found.rename_axis(by or "")
-
-
-class Ranks(NamedTuple):
-    """Simulation-based calibration.
-
-    Args:
-        ranks: a row per simulated data set, a column per parameter: how many of the thinned draws
-            are below the value that the data were simulated with.
-        num_bins: ranks run from 0 to this, inclusive.
-        truth, mean, sd: that value, and mean and standard deviation of the draws.
-        divergent: the share of draws that diverged, by data set.
-    """
-
-    ranks: pd.DataFrame
-    num_bins: int
-    truth: pd.DataFrame
-    mean: pd.DataFrame
-    sd: pd.DataFrame
-    divergent: np.ndarray
+    return _left_out(problem, _folds(problem, "run"), num_warmup, num_draws, seed, progress)
 
 
 @in_float64
-def simulation_based_calibration(
+def leave_one_num_tasks_out(
     idata: InferenceData,
-    num_simulations: int = 200,
     *,
     num_warmup: int = 500,
     num_draws: int = 500,
-    num_bins: int = 20,
     seed: int = 0,
     account: Account | None = None,
     observation: Observation | None = None,
     progress: bool = True,
-) -> Ranks:
-    """Draw parameters from the prior, simulate the same cells, sample, and rank the truth.
-
-    If the sampler and the model are right, ranks are uniform (Talts et al. 2018,
-    arXiv:1804.06788). Cells keep their measurement errors.
+) -> pd.DataFrame:
+    """Predict all runs of every task diversity from those of the others: refitted without them.
 
     Args:
-        idata: from `sample`; says which cells, model and noise.
-        num_simulations: data sets, rounded up to a multiple of 12.
-        num_warmup, num_draws: of the one chain of each; multiples of 25.
-        num_bins: draws kept after thinning; one less than there are ranks.
-        seed, account, observation, progress: as in `leave_one_run_out`.
+        idata, num_warmup, num_draws, seed, account, observation, progress: see `leave_one_run_out`.
+
+    Returns:
+        As `leave_one_run_out`.
+
+    Raises:
+        FitError: there is only one task diversity.
     """
     problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
-    model, data = problem.model, problem.data
-    simulate = jax.jit(lambda key: _simulated(model, key, data))
-    rows: list[dict[str, np.ndarray]] = []
-    batches = range(-(-num_simulations // _AT_ONCE))
-    for batch in tqdm(batches, desc="simulated logs", unit="batch", disable=not progress):
-        key = jax.random.fold_in(jax.random.key(seed), batch)
-        drawn = [simulate(one) for one in jax.random.split(key, _AT_ONCE)]
-        truth = {name: np.stack([one[0][name] for one in drawn]) for name in drawn[0][0]}
-        coordinate = np.stack([np.asarray(one[1]) for one in drawn])
-        every = _with_used(data, np.ones((_AT_ONCE, len(data.response)), dtype=bool))
-        every = eqx.tree_at(lambda d: d.response.coordinate, every, coordinate)
-        found = _posteriors(model, every, num_warmup, num_draws, seed + batch)
-        kept = np.linspace(0, num_draws - 1, num_bins).round().astype(int)
-        rows.append(_ranked(truth, found, kept))
-    names = [*model.accounts[0].priors, *model.noise_priors]
+    return _left_out(problem, _folds(problem, "num_tasks"), num_warmup, num_draws, seed, progress)
 
-    def table(kind: str) -> pd.DataFrame:
-        return pd.DataFrame(
-            {n: np.concatenate([row[f"{kind} {n}"] for row in rows]) for n in names}
+
+@in_float64
+def leave_ends_out(
+    idata: InferenceData,
+    *,
+    num_warmup: int = 500,
+    num_draws: int = 500,
+    seed: int = 0,
+    account: Account | None = None,
+    observation: Observation | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Predict later steps and larger task diversities from the first 80 % of each: one refit.
+
+    Args:
+        idata: see `leave_one_run_out`; of all cells, the ends among them.
+        num_warmup, num_draws, seed, account, observation, progress: see `leave_one_run_out`; of
+            four chains.
+
+    Returns:
+        As `leave_one_run_out`, with left_out of `later_steps`, of runs whose first steps are known,
+        and `larger_num_tasks`, at all steps. log_density is that of each task diversity.
+
+    Raises:
+        FitError: there are too few steps and task diversities to leave any out.
+    """
+    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    later, larger = _ends(problem)
+    used = np.stack([~later & ~larger] * _CHAINS)
+    found = posteriors(problem.model, with_used(problem.data, used), num_warmup, num_draws, seed)
+    joined = {name: value.reshape(-1, *value.shape[2:]) for name, value in found.items()}
+    of_cell = problem.series["num_tasks"].to_numpy()[np.asarray(problem.data.response.series)]
+    folds = [
+        Fold(name, cells & (of_cell == number), whole)
+        for name, cells, whole in (
+            ("later_steps", later, False),
+            ("larger_num_tasks", larger, True),
         )
-
-    divergent = np.concatenate([row["divergent"] for row in rows])
-    return Ranks(table("rank"), num_bins, table("truth"), table("mean"), table("sd"), divergent)
-
-
-def _ranked(
-    truth: dict[str, np.ndarray], found: dict[str, np.ndarray], kept: np.ndarray
-) -> dict[str, np.ndarray]:
-    row = {"divergent": found["diverging"].mean(axis=1)}
-    for name, value in truth.items():
-        draws = found[f"each_{name}"][..., 0]
-        row[f"rank {name}"] = (draws[:, kept] < value[:, None]).sum(axis=1)
-        row[f"truth {name}"] = value
-        row[f"mean {name}"], row[f"sd {name}"] = draws.mean(axis=1), draws.std(axis=1)
-    return row
+        for number in np.unique(of_cell[cells])
+    ]
+    del progress
+    return pd.concat([_scored(problem, fold, joined, seed) for fold in folds], ignore_index=True)
 
 
-def _simulated(model: Model, key: Array, data: Data) -> tuple[dict[str, Array], Array]:
-    """Parameters from the prior, and coordinates of all cells from them."""
-    keys = jax.random.split(key, 4)
-    truth = prior_draw(model, keys[0], data)
-    noise = {name: jnp.atleast_1d(truth[name]) for name in model.noise_priors}
-    params = {name: jnp.atleast_1d(truth[name]) for name in model.accounts[0].priors}
-    of_tasks, of_run = model.effect_scales(noise, data)
-    shape = (len(data.condition), data.response.coordinate.shape[1])
-    shared = jax.random.normal(keys[1], shape)[np.asarray(data.response.diversity)]
-    own = jax.random.normal(keys[2], shape)
-    effect = of_tasks[:, None] * shared + of_run[:, None] * own
-    at = Latent(params, noise, effect, moved(model.plain_log_weight(params, data), effect, data))
-    condition = data.condition[data.response.series]
-    each = {name: value[condition] for name, value in noise.items()}
-    return truth, model.observation.simulate(keys[3], each, at.log_weight, data.response)
+def coverage(predicted: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """How often intervals hold what was left out, with task diversities as the units.
 
+    Cells of a task diversity are wrong together, so that shares are means over task diversities of
+    their means over cells, with the standard error of that mean.
 
-def _posteriors(
-    model: Model, data: Data, num_warmup: int, num_draws: int, seed: int
-) -> dict[str, np.ndarray]:
-    """All that the model names, one chain for each data set: (data set, draw, ...)."""
-    for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
-        check_number(name, value)
-    runner = chains(model, num_warmup, 0.9, False)
-    keys = jax.random.split(jax.random.key(seed), len(data.condition))
-    state = runner.warm_up(runner.start(keys, data), data)
-    drawn = runner.draw(state, data, num_draws)
-    found = constrained(model, data, shared_data=False)(drawn.position)
-    return {**found, "diverging": drawn.statistics["diverging"]}
+    Args:
+        predicted: from `leave_one_run_out` and its siblings, or several of them one after the
+            other.
+        by: columns, such as num_tasks; over all cells if None.
 
-
-def _with_used(data: Data, used: np.ndarray) -> Data:
-    """One copy of the data per row of `used`."""
-    many = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(used), axis=0), data)
-    return eqx.tree_at(lambda d: d.response.used, many, used)
-
-
-@eqx.filter_jit
-def _replicates(model: Model, found: dict[str, Array], data: Data, keys: Array) -> Array:
-    names = [name for name in found if name.startswith("each_") or name == "effect"]
-    some = {name: jnp.asarray(found[name]) for name in names}
-    return jax.lax.map(
-        lambda item: replicate_draw(model, item[1], data, item[0]), (keys, some), batch_size=64
+    Returns:
+        cells; num_tasks, how many; covered_L and covered_L_se, NaN where there is one task
+        diversity; width_L, the median; root_mean_square_error of the predicted weight, over cells;
+        and log_density (nats), the sum over all that is left out.
+    """
+    columns = ["group"] if by is None else [by] if isinstance(by, str) else list(by)
+    frame = predicted.assign(squared=(predicted["predicted"] - predicted["observed"]) ** 2)
+    frame = frame.assign(group="all") if by is None else frame
+    rows = {}
+    for name, cells in frame.groupby(columns, sort=False):
+        of_tasks = cells.groupby(["condition", "num_tasks"])
+        row: dict[str, float] = {"cells": len(cells), "num_tasks": of_tasks.ngroups}
+        for level in LEVELS:
+            shares = of_tasks[f"covered_{100 * level:.0f}"].mean()
+            row[f"covered_{100 * level:.0f}"] = shares.mean()
+            row[f"covered_{100 * level:.0f}_se"] = shares.std() / np.sqrt(len(shares))
+            width = cells[f"upper_{100 * level:.0f}"] - cells[f"lower_{100 * level:.0f}"]
+            row[f"width_{100 * level:.0f}"] = width.median()
+        row["root_mean_square_error"] = np.sqrt(cells["squared"].mean())
+        density = cells.groupby(["condition", "left_out", "num_tasks"])["log_density"]
+        row["log_density"] = sum(values.iloc[0] for _, values in density)
+        rows[name if len(columns) > 1 else name[0]] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return (
+        table.rename_axis([] if by is None else columns)
+        if len(columns) > 1
+        else (table.rename_axis("" if by is None else columns[0]))
     )
 
 
-def _run_density(problem: Problem, found: dict[str, Any], series: np.ndarray) -> float:
-    """Log density of a run given the others, its effect integrated out."""
-    names = (*problem.model.accounts[0].priors, *problem.model.noise_priors)
-    drawn = {name: found[f"each_{name}"] for name in names}
-    if "effect" in found and {"sd_run", "sd_num_tasks"} & set(names):
-        drawn["effect"] = found["effect"]
-    total = series_log_density(problem.model, problem.data, drawn)[:, series].sum(axis=1)
-    return float(np.logaddexp.reduce(total) - np.log(len(total)))
+def scores_of(
+    weight: Float[np.ndarray, "draw cell"], observed: Float[np.ndarray, " cell"]
+) -> pd.DataFrame:
+    """How observed weights lie among draws of them, one row per cell.
+
+    Returns:
+        observed; predicted, the median; lower_L and upper_L, the central intervals of L = 50 and
+        90 %; rank, the share of draws below the observed weight, those equal to it counting half;
+        and covered_L, whether it is inside. Of weights that are 0 or 1 in many draws, a share is:
+        that of the ranks which the observed weight stands for that are inside the interval (the
+        randomized probability integral transform, Czado et al. 2009,
+        doi:10.1111/j.1541-0420.2009.01191.x). So it averages to L if predictions are right.
+    """
+    below = (weight < observed - _TOLERANCE).mean(axis=0)
+    above = (weight > observed + _TOLERANCE).mean(axis=0)
+    equal = 1 - below - above
+    columns = {
+        "observed": observed,
+        "predicted": np.median(weight, axis=0),
+        "rank": below + equal / 2,
+    }
+    for level in LEVELS:
+        ends = 0.5 - level / 2, 0.5 + level / 2
+        low, high = np.quantile(weight, ends, axis=0)
+        share = np.minimum(1 - above, ends[1]) - np.maximum(below, ends[0])
+        point = (below >= ends[0]) & (below <= ends[1])
+        tied = equal > 1 / len(weight)
+        covered = np.where(tied, np.maximum(share, 0.0) / np.maximum(equal, _TOLERANCE), point)
+        name = f"{100 * level:.0f}"
+        columns |= {f"lower_{name}": low, f"upper_{name}": high, f"covered_{name}": covered}
+    return pd.DataFrame(columns)
 
 
-def _scored(problem: Problem, log_density: float, drawn: Array, here: np.ndarray) -> pd.DataFrame:
-    softening = np.asarray(problem.data.response.softening)[here]
-    weight = weights_of(np.asarray(drawn)[:, here], softening)
-    series = problem.series.iloc[np.asarray(problem.data.response.series)[here]]
-    step = np.concatenate([np.asarray(cells.step) for cells in problem.data.cells])[here]
+def _folds(problem: Problem, unit: str) -> list[Fold]:
+    groups = problem.series.groupby(["condition", unit], sort=False)
+    if groups.ngroups < 2:
+        word = unit.replace("num_tasks", "task diversity")
+        raise FitError(
+            f"there is only one {word}; leaving it out leaves nothing to predict it from"
+        )
+    of_cell = groups.ngroup().to_numpy()[np.asarray(problem.data.response.series)]
+    return [Fold(str(name[1]), of_cell == index) for index, (name, _) in enumerate(groups)]
+
+
+def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Cells at later steps, and of larger task diversities, than the first 80 % of a condition."""
+    later, larger = [], []
+    for cells in problem.data.cells:
+        step, num_tasks = np.asarray(cells.step), np.asarray(cells.num_tasks)
+        last = _last_fitted(num_tasks)
+        larger.append(num_tasks > last)
+        later.append((step > _last_fitted(step)) & (num_tasks <= last))
+    if not np.concatenate(later + larger).any():
+        raise FitError("too few steps and task diversities to leave the last ones out")
+    return np.concatenate(later), np.concatenate(larger)
+
+
+def _last_fitted(values: np.ndarray) -> float:
+    distinct = np.unique(values)
+    return distinct[int(np.ceil(FITTED_SHARE * len(distinct))) - 1]
+
+
+def _left_out(
+    problem: Problem,
+    folds: Sequence[Fold],
+    num_warmup: int,
+    num_draws: int,
+    seed: int,
+    progress: bool,
+) -> pd.DataFrame:
     frames = []
-    for k, strategy in enumerate(problem.strategies[:-1]):
-        frame = series.reset_index(drop=True).assign(step=step, strategy=strategy)
-        observed = problem.weight[here, k]
-        frame["observed"], frame["predicted"] = observed, np.median(weight[..., k], axis=0)
-        for level in _LEVELS:
-            low, high = np.quantile(weight[..., k], [0.5 - level / 2, 0.5 + level / 2], axis=0)
-            name = f"{100 * level:.0f}"
-            frame[f"lower_{name}"], frame[f"upper_{name}"] = low, high
-            inside = (observed >= low - _TOLERANCE) & (observed <= high + _TOLERANCE)
-            frame[f"covered_{name}"] = inside
-        frame["rank"] = (weight[..., k] < observed).mean(axis=0)
-        frames.append(frame)
-    found = pd.concat(frames, ignore_index=True)
-    return found.assign(log_density=np.where(found.index == 0, log_density, np.nan))
+    batches = -(-len(folds) // AT_ONCE)
+    size = -(-len(folds) // batches)
+    starts = range(0, len(folds), size)
+    for start in tqdm(starts, desc="left out", unit="batch", disable=not progress):
+        # of one shape, so that nothing is compiled again
+        padded = [folds[index % len(folds)] for index in range(start, start + size)]
+        data = with_used(problem.data, np.stack([~fold.cells for fold in padded]))
+        found = posteriors(problem.model, data, num_warmup, num_draws, seed + start)
+        for place, fold in enumerate(folds[start : start + size]):
+            drawn = {name: value[place] for name, value in found.items()}
+            frames.append(_scored(problem, fold, drawn, seed))
+    return pd.concat(frames, ignore_index=True)
 
 
-def _runs(problem: Problem) -> np.ndarray:
-    """Index of the run of every series: all splits of a run are left out together."""
-    names = problem.series["condition"] + "/" + problem.series["run"]
-    return pd.factorize(names)[0]
+def _scored(problem: Problem, fold: Fold, drawn: dict[str, np.ndarray], seed: int) -> pd.DataFrame:
+    """The rows of what is left out."""
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), len(drawn["diverging"]))
+    named = {name: value for name, value in drawn.items() if name != "diverging"}
+    coordinate = np.asarray(replicates(problem.model, named, problem.data, keys))[:, fold.cells]
+    softening = np.asarray(problem.data.response.softening)[fold.cells]
+    weight = weights_of(coordinate, softening)
+    series = problem.series.iloc[np.asarray(problem.data.response.series)[fold.cells]]
+    step = np.concatenate([np.asarray(cells.step) for cells in problem.data.cells])[fold.cells]
+    cells = series.reset_index(drop=True).assign(step=step)
+    cells.insert(0, "left_out", fold.name)
+    frames = [
+        pd.concat(
+            [
+                cells.assign(strategy=strategy),
+                scores_of(weight[..., k], problem.weight[fold.cells, k]),
+            ],
+            axis=1,
+        )
+        for k, strategy in enumerate(problem.strategies[:-1])
+    ]
+    return pd.concat(frames, ignore_index=True).assign(
+        log_density=_log_density(problem, fold, drawn)
+    )
+
+
+def _log_density(problem: Problem, fold: Fold, drawn: dict[str, Any]) -> float:
+    """Log density of all that is left out, given the rest.
+
+    Of whole series, with their effects integrated out; of the end of series, given their effects.
+    """
+    if fold.whole:
+        names = (*problem.model.accounts[0].priors, *problem.model.noise_priors)
+        values = {name: drawn[f"each_{name}"] for name in names}
+        if {"sd_run", "sd_num_tasks"} & set(names):
+            values["effect"] = drawn["effect"]
+        out = np.unique(np.asarray(problem.data.response.series)[fold.cells])
+        unit = np.arange(len(problem.series))
+        unit[out] = out[0]
+        density = series_log_density(problem.model, problem.data, values, unit)[:, out]
+    else:
+        density = drawn["log_density"][:, fold.cells]
+    total = density.sum(axis=1)
+    return float(np.logaddexp.reduce(total) - np.log(len(total)))

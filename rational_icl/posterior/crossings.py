@@ -16,6 +16,7 @@ from rational_icl.responses import contrasts
 from rational_icl.worth import checked_steps, checked_tasks, strategy_worth
 
 _LOG_STEPS = np.linspace(0.0, np.log(1e9), 400)
+_OF = ("run", "account")
 
 
 @in_float64
@@ -32,9 +33,12 @@ def predict_crossovers(
 ) -> xr.Dataset:
     """The step N*(D) at which the first strategy comes to outweigh the second, with its chance.
 
+    That of a `run` is latent: where the account's weights, moved by the effects of a task diversity
+    and a run, cross. Residuals, which come and go, and measurement error have no part in it.
+
     Args:
-        idata, num_tasks, of, interval, condition, seed, account, observation: see `predict`. A
-            run's residuals are left out: they come and go.
+        idata, num_tasks, of, interval, condition, seed, account, observation: see `predict`; of is
+            `run` or `account`.
 
     Returns:
         step (draw, num_tasks): the first upward crossing, infinite where there is none by step
@@ -45,7 +49,7 @@ def predict_crossovers(
     Raises:
         FitError: as `predict`.
     """
-    check_of(of, interval)
+    check_of(of, interval, _OF)
     post = sampled(idata, condition, account, observation)
     diversities = np.unique(checked_tasks(num_tasks))
     worth = strategy_worth(post.world, diversities, seed=seed)
@@ -94,7 +98,7 @@ def predict_thresholds(
     above the largest, infinite.
 
     Args:
-        idata, of, interval, condition, seed, account, observation: see `predict`.
+        idata, of, interval, condition, seed, account, observation: see `predict_crossovers`.
         steps: N.
         num_tasks: task diversities to look between; two or more.
 
@@ -105,7 +109,7 @@ def predict_thresholds(
     Raises:
         FitError: as `predict`, or fewer than two task diversities.
     """
-    check_of(of, interval)
+    check_of(of, interval, _OF)
     post = sampled(idata, condition, account, observation)
     diversities, grid = np.unique(checked_tasks(num_tasks)), np.unique(checked_steps(steps))
     if len(diversities) < 2:

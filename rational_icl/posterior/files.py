@@ -14,6 +14,7 @@ from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._files import check_regular, replacing
 from rational_icl.logs.guards import absurd
+from rational_icl.posterior.problem import refuse_another_model
 
 _NOT_A_POSTERIOR = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError),
@@ -39,7 +40,7 @@ def load_posterior(path: str | Path) -> InferenceData:
     """Read a posterior that `save_posterior` wrote.
 
     Raises:
-        FitError: there is none, or it is not one.
+        FitError: there is none, it is not one, or it is of another version's model.
     """
     try:
         _refuse_hostile(Path(path))
@@ -52,6 +53,10 @@ def load_posterior(path: str | Path) -> InferenceData:
         ) from None
     if missing:
         raise FitError(f"{path}: not a posterior of this package; no group {min(missing)}")
+    try:
+        refuse_another_model(_arviz.group(idata, "constant_data"))
+    except (FitError, ValueError) as error:
+        raise FitError(f"{path}: {error}") from None
     return idata
 
 

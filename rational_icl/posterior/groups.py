@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from rational_icl import _arviz
 from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
 from rational_icl.posterior.chains import QUICK, STATISTICS, Draws, constrained, prior_draw
+from rational_icl.posterior.effects import draw_given_runs
 from rational_icl.posterior.files import stored_state
 from rational_icl.posterior.model import Data, Latent, Model, moved
 from rational_icl.posterior.problem import Problem, to_dataset
@@ -138,17 +140,10 @@ def _by_draw(key: Array, chains: int, axis: np.ndarray) -> Array:
 def _num_tasks_effect(
     key: Array, found: dict[str, Array], model: Model, data: Data
 ) -> Float[Array, "diversity contrast"]:
-    """A draw of a given e: normal, because both a and e − a are."""
-    effect, diversity = found["effect"], data.response.diversity
+    """A draw of a given e."""
     noise = {name: found[f"each_{name}"] for name in model.noise_priors}
-    of_tasks, of_run = model.effect_scales(noise, data)
-    groups = int(np.asarray(diversity).max()) + 1
-    count = jnp.bincount(diversity, length=groups)
-    mean = jax.ops.segment_sum(effect, diversity, groups) / count[:, None]
-    first = np.unique(np.asarray(diversity), return_index=True)[1]
-    precision = count / of_run[first] ** 2 + 1 / of_tasks[first] ** 2
-    centre = (count / of_run[first] ** 2 / precision)[:, None] * mean
-    return centre + jax.random.normal(key, centre.shape) / jnp.sqrt(precision)[:, None]
+    effects = model.effects(noise, data)
+    return draw_given_runs(key, found["effect"], data.response.diversity, effects)
 
 
 def latent(model: Model, found: dict[str, Array], data: Data) -> Latent:
@@ -160,35 +155,44 @@ def latent(model: Model, found: dict[str, Array], data: Data) -> Latent:
     return Latent(params, noise, effect, moved(model.plain_log_weight(params, data), effect, data))
 
 
-def replicate_draw(
-    model: Model, found: dict[str, Array], data: Data, key: Array
-) -> Float[Array, "cell contrast"]:
-    """Coordinates of all cells, drawn anew at one draw of the posterior."""
-    at = latent(model, found, data)
+@eqx.filter_jit
+def replicates(
+    model: Model, found: dict[str, Array], data: Data, keys: Array
+) -> Float[Array, "draw cell contrast"]:
+    """Coordinates of all cells, drawn anew at every draw of what the model names.
+
+    This is where residuals are drawn for replicated data, for runs left out and for predictions.
+    """
+    names = [name for name in found if name.startswith("each_") or name == "effect"]
+    some = {name: jnp.asarray(found[name]) for name in names}
     condition = data.condition[data.response.series]
-    noise = {name: value[condition] for name, value in at.noise.items()}
-    return model.observation.simulate(key, noise, at.log_weight, data.response)
+
+    def replicate(item: tuple[Array, dict[str, Array]]) -> Array:
+        key, draw = item
+        at = latent(model, draw, data)
+        noise = {name: value[condition] for name, value in at.noise.items()}
+        return model.observation.simulate(key, noise, at.log_weight, data.response)
+
+    return jax.lax.map(replicate, (keys, some), batch_size=64)
 
 
 def _replicate(
     problem: Problem, found: dict[str, np.ndarray], key: Array, axis: np.ndarray, every: int
 ) -> Float[np.ndarray, "chain draw cell strategy"]:
-    model, data = problem.model, problem.data
-    names = [name for name in found if name.startswith("each_") or name == "effect"]
-    some = {name: found[name][:, ::every] for name in names}
-    chains = len(next(iter(some.values())))
-
-    @jax.jit
-    def simulate(key: Array, some: dict[str, Array]) -> Array:
-        one = lambda item: replicate_draw(model, item[1], data, item[0])  # noqa: E731
-        return jax.lax.map(one, (key, some), batch_size=64)
-
+    chains = len(found["log_density"])
     keys = _by_draw(key, chains, axis[::every])
     drawn = [
-        np.asarray(simulate(keys[chain], {name: value[chain] for name, value in some.items()}))
+        np.asarray(
+            replicates(
+                problem.model,
+                {name: value[chain, ::every] for name, value in found.items()},
+                problem.data,
+                keys[chain],
+            )
+        )
         for chain in range(chains)
     ]
-    softening = np.asarray(data.response.softening)
+    softening = np.asarray(problem.data.response.softening)
     return weights_of(np.stack(drawn), softening).astype(np.float32)
 
 

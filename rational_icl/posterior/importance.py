@@ -1,8 +1,8 @@
 """Runs left out without refitting: importance sampling of a posterior's own draws.
 
-The likelihood of a run is taken with its own effect integrated out, given the effects of the other
-runs. Given the run's effect instead, leaving it out would move the posterior too far for importance
-sampling to follow (Merkle et al. 2019, doi:10.1007/s11336-019-09679-0).
+The likelihood of a run, on all its splits, is taken with its effects integrated out, given those of
+the other runs. Given the run's effects instead, leaving it out would move the posterior too far for
+importance sampling to follow (Merkle et al. 2019, doi:10.1007/s11336-019-09679-0).
 """
 
 import numpy as np
@@ -55,8 +55,8 @@ def leave_one_run_out_psis(
     posterior = _arviz.group(idata, "posterior")
     drawn = _flat(problem.model, posterior)
     shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
-    density = series_log_density(problem.model, problem.data, drawn).reshape(shape)
-    of_run = runs.ngroup().to_numpy()
+    of_run = problem.runs
+    density = series_log_density(problem.model, problem.data, drawn, of_run).reshape(shape)
     by_run = np.stack(
         [density[..., of_run == index].sum(axis=-1) for index in range(runs.ngroups)], axis=-1
     )

@@ -15,11 +15,13 @@ from rational_icl._arrays import Array
 from rational_icl.accounts import Account
 from rational_icl.cells import Cells
 from rational_icl.observations import Observation
+from rational_icl.posterior.effects import Effects, effect_log_density, kernel
 from rational_icl.posterior.pooling import Pooling
 from rational_icl.responses import Response, contrasts
 
 _EFFECT_PRIORS = {
     "sd_num_tasks": dist.LogNormal(math.log(0.7), 0.7),
+    "length_num_tasks": dist.LogNormal(math.log(2.0), 0.5),
     "sd_run": dist.LogNormal(math.log(0.3), 0.7),
 }
 _TYPICAL_VARIANCE = 0.05
@@ -54,11 +56,17 @@ class Model(eqx.Module):
     """Weights from an account, moved by effects of task diversity and run, seen with noise.
 
         y_c ~ observation(softmax(log π_c + H'e_s / √2)),   e_s = a_D + b_s
-        a_D ~ N(0, sd_num_tasks²),   b_s ~ N(0, sd_run²)
+        a ~ GP over ln D,   b_s ~ N(0, sd_run²)
 
-    for cell c of series s with task diversity D. a is what the account gets wrong alike in all runs
-    of a task diversity, b what differs between them. e is sampled, with a integrated out: its prior
-    is normal with variance sd_run² + sd_num_tasks² and covariance sd_num_tasks² within D.
+    for cell c of series s with task diversity D (`rational_icl.posterior.effects`). a is what the
+    account gets wrong alike in all runs of a task diversity, and nearly so in those of its
+    neighbours; b is what differs between runs. e is sampled, with a integrated out.
+
+    | parameter | prior | meaning | unit |
+    |---|---|---|---|
+    | sd_num_tasks | LogNormal(ln .7, .7) | standard deviation of a | log-odds |
+    | length_num_tasks | LogNormal(ln 2, .5) | over which a forgets itself | ln D |
+    | sd_run | LogNormal(ln .3, .7) | standard deviation of b | log-odds |
 
     Args:
         accounts: in sampled (pivoted) parameters, one per condition.
@@ -80,7 +88,9 @@ class Model(eqx.Module):
     @property
     def noise_priors(self) -> dict[str, dist.Distribution]:
         """Those of the observation and of the effects that it has."""
-        has = (self.observation.num_tasks_effects, self.observation.run_effects)
+        noise = self.observation
+        smooth = noise.num_tasks_effects and noise.smooth_effects
+        has = (noise.num_tasks_effects, smooth, noise.run_effects)
         effects = {
             name: prior
             for (name, prior), there in zip(_EFFECT_PRIORS.items(), has, strict=True)
@@ -141,18 +151,21 @@ class Model(eqx.Module):
         level = numpyro.sample("level", dist.ImproperUniform(constraints.real, (), shape))
         base = jnp.asarray(contrasts(plain.shape[1]))
         effect = level - series_level(plain @ base.T, data.response)
-        density = effect_log_density(
-            effect, *self.effect_scales(noise, data), data.response.diversity
-        )
+        density = effect_log_density(effect, data.response.diversity, self.effects(noise, data))
         numpyro.factor("effect_prior", density)
         return effect
 
-    def effect_scales(
-        self, noise: dict[str, Array], data: Data
-    ) -> tuple[Float[Array, " series"], Float[Array, " series"]]:
-        """Standard deviations of a and b for every series; a negligible one where there is none."""
+    def effects(self, noise: dict[str, Float[Array, " condition"]], data: Data) -> Effects:
+        """How far effects reach; hardly anywhere where the noise has none."""
+        diversity, log_num_tasks = data.response.diversity, data.response.log_num_tasks
+        condition = jnp.zeros(len(log_num_tasks), int).at[diversity].set(data.condition)
         nothing = jnp.full(len(self.accounts), _NEGLIGIBLE)
-        return tuple(noise.get(name, nothing)[data.condition] for name in _EFFECT_PRIORS)
+        sd, run = (noise.get(name, nothing)[condition] for name in ("sd_num_tasks", "sd_run"))
+        length = noise.get("length_num_tasks")
+        reach = None if length is None else length[condition][:, None]
+        apart = jnp.abs(log_num_tasks[:, None] - log_num_tasks)
+        same = condition[:, None] == condition
+        return Effects(jnp.where(same, sd[:, None] * sd * kernel(apart, reach), 0.0), run**2)
 
 
 def moved(
@@ -172,24 +185,3 @@ def series_level(
     total = jax.ops.segment_sum(trust, response.series, series)
     weighted = jax.ops.segment_sum(trust[:, None] * coordinate, response.series, series)
     return weighted / total[:, None]
-
-
-def effect_log_density(
-    effect: Float[Array, "series contrast"],
-    sd_num_tasks: Float[Array, " series"],
-    sd_run: Float[Array, " series"],
-    diversity: Integer[Array, " series"],
-) -> Float[Array, ""]:
-    """Log density of e = a_D + b_s with a integrated out: normal, of one variance within each D."""
-    size = effect.shape[1]
-    groups = effect.shape[0]  # at least as many as there are; empty ones add nothing
-    count = jax.ops.segment_sum(jnp.ones(groups), diversity, groups)
-    mean = jax.ops.segment_sum(effect, diversity, groups) / jnp.maximum(count, 1.0)[:, None]
-    within = ((effect - mean[diversity]) ** 2).sum(axis=1)
-    # of the series of a group, one degree of freedom is the mean's
-    share = 1 / count[diversity]
-    variance = sd_run**2
-    of_mean = variance * share + sd_num_tasks**2
-    squared = within / variance + (mean[diversity] ** 2).sum(axis=1) * share / of_mean
-    log_volume = (1 - share) * jnp.log(variance) + share * jnp.log(of_mean / share)
-    return -0.5 * (squared + size * (log_volume + jnp.log(2 * jnp.pi))).sum()

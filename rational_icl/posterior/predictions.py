@@ -1,8 +1,10 @@
 """Predictions of a posterior, with intervals: weights and next tokens, no transformer."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from jaxtyping import Float
 
@@ -11,9 +13,12 @@ from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.observations import Observation
-from rational_icl.posterior.sampled import check_of, grid_log_weight, moved, sampled, shifts
+from rational_icl.posterior.predictive import drawn_weights
+from rational_icl.posterior.sampled import Sampled, check_of, sampled
 from rational_icl.predictors import predictions
 from rational_icl.worth import checked_steps, checked_tasks, strategy_worth, worth_columns
+
+_OF = ("run", "observed", "account")
 
 
 @in_float64
@@ -35,14 +40,19 @@ def predict(
     Args:
         idata: from `sample` or `load_posterior`.
         num_tasks, steps: seen or not; see `phase_diagram`.
-        of: `run`, the best-mixture weights of a transformer not yet trained, with the effects of
-            its task diversity and its run and its residuals; or `account`, the weights of the
-            theory alone.
+        of: `run`, the weights of a transformer not yet trained, with the effects of its task
+            diversity and its run and its residuals; `observed`, those weights as they would be
+            measured, with measurement error, to compare best-mixture weights with; or `account`,
+            the weights of the theory alone.
         interval: probability inside the central interval.
         condition: which one, where there are several.
         seed: of task tables for unseen task diversities, and of effects.
         account, observation: those it was sampled with, where they are not the package's own.
         progress: show a bar over unseen task diversities.
+
+    Residuals of a run are drawn along its steps, those logged and those asked for, from the same
+    law as the likelihood's. Measurement errors are those of the nearest logged cell in (ln D, ln
+    N). Weights may be exactly 0 or 1, where y lies beyond the simplex.
 
     Returns:
         weight (mean over draws), lower and upper (num_tasks, step, strategy); ahead (num_tasks,
@@ -52,35 +62,67 @@ def predict(
     Raises:
         FitError: as `phase_diagram`; or a bad `of`, interval or condition.
     """
-    check_of(of, interval)
-    post = sampled(idata, condition, account, observation)
+    check_of(of, interval, _OF)
     diversities, grid = np.unique(checked_tasks(num_tasks)), np.unique(checked_steps(steps))
+    post = sampled(idata, condition, account, observation)
+    return predictive(post, diversities, grid, of, seed, progress).summary(interval)
+
+
+class Predictive(NamedTuple):
+    """Draws of weights on a grid.
+
+    Args:
+        weight: at every draw.
+        worth: from `strategy_worth`.
+        steps: N.
+        post: what was sampled.
+        of: see `predict`.
+    """
+
+    weight: Float[np.ndarray, "draw num_tasks step strategy"]
+    worth: pd.DataFrame
+    steps: np.ndarray
+    post: Sampled
+    of: str
+
+    def summary(self, interval: float) -> xr.Dataset:
+        """What `predict` returns."""
+        low, high = np.quantile(self.weight, [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
+        axes = ("num_tasks", "step", "strategy")
+        strategies = self.post.world.strategies
+        per_table = {}
+        for kind, unit in (("loss", "nats"), ("complexity", "bits")):
+            values = worth_columns(self.worth, kind, strategies)
+            per_table[kind] = (("num_tasks", "strategy"), values, {"units": unit})
+        return xr.Dataset(
+            {
+                "weight": (axes, self.weight.mean(axis=0)),
+                "lower": (axes, low),
+                "upper": (axes, high),
+                "ahead": (axes[:2], (self.weight[..., 0] > self.weight[..., 1]).mean(axis=0)),
+                **per_table,
+                "seen": ("num_tasks", self.worth["seen"].to_numpy()),
+            },
+            {
+                "num_tasks": self.worth["num_tasks"].to_numpy(),
+                "step": self.steps,
+                "strategy": list(strategies),
+            },
+            {"of": self.of, "interval": interval, "account": self.post.account.name},
+        )
+
+
+def predictive(
+    post: Sampled,
+    diversities: np.ndarray,
+    steps: np.ndarray,
+    of: str,
+    seed: int = 0,
+    progress: bool = False,
+) -> Predictive:
+    """Draws of the weights that `predict` summarizes, at distinct task diversities and steps."""
     worth = strategy_worth(post.world, diversities, seed=seed, progress=progress)
-    log_weight = grid_log_weight(post, worth, grid)
-    if of == "run":
-        rng = np.random.default_rng([seed, 1])
-        shift = shifts(post, diversities, rng)[:, :, None, :]
-        residual = rng.standard_t(4.0, (*log_weight.shape[:3], shift.shape[-1]))
-        log_weight = moved(log_weight, shift + post.sd_residual[:, None, None, None] * residual)
-    weight = np.exp(log_weight)
-    low, high = np.quantile(weight, [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
-    axes = ("num_tasks", "step", "strategy")
-    per_table = {}
-    for kind, unit in (("loss", "nats"), ("complexity", "bits")):
-        values = worth_columns(worth, kind, post.world.strategies)
-        per_table[kind] = (("num_tasks", "strategy"), values, {"units": unit})
-    return xr.Dataset(
-        {
-            "weight": (axes, weight.mean(axis=0)),
-            "lower": (axes, low),
-            "upper": (axes, high),
-            "ahead": (axes[:2], (weight[..., 0] > weight[..., 1]).mean(axis=0)),
-            **per_table,
-            "seen": ("num_tasks", worth["seen"].to_numpy()),
-        },
-        {"num_tasks": diversities, "step": grid, "strategy": list(post.world.strategies)},
-        {"of": of, "interval": interval, "account": post.account.name},
-    )
+    return Predictive(drawn_weights(post, worth, steps, of, seed), worth, steps, post, of)
 
 
 @in_float64
@@ -98,7 +140,7 @@ def predict_next_tokens(
 ) -> xr.Dataset:
     """Predictions of a transformer trained on these tasks for `step` steps, with intervals.
 
-        T̂ = Σ_k π_k Q_k,   averaged over draws of π for a run not yet trained
+        T̂ = Σ_k π_k Q_k,   averaged over draws of π as `predict` makes them of a `run`
 
     Args:
         idata, interval, condition, seed, account, observation: see `predict`.
@@ -114,12 +156,9 @@ def predict_next_tokens(
     post = sampled(idata, condition, account, observation)
     known = predictions(post.world.setting, tasks, inputs, post.world.strategies)
     own = known.to_numpy()
-    check_of("run", interval)
+    check_of("run", interval, _OF)
     diversity = checked_tasks([len(tasks)])
-    worth = strategy_worth(post.world, diversity, seed=seed)
-    shift = shifts(post, diversity, np.random.default_rng([seed, 1]))
-    grid = grid_log_weight(post, worth, checked_steps([step]))
-    weight = np.exp(moved(grid, shift[:, :, None, :]))[:, 0, 0]
+    weight = predictive(post, diversity, checked_steps([step]), "run", seed).weight[:, 0, 0]
     low, high = 0.5 - interval / 2, 0.5 + interval / 2
     bounds = [
         np.quantile(np.tensordot(weight, own[:, i], axes=1), [low, high], axis=0)

@@ -20,11 +20,13 @@ from rational_icl.observations import Observation, StudentResiduals
 from rational_icl.posterior.model import Data, Model
 from rational_icl.posterior.pooling import CompletePooling, NoPooling, PartialPooling, Pooling
 from rational_icl.regions import Regions
-from rational_icl.responses import Response, respond
+from rational_icl.responses import Response, Seen, respond, seen_at
 
 _PER_CELL = ("num_tasks", "step", "batch_size", "num_dims", "context_length")
 _PER_STRATEGY = ("loss", "loss_error", "complexity")
-_RESPONSE = ("variance", "softening", "log_jacobian", "gap", "first", "used")
+_RESPONSE = ("variance", "softening", "gap", "first", "used")
+_MODEL = 2
+"""Of which model posteriors are: those of version 0.5 had another, and do not say."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,11 @@ class Problem:
         index = np.asarray(self.data.response.diversity)
         rows = self.series[["condition", "num_tasks"]].assign(index=index)
         return rows.drop_duplicates("index").sort_values("index").drop(columns="index")
+
+    @property
+    def runs(self) -> Integer[np.ndarray, " series"]:
+        """Index of the run of every series: several splits are of one run."""
+        return self.series.groupby(["condition", "run"], sort=False).ngroup().to_numpy()
 
     @property
     def checksum(self) -> str:
@@ -136,9 +143,10 @@ def state_problem(
 def _joined(responses: Sequence[Response]) -> Response:
     series = np.cumsum([0, *(len(one.diversity) for one in responses)])
     diversities = np.cumsum([0, *(int(one.diversity.max()) + 1 for one in responses)])
+    names = (*_RESPONSE, *Seen._fields, "log_num_tasks")
     leaves = {
         name: np.concatenate([np.asarray(getattr(one, name)) for one in responses])
-        for name in (*_RESPONSE, "coordinate")
+        for name in names
     }
     return Response(
         **leaves,
@@ -172,7 +180,7 @@ def to_dataset(problem: Problem) -> xr.Dataset:
         parts = [np.asarray(getattr(cells, name)) for cells in data.cells]
         variables[name] = (("cell", "strategy"), np.concatenate(parts))
     variables |= {name: ("cell", np.asarray(getattr(response, name))) for name in _RESPONSE}
-    variables["coordinate"] = (("cell", "contrast"), np.asarray(response.coordinate))
+    variables["log_num_tasks"] = ("diversity", np.asarray(response.log_num_tasks))
     variables["series_of_cell"] = ("cell", np.asarray(response.series))
     variables["condition_of_cell"] = ("cell", np.repeat(np.arange(len(sizes)), sizes))
     variables["diversity_of_series"] = ("series", np.asarray(response.diversity))
@@ -195,6 +203,7 @@ def _description(problem: Problem) -> dict[str, Any]:
     if isinstance(observation, StudentResiduals):
         flags = {name: getattr(observation, name) for name in observation.__annotations__}
     return {
+        "model": _MODEL,
         "account": problem.account.name,
         "account_options": accounts.options(problem.account),
         "observation": {"name": type(observation).__name__, **flags},
@@ -221,13 +230,16 @@ def from_dataset(
     """
     try:
         said = json.loads(stored.attrs["problem"])
+        refuse_another_model(stored)
         strategies = tuple(map(str, stored["strategy"].to_numpy()))
         account = account or accounts.remake(
             said["account"], strategies, said.get("account_options", {})
         )
         observation = observation or _observation(said["observation"])
+        weight = stored["weight"].to_numpy()
         response = Response(
-            **{name: stored[name].to_numpy() for name in (*_RESPONSE, "coordinate")},
+            **{name: stored[name].to_numpy() for name in (*_RESPONSE, "log_num_tasks")},
+            **seen_at(weight, stored["softening"].to_numpy())._asdict(),
             series=stored["series_of_cell"].to_numpy(),
             diversity=stored["diversity_of_series"].to_numpy(),
         )
@@ -256,10 +268,24 @@ def from_dataset(
             ),
             data=Data(every_cells, response, stored["condition_of_series"].to_numpy()),
             series=series,
-            weight=stored["weight"].to_numpy(),
+            weight=weight,
         )
     except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise FitError(f"constant_data: not of a posterior that `sample` made ({error})") from None
+
+
+def refuse_another_model(stored: xr.Dataset) -> None:
+    """Refuse what was sampled from the model of an older or newer version.
+
+    Raises:
+        FitError: `constant_data` says so.
+    """
+    said = json.loads(stored.attrs.get("problem", "{}"))
+    if "account" in said and said.get("model") != _MODEL:
+        raise FitError(
+            "constant_data: sampled from the model of another version of this package (0.5 or "
+            "before, if the file is old), whose effects and noise mean something else; sample again"
+        )
 
 
 def _observation(said: dict[str, Any]) -> Observation:

@@ -18,12 +18,25 @@ from rational_icl.accounts import Account
 from rational_icl.cells import Cells
 from rational_icl.fits import seen_worth
 from rational_icl.observations import Observation
+from rational_icl.posterior.effects import draw_elsewhere
 from rational_icl.posterior.problem import Problem, from_dataset
-from rational_icl.responses import contrasts
+from rational_icl.responses import contrasts, longest_series
 from rational_icl.worth import World, grid_cells
 
 _MOST_DRAWS = 1000
-_OF = ("run", "account")
+
+
+class Logged(NamedTuple):
+    """The cells that a condition was conditioned on, as far as predictions need them.
+
+    Args:
+        cells: one row per task diversity and step: num_tasks, step, and variance, of the
+            coordinates from measurement error, the mean over runs and splits.
+        longest: the longest series, in √N.
+    """
+
+    cells: pd.DataFrame
+    longest: float
 
 
 class Sampled(NamedTuple):
@@ -31,19 +44,21 @@ class Sampled(NamedTuple):
 
     Args:
         account: in its own parameters.
+        observation: the noise.
         params: of the account in this condition, each (draw,).
+        noise: of the observation, each (draw,), and of the effects that it has.
         world: what is drawn, and what strategies are worth on it.
         of_tasks: effect of every task diversity that was conditioned on, (draw, contrast).
-        sd_num_tasks, sd_run, sd_residual: (draw,); zero where the noise has none.
+        logged: its cells.
     """
 
     account: Account
+    observation: Observation
     params: dict[str, np.ndarray]
+    noise: dict[str, np.ndarray]
     world: World
     of_tasks: dict[int, np.ndarray]
-    sd_num_tasks: np.ndarray
-    sd_run: np.ndarray
-    sd_residual: np.ndarray
+    logged: Logged
 
 
 def sampled(
@@ -64,20 +79,17 @@ def sampled(
     some = stacked.isel(sample=slice(None, None, every))
 
     def of(name: str) -> np.ndarray:
-        if name not in some:
-            return np.zeros(some.sizes["sample"])
         value = some[name]
         return (value.isel(condition=place) if "condition" in value.dims else value).to_numpy()
 
-    names = problem.account.priors
     return Sampled(
         account=problem.account,
-        params={name: of(name) for name in names},
+        observation=problem.observation,
+        params={name: of(name) for name in problem.account.priors},
+        noise={name: of(name) for name in problem.model.noise_priors},
         world=_world(problem, place),
         of_tasks=_effects(problem, place, some),
-        sd_num_tasks=of("sd_num_tasks"),
-        sd_run=of("sd_run"),
-        sd_residual=of("sd_residual"),
+        logged=_logged(problem, place),
     )
 
 
@@ -105,24 +117,38 @@ def moved(log_weight: np.ndarray, effect: np.ndarray) -> np.ndarray:
 def shifts(
     post: Sampled, diversities: np.ndarray, rng: np.random.Generator
 ) -> Float[np.ndarray, "draw num_tasks contrast"]:
-    """Effect of task diversity, known where it was conditioned on, and of a run not yet seen."""
-    shape = (len(post.sd_run), len(post.world.strategies) - 1)
-    columns = []
-    for diversity in diversities:
-        own = rng.normal(size=shape) * post.sd_num_tasks[:, None]
-        own = post.of_tasks.get(int(diversity), own)
-        columns.append(own + rng.normal(size=shape) * post.sd_run[:, None])
-    return np.stack(columns, axis=1)
+    """Effect of task diversity and of a run not yet seen.
+
+    That of a task diversity is known where it was conditioned on, and elsewhere drawn given those.
+    """
+    draws = len(next(iter(post.params.values())))
+    shape = (draws, len(diversities), len(post.world.strategies) - 1)
+    effect = np.zeros(shape)
+    seen = np.array([int(diversity) in post.of_tasks for diversity in diversities])
+    if post.of_tasks:
+        for index in np.flatnonzero(seen):
+            effect[:, index] = post.of_tasks[int(diversities[index])]
+        effect[:, ~seen] = draw_elsewhere(
+            np.stack(list(post.of_tasks.values()), axis=1),
+            np.log(np.array(list(post.of_tasks), dtype=float)),
+            np.log(diversities[~seen].astype(float)),
+            post.noise["sd_num_tasks"],
+            post.noise.get("length_num_tasks"),
+            rng,
+        )
+    if "sd_run" in post.noise:
+        effect = effect + rng.normal(size=shape) * post.noise["sd_run"][:, None, None]
+    return effect
 
 
-def check_of(of: str, interval: float) -> None:
+def check_of(of: str, interval: float, known: tuple[str, ...]) -> None:
     """Refuse what cannot be predicted.
 
     Raises:
         FitError: `of` or the interval's probability is out of range.
     """
-    if of not in _OF:
-        raise FitError(f"of: {of!r}; expected one of {', '.join(_OF)}")
+    if of not in known:
+        raise FitError(f"of: {of!r}; expected one of {', '.join(known)}")
     if not 0 < interval < 1:
         raise FitError(f"interval: {interval}; expected a probability between 0 and 1")
 
@@ -157,3 +183,19 @@ def _effects(problem: Problem, place: int, some: xr.Dataset) -> dict[int, np.nda
         int(num_tasks): values[:, index]
         for index, num_tasks in zip(here.index, here["num_tasks"], strict=True)
     }
+
+
+def _logged(problem: Problem, place: int) -> Logged:
+    response = problem.data.response
+    series = np.asarray(response.series)
+    here = np.asarray(problem.data.condition)[series] == place
+    cells = problem.data.cells[place]
+    table = pd.DataFrame(
+        {
+            "num_tasks": np.asarray(cells.num_tasks),
+            "step": np.asarray(cells.step),
+            "variance": np.asarray(response.variance)[here],
+        }
+    )
+    means = table.groupby(["num_tasks", "step"], as_index=False).mean()
+    return Logged(means, longest_series(np.asarray(cells.step), series[here]))

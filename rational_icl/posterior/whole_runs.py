@@ -1,4 +1,4 @@
-"""The density of whole runs, with their own effects integrated out given those of the others."""
+"""The density of whole runs, with their effects integrated out given those of the others."""
 
 from itertools import product
 from typing import NamedTuple
@@ -7,9 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
+from rational_icl.posterior.effects import given_others
 from rational_icl.posterior.model import Data, Model, moved, series_level
 from rational_icl.responses import contrasts
 
@@ -24,28 +25,36 @@ MOST_STRATEGIES = 4
 
 
 def series_log_density(
-    model: Model, data: Data, drawn: dict[str, np.ndarray]
+    model: Model, data: Data, drawn: dict[str, np.ndarray], unit: Integer[np.ndarray, " series"]
 ) -> Float[np.ndarray, "draw series"]:
-    """Log density of the cells of every series, given the others' effects.
+    """Log density of the cells of every series; those of a unit add up to its log density.
 
-        ln ∫ p(y_s | e) N(e; mean and variance given the effects of the others of its D) de
+        ln ∫ p(y_s | e) N(e; mean and variance given the effects of all other units) de
 
-    on a grid about where the likelihood has its maximum. Cells of the series itself count whether
-    they are `used` or not.
+    on a grid about where the likelihood has its maximum. A unit is what is taken out together: a
+    run with all its splits, or the runs of a task diversity. Its series are taken one after the
+    other, and what the cells of one say of its effect is passed on to the others as a normal of
+    the same mean and variance (assumed-density filtering), which is exact for units of one series.
+    Cells count whether they are `used` or not.
 
     Args:
         model, data: what was sampled.
         drawn: every parameter of account and noise, each (draw, condition), and effect
             (draw, series, contrast) where the model has any.
+        unit: index of the unit of every series.
     """
-    own = {name: jnp.asarray(value) for name, value in drawn.items()}
-    if "effect" not in own:
-        return np.asarray(_without_effect(model, data, own))
-    size = own["effect"].shape[2]
+    values = {name: jnp.asarray(value) for name, value in drawn.items()}
+    if "effect" not in values:
+        return np.asarray(_without_effect(model, data, values))
+    size = values["effect"].shape[2]
     line = np.linspace(-_REACH, _REACH, _NODES[size])
     nodes = np.array(list(product(line, repeat=size)))
-    centre, width = _likeliest(model, data, {name: value.mean(0) for name, value in own.items()})
-    return np.asarray(_integrated(model, data, own, nodes, centre, width))
+    mean = {name: value.mean(0) for name, value in values.items()}
+    peak = _likeliest(model, data, mean)
+    together = unit[:, None] == unit
+    rank = np.tril(together, -1).sum(axis=1)
+    turns = rank == np.arange(rank.max() + 1)[:, None]
+    return np.asarray(_integrated(model, data, values, nodes, *peak, together, turns))
 
 
 class _Draw(NamedTuple):
@@ -117,40 +126,59 @@ def _integrated(
     nodes: Float[Array, "node contrast"],
     centre: Float[Array, "series contrast"],
     width: Float[Array, "series contrast"],
+    together: Bool[Array, "series series"],
+    turns: Bool[Array, "turn series"],
 ) -> Float[Array, "draw series"]:
-    size = nodes.shape[1]
     levels = centre + width * nodes[:, None, :]
-    spacing = 2 * _REACH / (_NODES[size] - 1)
+    spacing = 2 * _REACH / (_NODES[nodes.shape[1]] - 1)
     log_volume = jnp.log(spacing * width).sum(axis=1)
 
     def one(values: dict[str, Array]) -> Array:
         draw = _draw(model, data, values)
         at = levels - _account_level(draw, data)
-        mean, variance = _given_others(
-            values["effect"], *model.effect_scales(draw.of_condition, data), data
-        )
-        squared = ((at - mean) ** 2).sum(axis=2) / variance
-        prior = -0.5 * (squared + size * jnp.log(2 * jnp.pi * variance))
         likelihood = jax.lax.map(lambda effect: _likelihood(model, data, draw, effect), at)
-        return jax.nn.logsumexp(likelihood + prior, axis=0) + log_volume
+        effects = model.effects(draw.of_condition, data)
+        mean, covariance = given_others(
+            values["effect"], data.response.diversity, effects, together
+        )
+        known = _Known(mean, jnp.stack([covariance] * nodes.shape[1]))
+
+        def turn(known: _Known, now: Array) -> tuple[_Known, Array]:
+            return _after(known, now, at, likelihood)
+
+        # every series has its turn once
+        return jnp.where(turns, jax.lax.scan(turn, known, turns)[1], 0.0).sum(axis=0) + log_volume
 
     return jax.lax.map(one, drawn, batch_size=8)
+
+
+class _Known(NamedTuple):
+    """What is known of the effects of all series."""
+
+    mean: Float[Array, "series contrast"]
+    covariance: Float[Array, "contrast series series"]
+
+
+def _after(
+    known: _Known,
+    now: Bool[Array, " series"],
+    at: Float[Array, "node series contrast"],
+    likelihood: Float[Array, "node series"],
+) -> tuple[_Known, Float[Array, " series"]]:
+    """What is known once series, at most one of each unit, have been seen, and their densities."""
+    variance = jnp.diagonal(known.covariance, axis1=1, axis2=2).T
+    squared = (at - known.mean) ** 2 / variance
+    prior = -0.5 * (squared + jnp.log(2 * jnp.pi * variance)).sum(axis=2)
+    total = jax.nn.logsumexp(likelihood + prior, axis=0)
+    share = jnp.exp(likelihood + prior - total)[:, :, None]
+    mean = (share * at).sum(axis=0)
+    left = (share * (at - mean) ** 2).sum(axis=0)
+    gain = jnp.where(now, known.covariance / variance.T[:, None, :], 0.0)
+    moved_mean = known.mean + jnp.einsum("kst,tk->sk", gain, mean - known.mean)
+    shrunk = jnp.einsum("kst,tk,kut->ksu", gain, variance - left, gain)
+    return _Known(moved_mean, known.covariance - shrunk), total
 
 
 def _account_level(draw: _Draw, data: Data) -> Float[Array, "series contrast"]:
     base = jnp.asarray(contrasts(draw.plain.shape[1]))
     return series_level(draw.plain @ base.T, data.response)
-
-
-def _given_others(
-    effect: Float[Array, "series contrast"],
-    sd_num_tasks: Float[Array, " series"],
-    sd_run: Float[Array, " series"],
-    data: Data,
-) -> tuple[Float[Array, "series contrast"], Float[Array, " series"]]:
-    """Mean and variance of the effect of every series given those of the others of its D."""
-    groups, diversity = effect.shape[0], data.response.diversity
-    others = jax.ops.segment_sum(jnp.ones(groups), diversity, groups)[diversity] - 1
-    total = jax.ops.segment_sum(effect, diversity, groups)[diversity] - effect
-    precision = others / sd_run**2 + 1 / sd_num_tasks**2
-    return (total / sd_run[:, None] ** 2) / precision[:, None], 1 / precision + sd_run**2

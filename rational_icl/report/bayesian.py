@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 
 from rational_icl import _arviz, plotting
 from rational_icl._arviz import InferenceData
-from rational_icl.posterior import Diagnosis, diagnose, predict, predict_crossovers
+from rational_icl._jit import in_float64
+from rational_icl.posterior import Diagnosis, coverage, diagnose, predict_crossovers
+from rational_icl.posterior.calibration import scores_of
+from rational_icl.posterior.predictions import Predictive, predictive
+from rational_icl.posterior.sampled import sampled
 
 _PARTS = ("fitted", "later_steps", "larger_num_tasks")
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,12 @@ class Bayesian:
     Args:
         idata: from `sample`.
         diagnosis: from `diagnose`.
-        phase: from `predict`, for a run not yet trained, at the task diversities and steps logged.
+        phase: from `predict`, as it would be observed of a run not yet trained, at the task
+            diversities and steps logged.
         crossovers: from `predict_crossovers`, by `of`.
-        coverage: one row per region: cells, and the share of observed best weights within the 50 %
-            and 90 % intervals of a run not yet trained.
+        coverage: one row per region: cells, num_tasks (how many), and the share of observed best
+            weights within the 50 % and 90 % intervals of what would be observed of a run not yet
+            trained, with standard errors over task diversities (`coverage`).
     """
 
     idata: InferenceData
@@ -46,7 +51,9 @@ class Bayesian:
             "cautions": list(diagnosis.cautions),
             "divergences": diagnosis.divergences,
             "parameters": diagnosis.table.to_dict(orient="index"),
-            "coverage": self.coverage.to_dict(orient="index"),
+            "coverage": self.coverage.astype(object)
+            .where(self.coverage.notna(), None)
+            .to_dict(orient="index"),
             "crossover": self.crossover_table.to_dict(orient="records"),
             "slope": {of: _interval(found["slope"]) for of, found in self.crossovers.items()},
             "data_sha256": self.idata.attrs["data_sha256"],
@@ -63,6 +70,7 @@ class Bayesian:
         return pd.DataFrame(columns)
 
 
+@in_float64
 def interpret(idata: InferenceData, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
     """Check a posterior and predict the log it is of.
 
@@ -71,40 +79,33 @@ def interpret(idata: InferenceData, frame: pd.DataFrame, strategies: tuple[str, 
         frame: from `cell_agreement`.
         strategies: names.
     """
-    diversities, steps = np.unique(frame["num_tasks"]), np.unique(frame["step"])
-    phase = predict(idata, diversities, steps)
-    rows = {}
-    for part in _PARTS:
-        cells = frame[(frame["region"] == part) | (frame["extrapolation"] == part)]
-        if len(cells):
-            rows[part] = {"cells": len(cells)} | {
-                f"covered_{100 * level:.0f}": _covered(idata, cells, strategies, level)
-                for level in (0.5, 0.9)
-            }
+    diversities, steps = np.unique(frame["num_tasks"]).astype(int), np.unique(frame["step"])
+    drawn = predictive(sampled(idata), diversities, steps.astype(float), "observed")
     return Bayesian(
         idata=idata,
         diagnosis=diagnose(idata),
-        phase=phase,
+        phase=drawn.summary(0.9),
         crossovers={of: predict_crossovers(idata, diversities, of=of) for of in ("account", "run")},
-        coverage=pd.DataFrame.from_dict(rows, orient="index"),
+        coverage=_coverage(drawn, frame, strategies),
     )
 
 
-def _covered(
-    idata: InferenceData, cells: pd.DataFrame, strategies: tuple[str, ...], level: float
-) -> float:
-    found = predict(idata, np.unique(cells["num_tasks"]), np.unique(cells["step"]), interval=level)
-    at = {
-        "num_tasks": xr.DataArray(cells["num_tasks"].to_numpy(), dims="cell"),
-        "step": xr.DataArray(cells["step"].to_numpy(dtype=float), dims="cell"),
-    }
-    inside = []
-    for name in strategies[:-1]:
-        observed = cells[f"best_weight_id_{name}"].to_numpy()
-        here = found.sel(strategy=name).sel(at)
-        low, high = here["lower"].to_numpy(), here["upper"].to_numpy()
-        inside.append((observed >= low - _ROUNDING) & (observed <= high + _ROUNDING))
-    return float(np.mean(inside))
+def _coverage(drawn: Predictive, frame: pd.DataFrame, strategies: tuple[str, ...]) -> pd.DataFrame:
+    """By region, from one set of draws."""
+    frame = frame.reset_index(drop=True)
+    places = (
+        np.searchsorted(drawn.worth["num_tasks"], frame["num_tasks"]),
+        np.searchsorted(drawn.steps, frame["step"]),
+    )
+    parts = []
+    for k, name in enumerate(strategies[:-1]):
+        scores = scores_of(drawn.weight[:, *places, k], frame[f"best_weight_id_{name}"].to_numpy())
+        for part in _PARTS:
+            here = (frame["region"] == part) | (frame["extrapolation"] == part)
+            cells = scores[here].assign(num_tasks=frame["num_tasks"][here], region=part)
+            parts.append(cells.assign(condition="", left_out=part, log_density=0.0))
+    table = coverage(pd.concat(parts, ignore_index=True), "region")
+    return table.drop(columns="log_density")
 
 
 def _interval(values: xr.DataArray) -> dict[str, float | None]:
@@ -182,10 +183,14 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
         "larger_num_tasks": "held-out cells at larger task diversity",
     }
     parts = [
-        f"{100 * row['covered_90']:.0f} % of {words[str(part)]}"
+        f"{_share(row)} of {words[str(part)]} ({row['num_tasks']:.0f} task diversities)"
         for part, row in bayesian.coverage.to_dict(orient="index").items()
     ]
-    found.append(f"Its 90 % intervals for a run not yet trained hold {', '.join(parts)}.")
+    if parts:
+        found.append(
+            "Its 90 % intervals for what would be observed of a run not yet trained hold "
+            f"{', '.join(parts)}: means over task diversities, whose cells are wrong together."
+        )
     both = bayesian.crossover_table.merge(measured, on="num_tasks").dropna(subset=["observed"])
     inside = (both["observed"] >= both["run_lower"]) & (both["observed"] <= both["run_upper"])
     if len(both):
@@ -194,3 +199,9 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
             f"the {len(both)} task diversities where all runs cross."
         )
     return found
+
+
+def _share(row: dict[str, float]) -> str:
+    """Of cells inside 90 % intervals, with its standard error over task diversities."""
+    share, error = 100 * row["covered_90"], 100 * row["covered_90_se"]
+    return f"{share:.0f} %" if np.isnan(error) else f"{share:.0f} ± {error:.0f} %"

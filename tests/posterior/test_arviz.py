@@ -77,8 +77,8 @@ def test_power_scaling_knows_what_depends_on_the_prior(posterior):
         log_prior={**none, "alpha": 4 * standard},
         log_likelihood={"per_cell": 0.01 * idle},
     )
-    prior = _arviz.power_scaling(told, "prior", ["alpha", "sd_residual"])
+    prior = _arviz.power_scaling(told, "prior", ["alpha", "scale_residual"])
     likelihood = _arviz.power_scaling(told, "likelihood", ["alpha", "beta"])
     assert float(prior["alpha"]) > 0.5
-    assert float(prior["alpha"]) > 3 * float(prior["sd_residual"])
+    assert float(prior["alpha"]) > 3 * float(prior["scale_residual"])
     assert float(likelihood["alpha"]) < 0.05

@@ -57,11 +57,11 @@ def level() -> tuple[Any, np.ndarray]:
 
 def test_parameters_of_the_account_have_conditions_a_mean_a_spread_and_slopes(steep):
     found = groups_of(steep[0])["posterior"]
-    for name in ("logit_2", "sd_residual"):
+    for name in ("logit_2", "scale_residual"):
         assert found[name].dims == ("chain", "draw", "condition")
     assert found["logit_2_mean"].dims == found["logit_2_sd"].dims == ("chain", "draw")
     assert found["logit_2_slope"].dims == ("chain", "draw", "covariate")
-    assert "sd_residual_mean" not in found
+    assert "scale_residual_mean" not in found
     assert found["condition"].to_numpy().tolist() == list(NAMES)
     assert found["covariate"].to_numpy().tolist() == ["log_width"]
 

@@ -41,7 +41,7 @@ def test_good_chains_have_converged(diagnosis):
 def test_the_table_has_a_row_per_parameter(diagnosis, good):
     table = diagnosis.table
     assert list(table) == COLUMNS + SENSITIVITIES
-    noise = ["sd_num_tasks", "sd_run", "sd_residual", "correlation_length"]
+    noise = ["sd_num_tasks", "length_num_tasks", "sd_run", "scale_residual", "correlation_length"]
     assert list(table.index) == ["alpha", "beta", "gamma", "evidence", *noise]
     draws = groups_of(good)["posterior"]
     for name, row in table.iterrows():
@@ -50,7 +50,7 @@ def test_the_table_has_a_row_per_parameter(diagnosis, good):
         expected = [values.mean(), values.std(), low, high]
         np.testing.assert_allclose(row[["mean", "sd", "lower", "upper"]], expected, rtol=1e-12)
     assert np.isfinite(table[SENSITIVITIES]).all(axis=None)
-    assert table.loc["sd_residual", "likelihood_sensitivity"] > 0.05  # 64 cells tell it
+    assert table.loc["scale_residual", "likelihood_sensitivity"] > 0.05  # 64 cells tell it
 
 
 def test_replicated_cells_cover_the_observed(diagnosis, posterior):

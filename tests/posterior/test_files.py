@@ -12,7 +12,14 @@ import pytest
 import xarray as xr
 from posteriors import OPTIONS, assert_same, doctored, groups_of, sampled
 
-from rational_icl import FitError, _arviz, continue_sampling, load_posterior, save_posterior
+from rational_icl import (
+    FitError,
+    _arviz,
+    continue_sampling,
+    load_posterior,
+    predict,
+    save_posterior,
+)
 
 ROUNDING = 1e-12
 FIXED = ("prior", "observed_data", "constant_data")
@@ -142,3 +149,19 @@ def test_data_of_another_kind_are_told(posterior):
     other = doctored(posterior, constant_data=data.assign_attrs(problem=unknown))
     with pytest.raises(FitError, match=r"'irrational' is not known"):
         continue_sampling(other, 25, progress=False)
+
+
+@pytest.mark.parametrize("version", [None, 1, 3])
+def test_posteriors_of_other_versions_are_refused(posterior, tmp_path: Path, version):
+    """Their effects and noise mean something else; 0.5 did not say which model it was of."""
+    data = groups_of(posterior)["constant_data"]
+    problem = json.loads(data.attrs["problem"])
+    del problem["model"]
+    said = problem if version is None else {**problem, "model": version}
+    other = doctored(posterior, constant_data=data.assign_attrs(problem=json.dumps(said)))
+    with pytest.raises(FitError, match=r"another version of this package.*sample again"):
+        predict(other, [4], [10])
+    file = tmp_path / "old.nc"
+    save_posterior(other, file)
+    with pytest.raises(FitError, match=r"old\.nc: .*another version.*sample again"):
+        load_posterior(file)

@@ -30,7 +30,7 @@ def test_runs_left_out_are_covered_as_often_as_stated():
     )
     found = ri.leave_one_run_out(idata, num_warmup=300, num_draws=200, progress=False)
     assert len(found) == (~early).sum()
-    assert found["log_density"].notna().sum() == len(behaviour.runs)
+    assert found["left_out"].nunique() == found["log_density"].nunique() == len(behaviour.runs)
     whole = ri.coverage(found).iloc[0]
     assert abs(whole["covered_50"] - 0.5) < POINTS
     assert abs(whole["covered_90"] - 0.9) < POINTS

@@ -29,8 +29,26 @@ def inputs(tasks) -> np.ndarray:
 def calm(posterior):
     """As if runs had no effects, so that they are what the account says."""
     found = groups_of(posterior)["posterior"]
-    names = ("effect_run", "effect_num_tasks", "sd_run", "sd_num_tasks", "sd_residual")
+    names = ("effect_run", "effect_num_tasks", "sd_run", "sd_num_tasks", "scale_residual")
     return doctored(posterior, posterior={name: 0 * found[name].to_numpy() for name in names})
+
+
+def test_residuals_of_a_run_widen_its_predictions(posterior, tasks, inputs):
+    """As they do its weights, which these predictions follow."""
+    found = groups_of(posterior)["posterior"]["scale_residual"].to_numpy()
+    none, more = (
+        doctored(posterior, posterior={"scale_residual": factor * found}) for factor in (0, 5)
+    )
+    spread = [
+        float((table["upper"] - table["lower"]).sum())
+        for table in (predict_next_tokens(one, tasks, inputs, STEP) for one in (none, more))
+    ]
+    widths = [
+        float((table["upper"] - table["lower"])[0, 0, 0])
+        for table in (predict(one, [16], [STEP]) for one in (none, more))
+    ]
+    assert spread[1] > 1.5 * spread[0]
+    np.testing.assert_allclose(spread[1] / spread[0], widths[1] / widths[0], rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +98,7 @@ def test_unseen_numbers_of_tasks_have_wider_bounds(posterior, inputs):
         apart = np.abs(own[0] - own[1]).to_numpy()
         return float((found["upper"] - found["lower"]).sum() / apart.sum())
 
-    assert spread(20) > spread(16)
+    assert spread(4_000) > spread(16)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 from oracles import measures
-from posteriors import DIVERSITIES, TRUE, doctored, groups_of
-from scipy.special import logit
+from posteriors import DIVERSITIES, SOFTENING, TRUE, doctored, groups_of, smooth
+from posteriors import STEPS as LOGGED
 
 from rational_icl import FitError, predict
+from rational_icl.posterior.predictive import nearest_variance
+from rational_icl.posterior.sampled import Logged, sampled, shifts
 from rational_icl.profiles import profile
 from rational_icl.settings.draws import Purpose, generator
 
@@ -96,48 +98,123 @@ def test_unseen_task_diversities_are_drawn_from_the_seed(posterior, small):
     assert (other["loss"] != found["loss"]).all()
 
 
-def oracle_of_run(found: xr.Dataset, posterior, draws: pd.DataFrame, seed: int) -> np.ndarray:
-    """Log-odds (draw, num_tasks, step): account, effects, and residuals of 4 degrees of freedom."""
-    rng = np.random.default_rng(seed)
-    log_weight = by_loop(found, draws)
-    odds = log_weight[..., 0] - log_weight[..., 1]
+def coordinate(weight: np.ndarray) -> np.ndarray:
+    """Log-odds of softened weights, which are finite at 0 and 1."""
+    return np.log((weight + SOFTENING) / (1 - weight + SOFTENING))
+
+
+def effects_of_tasks(found: xr.Dataset, posterior, draws: pd.DataFrame, rng) -> np.ndarray:
+    """Of the task diversities asked for (draw, num_tasks), one after the other."""
     known = groups_of(posterior)["posterior"]["effect_num_tasks"].to_numpy()[..., 0].reshape(-1, 4)
-    size = len(draws)
+    seen = np.unique(DIVERSITIES)
+    effect = np.empty((len(draws), found.sizes["num_tasks"]))
     for i, diversity in enumerate(found["num_tasks"].to_numpy()):
-        place = np.flatnonzero(np.unique(DIVERSITIES) == diversity)
-        unknown = rng.normal(size=size) * draws["sd_num_tasks"]
-        effect = known[:, place[0]] if len(place) else unknown
-        effect = effect + rng.normal(size=size) * draws["sd_run"]
-        odds[:, i] += np.asarray(effect)[:, None]
-    residual = rng.standard_t(4, size=odds.shape)
-    return odds + draws["sd_residual"].to_numpy()[:, None, None] * residual
+        if diversity in seen:
+            effect[:, i] = known[:, np.flatnonzero(seen == diversity)[0]]
+            continue
+        for s, draw in enumerate(draws.to_dict(orient="records")):
+            all_tasks = np.append(seen, diversity)
+            joint = draw["sd_num_tasks"] ** 2 * smooth(all_tasks, draw["length_num_tasks"])
+            gain = np.linalg.solve(joint[:-1, :-1], joint[:-1, -1])
+            left = joint[-1, -1] - gain @ joint[:-1, -1]
+            effect[s, i] = gain @ known[s] + np.sqrt(left) * rng.normal()
+    return effect
 
 
-def test_weights_of_runs_have_the_effects_and_the_noise(of_run, posterior, draws):
-    """Of a seen task diversity its own effect, of an unseen one any."""
-    assert of_run["seen"].to_numpy().tolist() == [True, False]
-    expected = oracle_of_run(of_run, posterior, draws, seed=11)
-    spread = expected.std(axis=0)
+def oracle_of_run(found: xr.Dataset, posterior, draws: pd.DataFrame, variance: float) -> np.ndarray:
+    """Weights (draw, num_tasks, step): account, effects, and residuals along the steps of a run."""
+    rng = np.random.default_rng(11)
+    every = np.union1d(found["step"], LOGGED)
+    log_weight = by_loop(found.reindex(step=every), draws)
+    odds = log_weight[..., 0] - log_weight[..., 1]
+    effect = effects_of_tasks(found, posterior, draws, rng)
+    effect = effect + rng.normal(size=effect.shape) * draws["sd_run"].to_numpy()[:, None]
+    mean = coordinate(1 / (1 + np.exp(-odds - effect[..., None])))
+    scale = np.sqrt(draws["scale_residual"].to_numpy() ** 2 + variance / 2)[:, None]
+    z, y = np.zeros(effect.shape), np.empty_like(mean)
+    longest = np.sqrt(LOGGED[-1]) - np.sqrt(LOGGED[0])
+    for j in range(len(every)):
+        rho = np.zeros((len(draws), 1))
+        if j:
+            gap = (np.sqrt(every[j]) - np.sqrt(every[j - 1])) / longest
+            rho = 0.9999 * np.exp(-gap / draws["correlation_length"].to_numpy())[:, None]
+        z = rho * z + np.sqrt(1 - rho**2) * rng.standard_t(4, size=z.shape)
+        y[..., j] = np.clip(mean[..., j] + scale * z, -np.log(51), np.log(51))
+        z = (y[..., j] - mean[..., j]) / scale
+    weight = (1 + 2 * SOFTENING) / (1 + np.exp(-y)) - SOFTENING
+    return np.clip(weight, 0, 1)[..., np.searchsorted(every, found["step"])]
+
+
+@pytest.mark.parametrize(("of", "variance"), [("run", 0.0), ("observed", 0.7)])
+def test_weights_of_runs_have_the_effects_and_the_noise(
+    posterior, draws: pd.DataFrame, of: str, variance: float
+):
+    """Of a seen task diversity its effect, of an unseen one what its neighbours let expect.
+
+    Measurement errors as large as residuals come in where they are asked for, and once: their
+    variance adds to that of residuals.
+    """
+    cells = groups_of(posterior)["constant_data"]["variance"]
+    measured = doctored(posterior, constant_data={"variance": np.full(cells.shape, 0.7)})
+    found = predict(measured, [16, 20], STEPS, of=of)
+    assert found["seen"].to_numpy().tolist() == [True, False]
+    weight = oracle_of_run(found, posterior, draws, variance)
+    spread = coordinate(weight).std(axis=0)
     for name, level in (("lower", 0.05), ("upper", 0.95)):
-        found = logit(of_run[name].to_numpy()[..., 0])
-        apart = (found - np.quantile(expected, level, axis=0)) / spread
-        assert np.abs(apart).max() < QUANTILE, name
-    mean = (1 / (1 + np.exp(-expected))).mean(axis=0)
+        ends = coordinate(found[name].to_numpy()[..., 0])
+        difference = (ends - coordinate(np.quantile(weight, level, axis=0))) / spread
+        assert np.abs(difference).max() < QUANTILE, name
+    mean = weight.mean(axis=0)
     # two means of 600 weights, whose standard deviation is at most one half
-    assert np.abs(of_run["weight"][..., 0] - mean).max() < 4 * 0.5 * np.sqrt(2 / 600)
+    assert np.abs(found["weight"][..., 0] - mean).max() < 4 * 0.5 * np.sqrt(2 / 600)
+    other = oracle_of_run(found, posterior, draws, 0.7 - variance)
+    assert np.abs(coordinate(other).std(axis=0) / spread - 1).max() > 0.3
+
+
+def test_cells_of_the_log_have_their_measurement_errors_and_others_those_of_the_nearest():
+    steps, num_tasks = np.array([10.0, 100.0, 1000.0]), np.array([4.0, 64.0])
+    table = pd.DataFrame(
+        [(d, n, 10.0 * i + j) for i, d in enumerate(num_tasks) for j, n in enumerate(steps)],
+        columns=["num_tasks", "step", "variance"],
+    )
+    logged = Logged(table, 1.0)
+    at = nearest_variance(logged, table["num_tasks"].to_numpy(), table["step"].to_numpy())
+    np.testing.assert_array_equal(at, table["variance"])
+    asked = [(5, 12, 0), (17, 40, 11), (15, 30, 0), (1e6, 1e6, 12), (1, 1, 0)]
+    for d, n, variance in asked:  # half way in ln D is 16, in ln N 31.6
+        assert nearest_variance(logged, np.array([float(d)]), np.array([float(n)])) == variance
+
+
+def test_repeated_cells_have_the_mean_of_their_measurement_errors(posterior):
+    cells = groups_of(posterior)["constant_data"]
+    logged = sampled(posterior).logged.cells.set_index(["num_tasks", "step"])["variance"]
+    variance = pd.Series(cells["variance"].to_numpy())
+    for (diversity, step), found in logged.items():
+        here = (cells["num_tasks"] == diversity) & (cells["step"] == step)
+        assert here.sum() == 2
+        np.testing.assert_allclose(found, variance[here.to_numpy()].mean(), rtol=EXACT)
 
 
 def width(found: xr.Dataset) -> np.ndarray:
-    """Of the interval, in log-odds of the first strategy."""
-    return logit(found["upper"].to_numpy()[..., 0]) - logit(found["lower"].to_numpy()[..., 0])
+    """Of the interval, in softened log-odds of the first strategy."""
+    ends = (coordinate(found[name].to_numpy()[..., 0]) for name in ("upper", "lower"))
+    return np.subtract(*ends)
 
 
-def test_intervals_widen_from_theory_to_run_and_from_seen_to_unseen(of_run, posterior):
+def test_intervals_widen_from_theory_to_run(of_run, posterior):
     """By step 1,000; later, what is unknown of the theory outgrows all effects."""
     theory = predict(posterior, [16, 20], STEPS, of="account")
-    assert (width(of_run)[1] > 1.1 * width(theory)[1]).all()
-    seen, unseen = width(of_run)[:, :3]
-    assert (unseen > 1.1 * seen).all()
+    assert (width(of_run)[1, :3] > 1.05 * width(theory)[1, :3]).all()
+    calm = np.zeros(groups_of(posterior)["posterior"]["scale_residual"].shape)
+    sure = predict(doctored(posterior, posterior={"scale_residual": calm}), [16, 20], STEPS)
+    assert (width(of_run)[:, :3] > width(sure)[:, :3]).all()
+
+
+def test_effects_are_the_less_known_the_further_from_the_log(posterior):
+    effect = shifts(sampled(posterior), np.array([16, 20, 400]), np.random.default_rng(3))
+    seen, near, far = effect.std(axis=0)[:, 0]
+    assert far > 1.1 * near
+    assert near > 0.9 * seen
 
 
 def test_intervals_contain_the_mean_and_grow_with_their_probability(of_run, posterior):
@@ -147,6 +224,14 @@ def test_intervals_contain_the_mean_and_grow_with_their_probability(of_run, post
     narrow = predict(posterior, [16, 20], STEPS, interval=0.5)
     assert narrow["weight"].equals(of_run["weight"])
     assert (width(narrow) < width(of_run)).all()
+
+
+def test_residuals_do_not_depend_on_which_other_steps_are_asked_for(posterior, of_run):
+    """Other than by chance: they are drawn along the steps of the log."""
+    single = predict(posterior, [16, 20], [1_000.0])
+    many = predict(posterior, [16, 20], [999.0, 1_000.0, 1_001.0]).sel(step=[1_000.0])
+    for other in (single, many):
+        assert np.abs(width(other) / width(of_run.sel(step=[1_000.0])) - 1).max() < 0.3
 
 
 def test_questions_in_any_order_have_the_same_answers(of_account, posterior):
@@ -166,7 +251,7 @@ def test_many_draws_are_thinned_evenly(posterior, of_account):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"of": "theory"}, "of: 'theory'; expected one of run, account"),
+        ({"of": "theory"}, "of: 'theory'; expected one of run, observed, account"),
         ({"interval": 0.0}, "interval: 0.0"),
         ({"interval": 1.0}, "interval: 1.0"),
         ({"interval": float("nan")}, "interval: nan"),

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import jax
 import numpy as np
 import pytest
-from posteriors import DIVERSITIES, OPTIONS, STEPS, TRUE, groups_of, sampled
+from posteriors import DIVERSITIES, OPTIONS, STEPS, TRUE, groups_of, sampled, smooth
 from scipy.stats import t as student
 
 from rational_icl import _arviz
@@ -19,7 +19,7 @@ from rational_icl.posterior.problem import from_dataset
 
 EXACT = 1e-9
 SINGLE = 1e-6
-NOISE = ["sd_num_tasks", "sd_run", "sd_residual", "correlation_length"]
+NOISE = ["sd_num_tasks", "length_num_tasks", "sd_run", "scale_residual", "correlation_length"]
 SIZES = {"chain": 2, "draw": 300, "cell": 64, "strategy": 2, "series": 8, "contrast": 1}
 AXES = {
     "log_likelihood": {
@@ -86,10 +86,14 @@ def test_log_likelihoods_of_runs_are_sums_over_their_cells(groups):
 
 
 def test_log_likelihoods_are_those_of_a_loop_over_cells(groups, small):
-    """Autocorrelated Student-t residuals of softened log-odds, as densities of the weight."""
+    """Autocorrelated Student-t residuals of softened log-odds, as densities of the weight.
+
+    Of weights at 0 and 1, the probability of residuals that reach as far or further.
+    """
     cells, behaviour = small
     split = behaviour.splits["id"]
-    delta = 0.01  # standard errors of the small posterior are below the least softening
+    assert 2 < (split.best_weight.min(axis=1) < 1e-9).sum() < 20
+    delta = 0.02
     for chain, draw in [(0, 0), (1, 299)]:
         one = {name: array[chain, draw].to_numpy() for name, array in groups["posterior"].items()}
         longest = np.sqrt(STEPS[-1]) - np.sqrt(STEPS[0])
@@ -101,9 +105,8 @@ def test_log_likelihoods_are_those_of_a_loop_over_cells(groups, small):
             lead += evidence * np.diff(cells.loss[i])[0] + one["effect_run"][run, 0]
             predicted = 1 / (1 + np.exp(-lead))
             slope = 1 / (w + delta) + 1 / (1 - w + delta)
-            scale = np.hypot(
-                one["sd_residual"], slope * split.best_weight_covariance[i, 0, 0] ** 0.5
-            )
+            error = slope * split.best_weight_covariance[i, 0, 0] ** 0.5
+            scale = np.hypot(one["scale_residual"], error / np.sqrt(2))
             apart = np.log((w + delta) / (1 - w + delta))
             apart -= np.log((predicted + delta) / (1 - predicted + delta))
             rho = 0.0
@@ -112,7 +115,10 @@ def test_log_likelihoods_are_those_of_a_loop_over_cells(groups, small):
                 rho = 0.9999 * np.exp(-gap / one["correlation_length"])
             left = np.sqrt(1 - rho**2)
             shock = (apart / scale - rho * before) / left
-            expected.append(student(4).logpdf(shock) - np.log(scale * left) + np.log(slope))
+            density = student(4).logpdf(shock) - np.log(scale * left) + np.log(slope)
+            at_bound = student(4).logsf(shock if w > 0.5 else -shock)
+            censored = min(w, 1 - w) < 1e-9
+            expected.append(at_bound if censored else density)
             before = apart / scale
         found = groups["log_likelihood"]["per_cell"][chain, draw]
         np.testing.assert_allclose(found, expected, rtol=EXACT, atol=EXACT)
@@ -136,15 +142,18 @@ def test_replicated_weights_lie_in_the_simplex_about_the_observed(groups, small)
 
 
 def test_effects_of_task_diversities_are_shared_by_their_runs(groups):
-    """a_D given e: its mean is that of its runs' effects, drawn towards 0 by both variances."""
+    """a given e, over all task diversities at once: normal, with a covariance smooth in ln D."""
     found = groups["posterior"]
     of_run = found["effect_run"].to_numpy()[..., 0].reshape(-1, 4, 2)
     of_task = found["effect_num_tasks"].to_numpy()[..., 0].reshape(-1, 4)
-    among, within = (
-        found[name].to_numpy().reshape(-1, 1) ** 2 for name in ("sd_num_tasks", "sd_run")
-    )
-    variance = 1 / (2 / within + 1 / among)
-    standard = (of_task - variance * 2 / within * of_run.mean(axis=2)) / np.sqrt(variance)
+    names = ("sd_num_tasks", "length_num_tasks", "sd_run")
+    scales = np.stack([found[name].to_numpy().ravel() for name in names], axis=1)
+    standard = np.empty_like(of_task)
+    for i, (sd, length, run) in enumerate(scales):
+        prior = sd**2 * smooth(np.unique(DIVERSITIES), length)
+        gain = prior @ np.linalg.inv(prior + run**2 / 2 * np.eye(4))
+        root = np.linalg.cholesky(prior - gain @ prior)
+        standard[i] = np.linalg.solve(root, of_task[i] - gain @ of_run[i].mean(axis=1))
     # 600 draws of a standard normal: the mean scatters by 1/√600 = 0.04, its square by 0.06
     assert np.abs(standard.mean(axis=0)).max() < 4 * 0.04
     assert np.abs((standard**2).mean(axis=0) - 1).max() < 4 * 0.06

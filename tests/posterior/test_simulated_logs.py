@@ -25,8 +25,8 @@ def test_ranks_of_the_truth_are_uniform_over_simulated_logs():
         shape, 204, num_warmup=300, num_draws=300, seed=3, progress=OPTIONS["progress"]
     )
     assert len(found.ranks) == 204
-    names = {"alpha", "beta", "evidence", "sd_num_tasks", "sd_run", "sd_residual"}
-    assert set(found.ranks) == names | {"correlation_length"}
+    names = {"alpha", "beta", "evidence", "sd_num_tasks", "length_num_tasks", "sd_run"}
+    assert set(found.ranks) == names | {"scale_residual", "correlation_length"}
     for name, ranks in found.ranks.items():
         binned = np.bincount(ranks * NUM_BINS // (found.num_bins + 1), minlength=NUM_BINS)
         assert chisquare(binned).pvalue > SIGNIFICANCE / len(found.ranks.columns), name

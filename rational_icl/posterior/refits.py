@@ -1,0 +1,33 @@
+"""Many posteriors of one model at once: with cells left out, or of simulated cells."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from rational_icl.posterior.chains import chains, check_number, constrained
+from rational_icl.posterior.model import Data, Model
+
+AT_ONCE = 12
+"""Posteriors sampled side by side, one chain each: more wait for the slowest of them."""
+
+
+def posteriors(
+    model: Model, data: Data, num_warmup: int, num_draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """All that the model names, one chain for each data set: (data set, draw, ...)."""
+    for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
+        check_number(name, value)
+    runner = chains(model, num_warmup, 0.9, False)
+    keys = jax.random.split(jax.random.key(seed), len(data.condition))
+    state = runner.warm_up(runner.start(keys, data), data)
+    drawn = runner.draw(state, data, num_draws)
+    named: dict[str, Any] = constrained(model, data, shared_data=False)(drawn.position)
+    return {**named, "diverging": drawn.statistics["diverging"]}
+
+
+def with_used(data: Data, used: np.ndarray) -> Data:
+    """One copy of the data per row of `used`."""
+    many = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(used), axis=0), data)
+    return eqx.tree_at(lambda d: d.response.used, many, used)
