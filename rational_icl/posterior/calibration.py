@@ -204,9 +204,9 @@ def _posteriors(
     """All that the model names, one chain for each data set: (data set, draw, ...)."""
     for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
         check_number(name, value)
-    runner = chains(model, num_warmup, 0.9, False)
+    runner = chains(model, num_warmup, False)
     keys = jax.random.split(jax.random.key(seed), len(data.condition))
-    state = runner.warm_up(runner.start(keys, data), data)
+    state = runner.warm_up(runner.start(keys, data), data, 0.9)
     drawn = runner.draw(state, data, num_draws)
     found = constrained(model, data, shared_data=False)(drawn.position)
     return {**found, "diverging": drawn.statistics["diverging"]}
