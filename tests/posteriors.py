@@ -19,7 +19,13 @@ DIVERSITIES = np.repeat([4.0, 8.0, 16.0, 32.0], 2)
 STEPS = np.round(np.geomspace(30, 30_000, 8))
 TRUE = {"alpha": 0.5, "beta": 0.2, "gamma": 0.5}
 NOISE = {"sd_num_tasks": 0.4, "sd_run": 0.2, "sd_residual": 0.15, "correlation_length": 0.05}
-OPTIONS = {"num_chains": 2, "num_warmup": 150, "num_draws": 300, "progress": False}
+OPTIONS = {
+    "num_chains": 2,
+    "num_warmup": 150,
+    "num_draws": 300,
+    "adapt": False,
+    "progress": False,
+}
 SOFTENING = 0.01
 BY_DRAW = ("posterior", "sample_stats", "log_likelihood", "log_prior")
 

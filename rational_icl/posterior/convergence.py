@@ -35,7 +35,8 @@ class Attempt:
         num_draws: of each chain.
         divergences: number of draws of all chains.
         share_divergent: of those draws.
-        least_ess: the smallest effective sample size, in bulk or tails, of parameters and effects.
+        least_ess: the smallest effective sample size, in bulk or tails, of parameters, effects and
+            the energy.
         largest_r_hat: rank-normalized split R-hat, likewise.
     """
 
@@ -71,17 +72,14 @@ def flag(option: str) -> str:
     return "--" + option.removeprefix("num_").replace("_", "-")
 
 
-def advise(
-    attempt: Attempt, options: Mapping[str, Any], slow_energy: bool
-) -> dict[str, bool | int | float]:
+def advise(attempt: Attempt, options: Mapping[str, Any]) -> dict[str, bool | int | float]:
     """Options of `sample` to try where chains cannot be trusted; none where they can.
 
     Args:
         attempt: the last.
         options: what was sampled with, as the posterior's attribute says.
-        slow_energy: whether chains explore energies too slowly.
     """
-    if attempt.mixed and not attempt.too_divergent and not slow_energy:
+    if attempt.mixed and not attempt.too_divergent:
         return {}
     if not options.get("adapt"):
         return {"adapt": True}
@@ -91,7 +89,7 @@ def advise(
         changed["max_draws"] = int(1000 * np.ceil(wanted / 1000))
     if attempt.too_divergent:
         changed["target_accept"] = round(1 - (1 - attempt.target_accept) / 10, 6)
-    if attempt.too_divergent or slow_energy or attempt.largest_r_hat > _FAR_APART:
+    if attempt.too_divergent or attempt.largest_r_hat > _FAR_APART:
         changed["num_warmup"] = 2 * options["num_warmup"]
     return changed
 
@@ -116,15 +114,18 @@ def last_attempt(idata: InferenceData, table: pd.DataFrame) -> Attempt:
     return judge(idata, table, said.get("target_accept", 0.0), said.get("num_warmup", 0))
 
 
-def mixing(posterior: xr.Dataset) -> pd.DataFrame:
-    """r_hat, ess_bulk and ess_tail of all parameters and effects, a row each.
+def mixing(idata: InferenceData) -> pd.DataFrame:
+    """r_hat, ess_bulk and ess_tail of all parameters and effects, and of the energy, a row each.
 
-    What never moves has an infinite R-hat and no effective draw.
+    What never moves has an infinite R-hat and no effective draw. Chains that explore energies
+    slowly, whose energy fraction of missing information is small, have few effective draws of it.
     """
+    energy = _arviz.group(idata, "sample_stats")["energy"]
+    draws = _arviz.group(idata, "posterior").assign(energy=energy)
     measures = {
-        "r_hat": _arviz.rhat(posterior),
-        "ess_bulk": _arviz.ess(posterior, "bulk"),
-        "ess_tail": _arviz.ess(posterior, "tail"),
+        "r_hat": _arviz.rhat(draws),
+        "ess_bulk": _arviz.ess(draws, "bulk"),
+        "ess_tail": _arviz.ess(draws, "tail"),
     }
     table = pd.DataFrame({name: by_element(values) for name, values in measures.items()})
     return table.fillna({"r_hat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0})

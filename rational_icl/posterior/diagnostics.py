@@ -1,6 +1,7 @@
 """Whether chains can be trusted, and how well replicated data look like the observed."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Diagnosis:
         bfmi: energy Bayesian fraction of missing information, the least of all chains.
         attempts: one row per acceptance that chains were warmed up for, the last that of these
             draws: target_accept, num_warmup, num_draws (of each chain), divergences,
-            share_divergent, least_ess and largest_r_hat (of parameters and effects).
+            share_divergent, least_ess and largest_r_hat (of parameters, effects and the energy).
         problems: what is wrong with the chains, in sentences; none if they converged.
         advice: options of `sample` to try then, in words; empty if they did.
         cautions: what a reader should know though they did.
@@ -61,16 +62,30 @@ class Diagnosis:
         """Whether nothing is wrong with the chains."""
         return not self.problems
 
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The table to print: without numbers of a posterior from chains that have not converged.
+
+        Their R-hat and effective sample sizes stay.
+        """
+        return withheld(self.table, self.converged, kept=("r_hat", "ess_bulk", "ess_tail"))
+
+
+def withheld(table: pd.DataFrame, converged: bool, kept: Sequence[str]) -> pd.DataFrame:
+    """A table with a column `converged`, and no numbers but some columns' where that is False."""
+    if not converged:
+        table = table.assign(**{name: np.nan for name in table if name not in kept})
+    return table.assign(converged=converged)
+
 
 def diagnose(idata: InferenceData) -> Diagnosis:
     """Convergence, prior sensitivity and a posterior predictive check.
 
     Converged means: rank-normalized split R-hat of at most 1.01 and an effective sample size of at
     least 400 in bulk and tails for every parameter and effect (Vehtari et al. 2021,
-    arXiv:1903.08008), which `sample` goes on for; no divergence, or in at most 0.1 % of draws at a
-    target acceptance of 0.999; and an energy fraction of missing information of at least 0.3 in
-    every chain. Sensitivity is to powers of the prior and of the likelihood near 1 (Kallioinen et al.
-    2023, arXiv:2107.14054).
+    arXiv:1903.08008) and for the energy, which `sample` goes on for; and no divergence, or in at
+    most 0.1 % of draws at a target acceptance of 0.999. Sensitivity is to powers of the prior and
+    of the likelihood near 1 (Kallioinen et al. 2023, arXiv:2107.14054).
 
     Args:
         idata: from `sample`.
@@ -85,7 +100,7 @@ def diagnose(idata: InferenceData) -> Diagnosis:
     if posterior.sizes["draw"] < 4:
         raise FitError(f"{posterior.sizes['draw']} draws; nothing can be told of fewer than four")
     statistics = _arviz.group(idata, "sample_stats")
-    mixed = mixing(posterior)
+    mixed = mixing(idata)
     every = _by_parameter(posterior).join(mixed)
     table = every[~every.index.str.startswith(_EFFECTS)]
     # what never moves cannot be scaled
@@ -104,15 +119,15 @@ def diagnose(idata: InferenceData) -> Diagnosis:
     energy = statistics["energy"].to_numpy()
     bfmi = float(_arviz.bfmi(energy).min()) if energy.std(axis=1).all() else 0.0
     attempt = last_attempt(idata, mixed)
-    advice = advise(attempt, json.loads(idata.attrs.get("options", "{}")), bfmi < LEAST_BFMI)
+    advice = advise(attempt, json.loads(idata.attrs.get("options", "{}")))
     return Diagnosis(
         table=table,
         divergences=attempt.divergences,
         bfmi=bfmi,
         attempts=pd.DataFrame([asdict(one) for one in (*former_attempts(idata), attempt)]),
-        problems=_problems(mixed, attempt, statistics["diverging"].size, bfmi),
+        problems=_problems(mixed, attempt, statistics["diverging"].size),
         advice=as_words(advice) if advice else "",
-        cautions=_cautions(idata, table, attempt),
+        cautions=_cautions(idata, table, attempt, bfmi),
         covered=_covered(idata),
     )
 
@@ -128,9 +143,7 @@ def _by_parameter(posterior: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame({name: by_element(values) for name, values in columns.items()})
 
 
-def _problems(
-    mixed: pd.DataFrame, attempt: Attempt, num_draws: int, bfmi: float
-) -> tuple[str, ...]:
+def _problems(mixed: pd.DataFrame, attempt: Attempt, num_draws: int) -> tuple[str, ...]:
     problems = []
     if attempt.too_divergent:
         problems.append(
@@ -149,20 +162,22 @@ def _problems(
                 f"too few independent draws: {kind} effective sample size is {ess.min():.0f} for "
                 f"{ess.idxmin()} (at least {LEAST_ESS} is wanted)"
             )
-    if not bfmi >= LEAST_BFMI:
-        problems.append(
-            f"energy fraction of missing information is {bfmi:.2f} (at least {LEAST_BFMI} is "
-            "wanted): the chains explore the tails badly"
-        )
     return tuple(problems)
 
 
-def _cautions(idata: InferenceData, table: pd.DataFrame, attempt: Attempt) -> tuple[str, ...]:
+def _cautions(
+    idata: InferenceData, table: pd.DataFrame, attempt: Attempt, bfmi: float
+) -> tuple[str, ...]:
     found = []
     if attempt.divergences and not attempt.too_divergent:
         found.append(
             f"{attempt.divergences} draws diverged ({100 * attempt.share_divergent:.2g} %; at most "
             f"{100 * MOST_DIVERGENT:g} % may, at a target acceptance of {TARGETS[-1]:g} or more)"
+        )
+    if not bfmi >= LEAST_BFMI:
+        found.append(
+            f"energy fraction of missing information is {bfmi:.2f} (at least {LEAST_BFMI} is "
+            "usual): the chains explore energies slowly, so that many draws count as few"
         )
     both = (table["prior_sensitivity"] > SENSITIVE) & (table["likelihood_sensitivity"] > SENSITIVE)
     if both.any():

@@ -1,16 +1,13 @@
 """Sampling the posterior of an account, by NumPyro's NUTS, into ArviZ groups."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
@@ -19,17 +16,11 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.observations import Observation, StudentResiduals
+from rational_icl.posterior.adaptation import Plan, draw, with_attempts
 from rational_icl.posterior.chains import chains, check_number
-from rational_icl.posterior.convergence import (
-    TARGETS,
-    Attempt,
-    former_attempts,
-    judge,
-    last_attempt,
-    mixing,
-)
+from rational_icl.posterior.convergence import former_attempts, last_attempt, mixing
 from rational_icl.posterior.files import last_state
-from rational_icl.posterior.groups import appended, to_groups
+from rational_icl.posterior.groups import appended
 from rational_icl.posterior.problem import Problem, from_dataset, state_problem
 from rational_icl.regions import Regions, partition_cells
 
@@ -43,12 +34,12 @@ def sample(
     regions: Regions | None = None,
     splits: Sequence[str] = ("id",),
     observation: Observation | None = None,
-    num_chains: int = 4,
-    num_warmup: int = 1000,
-    num_draws: int = 1000,
-    max_draws: int = 8000,
-    target_accept: float = 0.99,
-    adapt: bool = True,
+    num_chains: int = Plan.num_chains,
+    num_warmup: int = Plan.num_warmup,
+    num_draws: int = Plan.num_draws,
+    max_draws: int = Plan.max_draws,
+    target_accept: float = Plan.target_accept,
+    adapt: bool = Plan.adapt,
     seed: int = 0,
     progress: bool = True,
 ) -> InferenceData:
@@ -67,8 +58,8 @@ def sample(
         splits: evaluations to condition on: `id`, or `id` and `ood`.
         observation: the noise; `StudentResiduals()` if None.
         num_chains, num_warmup, num_draws: chains, and iterations of each; multiples of 25.
-        max_draws: as many draws again are added until the smallest effective sample size and the
-            largest R-hat of parameters and effects pass (see `diagnose`), or a chain has so many.
+        max_draws: as many draws again are added until effective sample sizes and R-hat pass (see
+            `diagnose`), or a chain has so many.
         target_accept: of NUTS; nearer to 1 takes smaller steps. After divergences chains are warmed
             up again, where they stand, for 0.995 and then 0.999, and only later draws are kept.
         adapt: False draws num_draws at target_accept, whatever becomes of them.
@@ -80,8 +71,8 @@ def sample(
         effect_num_tasks in log-odds), prior, posterior_predictive and observed_data (weight: cell,
         strategy), log_likelihood (per_cell, and per_run given the run's effect), log_prior,
         sample_stats, constant_data and sampler_state (to go on from). Attributes state versions,
-        options, attempts (JSON: what `diagnose`
-        tells of each), and a SHA-256 of the data.
+        options, how every attempt fared (attempts; `diagnose` shows them), and a SHA-256 of the
+        data.
 
     Raises:
         FitError: no cells, cells that are infinitely far from every mixture, unknown measurement
@@ -96,8 +87,8 @@ def sample(
         "complete",
         pd.DataFrame(index=[""]),
     )
-    plan = _Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
-    return _sampled(problem, plan, seed, progress)
+    plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
+    return draw(problem, plan, seed, _provenance(problem, {**plan.options, "seed": seed}), progress)
 
 
 @in_float64
@@ -110,12 +101,12 @@ def sample_conditions(
     regions: Mapping[str, Regions] | None = None,
     splits: Sequence[str] = ("id",),
     observation: Observation | None = None,
-    num_chains: int = 4,
-    num_warmup: int = 1000,
-    num_draws: int = 1000,
-    max_draws: int = 8000,
-    target_accept: float = 0.99,
-    adapt: bool = True,
+    num_chains: int = Plan.num_chains,
+    num_warmup: int = Plan.num_warmup,
+    num_draws: int = Plan.num_draws,
+    max_draws: int = Plan.max_draws,
+    target_accept: float = Plan.target_accept,
+    adapt: bool = Plan.adapt,
     seed: int = 0,
     progress: bool = True,
 ) -> InferenceData:
@@ -153,8 +144,8 @@ def sample_conditions(
     table = _standardized(covariates, list(conditions), pooling)
     noise = observation or StudentResiduals()
     problem = state_problem(account, triples, splits, noise, pooling, table)
-    plan = _Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
-    return _sampled(problem, plan, seed, progress)
+    plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
+    return draw(problem, plan, seed, _provenance(problem, {**plan.options, "seed": seed}), progress)
 
 
 @in_float64
@@ -185,89 +176,8 @@ def continue_sampling(
     state = last_state(idata, runner.start(keys, problem.data))
     drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
     longer = appended(idata, problem, drawn)
-    table = mixing(_arviz.group(longer, "posterior"))
-    return _with_attempts(longer, [*former_attempts(longer), last_attempt(longer, table)])
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How to draw; see `sample`."""
-
-    num_chains: int
-    num_warmup: int
-    num_draws: int
-    max_draws: int
-    target_accept: float
-    adapt: bool
-
-    def __post_init__(self) -> None:
-        for name in ("num_warmup", "num_draws", "max_draws"):
-            check_number(name, getattr(self, name))
-        if self.num_chains < 1 or not 0 < self.target_accept < 1:
-            raise FitError(
-                f"num_chains {self.num_chains}, target_accept {self.target_accept}; expected at "
-                "least 1, and a number between 0 and 1"
-            )
-
-    @property
-    def targets(self) -> tuple[float, ...]:
-        """Acceptance to aim at: at first, and after divergences."""
-        higher = [target for target in TARGETS if target > self.target_accept]
-        return (self.target_accept, *(higher if self.adapt else ()))
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What a posterior keeps of it: not the number of draws, which it shows."""
-        kept = asdict(self)
-        del kept["num_draws"]
-        if not self.adapt:
-            del kept["max_draws"]
-        return kept
-
-    def further(self, attempt: Attempt | None) -> list[int]:
-        """Numbers of draws to add, piece by piece: as many again as there are, until they do."""
-        if attempt is None:
-            return [self.num_draws]
-        abandoned = attempt.divergences and attempt.target_accept < self.targets[-1]
-        if not self.adapt or attempt.mixed or abandoned:
-            return []
-        more = max(0, min(attempt.num_draws, self.max_draws - attempt.num_draws))
-        # equal pieces, for which what works them out is compiled once
-        pieces = [self.num_draws] * (more // self.num_draws)
-        return [*pieces, more % self.num_draws] if more % self.num_draws else pieces
-
-
-def _sampled(problem: Problem, plan: _Plan, seed: int, progress: bool) -> InferenceData:
-    runner = chains(problem.model, plan.num_warmup, True)
-    state = runner.start(jax.random.split(jax.random.key(seed), plan.num_chains), problem.data)
-    attrs = _provenance(problem, {**plan.options, "seed": seed})
-    idata, attempts = None, []
-    for target in plan.targets:
-        if attempts:  # where chains stand, with the mass matrix they have: warmed up for longer
-            state = runner.restart(state, problem.data)
-        state = runner.warm_up(state, problem.data, target, "warming up" if progress else None)
-        num_warmup = plan.num_warmup * (len(attempts) + 1)
-        attempt = None
-        while pieces := plan.further(attempt):
-            for number in pieces:
-                drawn = runner.draw(state, problem.data, number, "sampling" if progress else None)
-                state = drawn.state
-                if attempt is None:
-                    idata = _arviz.inference_data(to_groups(problem, drawn, seed), attrs)
-                else:
-                    idata = appended(idata, problem, drawn)
-            attempt = judge(idata, mixing(_arviz.group(idata, "posterior")), target, num_warmup)
-            if progress:
-                tqdm.write(str(attempt), file=sys.stderr)
-        attempts.append(attempt)
-        if not attempt.divergences:
-            break
-    return _with_attempts(idata, attempts)
-
-
-def _with_attempts(idata: InferenceData, attempts: Sequence[Attempt]) -> InferenceData:
-    idata.attrs["attempts"] = json.dumps([asdict(attempt) for attempt in attempts])
-    return idata
+    table = mixing(longer)
+    return with_attempts(longer, [*former_attempts(longer), last_attempt(longer, table)])
 
 
 def _provenance(problem: Problem, options: Mapping[str, Any]) -> dict[str, str]:
