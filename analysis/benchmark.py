@@ -246,8 +246,15 @@ def posterior_from(num_runs: int) -> dict[str, float]:
     everything = ri.Regions(*(np.full(size, chosen) for chosen in (True, False, False)))
 
     def sampled(draws: int) -> object:
-        options = {"regions": everything, "num_draws": draws, "num_warmup": draws}
-        return ri.sample(ri.accounts.Rational(), cells, behaviour, progress=False, **options)
+        options = {"num_draws": draws, "num_warmup": draws, "adapt": False}
+        return ri.sample(
+            ri.accounts.Rational(),
+            cells,
+            behaviour,
+            regions=everything,
+            progress=False,
+            **options,
+        )
 
     compilation = timed(lambda: sampled(25))["seconds"]
     found: list = []

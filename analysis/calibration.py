@@ -43,6 +43,7 @@ def short_sample(path: Path, keep: slice = slice(None)) -> object:
         num_chains=1,
         num_warmup=25,
         num_draws=25,
+        adapt=False,
         progress=False,
     )
 

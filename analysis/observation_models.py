@@ -139,6 +139,7 @@ def main() -> None:
             num_chains=1,
             num_warmup=25,
             num_draws=25,
+            adapt=False,
             progress=False,
         )
         held_out = ri.leave_one_run_out(

@@ -25,7 +25,13 @@ NOISE = {
     "scale_residual": 0.15,
     "correlation_length": 0.05,
 }
-OPTIONS = {"num_chains": 2, "num_warmup": 150, "num_draws": 300, "progress": False}
+OPTIONS = {
+    "num_chains": 2,
+    "num_warmup": 150,
+    "num_draws": 300,
+    "adapt": False,
+    "progress": False,
+}
 SOFTENING = 0.02
 BY_DRAW = ("posterior", "sample_stats", "log_likelihood", "log_prior")
 

@@ -1,7 +1,7 @@
 """What commands share: kinds of options, the options themselves, and how errors are shown."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,26 @@ STRATEGIES = click.option(
     type=Words(),
     help="Two or more, such as memorizing,generalizing,constant.  [default: the setting's own]",
 )
+NOT_CONVERGED = 3
+"""Exit status."""
+_SAMPLER: tuple[tuple[tuple[str, ...], Any, str, str], ...] = (
+    (("--chains", "num_chains"), click.IntRange(1), "4", "Chains."),
+    (("--warmup", "num_warmup"), int, "1000", "Iterations before draws count."),
+    (("--draws", "num_draws"), int, "1000", "Draws of each chain, at first."),
+    (("--max-draws", "max_draws"), int, "8000", "Draws of each chain, at most."),
+    (
+        ("--target-accept", "target_accept"),
+        float,
+        "0.99",
+        "Share of proposals to accept, at first; nearer to 1 takes smaller steps.",
+    ),
+    (
+        ("--adapt/--no-adapt", "adapt"),
+        bool,
+        "adapt",
+        "Whether to draw on until chains agree, and to warm up again after divergences.",
+    ),
+)
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -106,12 +126,41 @@ def _note(message: Warning | str, category: type[Warning], *place: Any, **_: Any
         click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
 
 
-def end_unless_converged(name: str, diagnosis: Any) -> None:
-    """Exit status 3 where chains have not converged, with the reasons."""
-    if not diagnosis.converged:
-        for problem in diagnosis.problems:
-            click.echo(f"rational-icl: {name}: not converged: {problem}", err=True)
-        raise SystemExit(3)
+def sampler_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of `rational_icl.sample`, under its names; None where they are not given."""
+    for names, kind, default, words in reversed(_SAMPLER):
+        text = f"{words}  [default: {default}]"
+        command = click.option(*names, type=kind, default=None, help=text)(command)
+    return command
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given.
+
+    Raises:
+        FitError: they are no plan to draw by, before hours are spent on what comes before drawing.
+    """
+    from rational_icl.posterior.adaptation import Plan
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    Plan(**chosen)
+    return chosen
+
+
+def tell_unless_converged(name: str, diagnosis: Any, again: str = "sample again") -> None:
+    """The reasons, and what to try, where chains have not converged."""
+    for problem in diagnosis.problems:
+        click.echo(f"rational-icl: {name}: not converged: {problem}", err=True)
+    if diagnosis.advice:
+        click.echo(f"rational-icl: {name}: {again} with {diagnosis.advice}", err=True)
+
+
+def end_unless_converged(diagnoses: Mapping[str, Any]) -> None:
+    """Exit status 3 where chains have not converged, with the reasons. By name of the log."""
+    for name, diagnosis in diagnoses.items():
+        tell_unless_converged(name, diagnosis)
+    if not all(diagnosis.converged for diagnosis in diagnoses.values()):
+        raise SystemExit(NOT_CONVERGED)
 
 
 def own_strategies(log: Any) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Commands that write a page: report and compare."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,22 @@ from rational_icl.cli.options import (
     STRATEGIES,
     Words,
     end_unless_converged,
+    given,
     is_netcdf,
     own_strategies,
     plain_errors,
+    sampler_options,
 )
 
 _FEW_SCHEMES = ("leave_one_num_tasks_out", "late_steps", "large_num_tasks", "small_num_tasks")
 _STARTS, _FEW_STARTS = 16, 4
+
+
+def posterior_option(default: bool) -> Callable[..., Any]:
+    """Whether a command samples a posterior."""
+    text = "Whether to sample the account's posterior, for intervals."
+    return click.option("--posterior/--no-posterior", default=default, show_default=True, help=text)
+
 
 EVERY_LOG = click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 OUT = click.option(
@@ -48,12 +57,8 @@ SCHEMES = click.option(
 @SCHEMES
 @STRATEGIES
 @SEED
-@click.option(
-    "--posterior/--no-posterior",
-    default=True,
-    show_default=True,
-    help="Whether to sample it, for error bars.",
-)
+@posterior_option(True)
+@sampler_options
 @click.option(
     "--quick", is_flag=True, help="No posterior, few optimizer starts, no runs left out one by one."
 )
@@ -68,18 +73,21 @@ def report(
     seed: int,
     posterior: bool,
     quick: bool,
+    **sampling: Any,
 ) -> None:
     """Fit logs and write a report: index.html, report.json, figures and tables.
 
     Each of several logs gets a section of the page, and a folder of its own. The page opens without
     a network. Fitted and held-out cells are never mixed in one number. Exit status 3 says that the
-    chains of a posterior have not converged; so does the top of the page.
+    chains of a posterior have not converged; so does the top of the page, which then withholds
+    intervals.
 
     \b
         rational-icl report logs --out report
         rational-icl report logs --accounts all --out report
     """
-    _write(logs, out, account, accounts, schemes, strategies, seed, posterior and not quick, quick)
+    sampled = _sampled(posterior and not quick, sampling)
+    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick)
 
 
 @main.command()
@@ -95,10 +103,12 @@ def report(
 @SCHEMES
 @STRATEGIES
 @SEED
+@posterior_option(False)
+@sampler_options
 @click.option(
     "--quick",
     is_flag=True,
-    help="Few optimizer starts, no runs left out one by one, no coopetition.",
+    help="No posterior, few optimizer starts, no runs left out one by one, no coopetition.",
 )
 @plain_errors
 def compare(
@@ -109,20 +119,23 @@ def compare(
     schemes: tuple[str, ...] | None,
     strategies: tuple[str, ...] | None,
     seed: int,
+    posterior: bool,
     quick: bool,
+    **sampling: Any,
 ) -> None:
     """Refit accounts with data held out, and report which predicts best.
 
     Prints the verdict on every way of holding data out: which account leaves least of the gap
     between constant weights and the best mixtures, which others are worse, equivalent or undecided,
-    and whether a theory beats accounts without theory. The page is that of `report`, without a
-    posterior.
+    and whether a theory beats accounts without theory. The page is that of `report`, with a
+    posterior only if asked for.
 
     \b
         rational-icl compare logs --out comparison
         rational-icl compare logs --accounts rational,logistic_surface --quick --out comparison
     """
-    _write(logs, out, account, accounts, schemes, strategies, seed, False, quick)
+    sampled = _sampled(posterior and not quick, sampling)
+    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick)
 
 
 def _write(
@@ -133,7 +146,7 @@ def _write(
     schemes: tuple[str, ...] | None,
     strategies: tuple[str, ...] | None,
     seed: int,
-    posterior: bool,
+    sampled: dict[str, Any] | None,
     quick: bool,
 ) -> None:
     import rational_icl as ri
@@ -144,7 +157,8 @@ def _write(
         raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
     refuse_foreign(out)
     options: dict[str, Any] = {
-        "posterior": posterior,
+        "posterior": sampled is not None,
+        "sampling": sampled,
         "compared": ri.accounts.names(costly=not quick) if accounts == ("all",) else accounts,
         "schemes": schemes or (_FEW_SCHEMES if quick else DEFAULT_SCHEMES),
         "variants": not quick,
@@ -163,9 +177,19 @@ def _write(
         if analysis.comparison:
             click.echo(f"{analysis.name}\n{analysis.comparison.verdict.text}")
     click.echo(f"Report written. Open {page}")
-    for analysis in analyses:
-        if analysis.bayesian:
-            end_unless_converged(analysis.name, analysis.bayesian.diagnosis)
+    sampled_logs = {a.name: a.bayesian.diagnosis for a in analyses if a.bayesian}
+    end_unless_converged(sampled_logs)
+
+
+def _sampled(posterior: bool, sampling: dict[str, Any]) -> dict[str, Any] | None:
+    """Options to sample with; none if no posterior is asked for."""
+    options = given(sampling)
+    if posterior:
+        return options
+    if options:
+        names = ", ".join(options)
+        raise FitError(f"{names}: given, but no posterior is sampled; add --posterior, not --quick")
+    return None
 
 
 def _opened(path: Path) -> Any:

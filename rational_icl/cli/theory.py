@@ -1,5 +1,6 @@
 """Commands that fit, predict and report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,21 @@ from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
     LOGS,
+    NOT_CONVERGED,
     SEED,
     STRATEGIES,
     Numbers,
     end_unless_converged,
+    given,
     is_netcdf,
     plain_errors,
+    sampler_options,
+    tell_unless_converged,
     theory_and_cells,
 )
+
+_INTERVALS = ("lower", "upper", "crossover_lower", "crossover_upper", "crossover_never")
+"""Columns of predictions that are withheld where chains have not converged."""
 
 
 @main.command()
@@ -107,7 +115,7 @@ def predict(
     """Predict strategy weights at any task diversities and steps; no transformer is needed.
 
     FIT_FILE is a fit, or a posterior, whose predictions are of a run not yet trained and have 90 %
-    intervals.
+    intervals. If its chains have not converged, intervals are withheld, and the exit status is 3.
 
     \b
         rational-icl fit logs --out fit.json
@@ -119,12 +127,22 @@ def predict(
     frame, note = of(fit_file, num_tasks, steps, seed)
     if note:
         click.echo(f"note: {note}", err=True)
+    converged = "converged" not in frame or bool(frame["converged"].all())
     if out:
         with replacing(out) as partial:
             frame.to_csv(partial, index=False)
         click.echo(f"saved in {out}")
     else:
-        click.echo(frame.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+        click.echo(_printed(frame, _INTERVALS, converged, index=False))
+    if not converged:
+        raise SystemExit(NOT_CONVERGED)
+
+
+def _printed(table: Any, hidden: Sequence[str], converged: bool, index: bool = True) -> str:
+    """A table for a person, with words in place of what does not hold."""
+    if not converged:
+        table = table.assign(**dict.fromkeys(hidden, "not converged"))
+    return table.to_string(index=index, float_format=lambda value: f"{value:.4g}")
 
 
 def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
@@ -160,6 +178,7 @@ def _undetermined(fitted: Any, frame: Any) -> str:
 
 def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
+    from rational_icl.posterior.diagnostics import withheld
 
     idata = ri.load_posterior(path)
     found = ri.predict(idata, num_tasks, steps, seed=seed, progress=True)
@@ -168,7 +187,11 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[An
     columns = columns.rename(columns={"seen": "logged"}).add_prefix("crossover_")
     frame = found[["weight", "lower", "upper"]].to_dataframe().reset_index()
     columns = columns.rename(columns={"crossover_logged": "logged"}).reset_index()
-    return frame.merge(columns, on="num_tasks"), ""
+    frame = frame.merge(columns, on="num_tasks")
+    diagnosis = ri.diagnose(idata)
+    tell_unless_converged(path.name, diagnosis, again="`rational-icl sample` it again")
+    kept = [name for name in frame if name not in _INTERVALS]
+    return withheld(frame, diagnosis.converged, kept), ""
 
 
 @main.command()
@@ -179,9 +202,7 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[An
 @ACCOUNT
 @STRATEGIES
 @SEED
-@click.option("--chains", default=4, show_default=True, type=click.IntRange(1), help="Chains.")
-@click.option("--warmup", default=1000, show_default=True, help="Iterations before draws count.")
-@click.option("--draws", default=1000, show_default=True, help="Draws of each chain.")
+@sampler_options
 @plain_errors
 def sample(
     logs: Path,
@@ -189,37 +210,34 @@ def sample(
     account: str,
     strategies: tuple[str, ...] | None,
     seed: int,
-    chains: int,
-    warmup: int,
-    draws: int,
+    **sampling: Any,
 ) -> None:
     """Draw from the posterior of an account, and save it for ArviZ.
 
-    Uses the cells that `fit` uses; LOGS may be a file that `summarize` wrote. Exit status 3 says
-    that the chains have not converged.
+    Uses the cells that `fit` uses; LOGS may be a file that `summarize` wrote. As many draws again
+    are added until chains agree or each has --max-draws; after divergences chains are warmed up
+    again for a higher acceptance. --no-adapt draws --draws and no more. Exit status 3 says that the
+    chains have not converged; no interval is printed then.
 
     \b
         rational-icl sample logs --out posterior.nc
         rational-icl predict posterior.nc --num-tasks 4,64,1024 --steps 100,10000
     """
     import rational_icl as ri
-    from rational_icl.posterior.chains import check_number
 
     _refuse_missing_folder(out)
-    for name, value in (("warmup", warmup), ("draws", draws)):
-        check_number(name, value)
+    options = given(sampling)
     theory, cells, behaviour = theory_and_cells(logs, account, strategies)
-    idata = ri.sample(
-        theory, cells, behaviour, num_chains=chains, num_warmup=warmup, num_draws=draws, seed=seed
-    )
+    idata = ri.sample(theory, cells, behaviour, seed=seed, **options)
     ri.save_posterior(idata, out)
     diagnosis = ri.diagnose(idata)
-    columns = ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk", "ess_tail"]
-    click.echo(diagnosis.table[columns].to_string(float_format=lambda value: f"{value:.4g}"))
+    hidden = ["mean", "sd", "lower", "upper"]
+    columns = [*hidden, "r_hat", "ess_bulk", "ess_tail"]
+    click.echo(_printed(diagnosis.table[columns], hidden, diagnosis.converged))
     for caution in diagnosis.cautions:
         click.echo(f"note: {caution}")
     click.echo(f"saved in {out}")
-    end_unless_converged(logs.name, diagnosis)
+    end_unless_converged({logs.name: diagnosis})
 
 
 def _refuse_missing_folder(out: Path) -> None:

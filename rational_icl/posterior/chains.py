@@ -5,6 +5,7 @@ compiled program serves any data of the same shape, and each chain may have its 
 posterior can be refitted with every run left out, or to hundreds of simulated logs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.hmc import hmc
-from numpyro.infer.util import constrain_fn, potential_energy
+from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy
 from tqdm import tqdm
 
 from rational_icl._arrays import Array
@@ -27,6 +28,8 @@ from rational_icl.posterior.model import Data, Model, series_level
 _AT_ONCE = 25
 """Iterations between two updates of the progress bar."""
 _PRIOR_DRAWS = 64
+_CONSTRAINED = 250
+"""Draws worked out by one call."""
 _MOST_TREE_DEPTH: Any = (6, 10)  # NumPyro takes both, though its signature says otherwise
 """While warming up, and afterwards. Trees are deep before the mass matrix is known, and cutting
 them short costs nothing that is kept."""
@@ -53,44 +56,42 @@ class Chains:
     """NUTS over a model: dense mass matrix for all but the effects, adapted while warming up.
 
     Chains of one data set run in a thread each, so that none waits for the longest tree of the
-    others; those of many small data sets run as one program.
+    others; those of many small data sets run as one program. The acceptance to aim at is an
+    argument of the compiled program: to warm up again at another compiles nothing large.
     """
 
-    def __init__(self, model: Model, num_warmup: int, target_accept: float, shared_data: bool):
+    def __init__(self, model: Model, num_warmup: int, shared_data: bool):
         self._model = model
         self._num_warmup = num_warmup
         self._shared_data = shared_data
         axis = None if shared_data else 0
-        init_kernel, sample_kernel = hmc(
-            potential_fn_gen=lambda data: partial(potential_energy, model, (data,), {}), algo="NUTS"
-        )
 
         def start(key: Array, data: Data) -> Any:
             start_key, chain_key = jax.random.split(key)
             position = _starting_point(model, start_key, data)
-            # NumPyro takes blocks too, though its signature says otherwise
-            blocks: Any = [tuple(sorted(name for name in position if name != "level"))]
-            return init_kernel(
-                position,
-                num_warmup,
-                dense_mass=blocks,
-                target_accept_prob=target_accept,
-                max_tree_depth=_MOST_TREE_DEPTH,
-                model_args=(data,),
-                model_kwargs={},
-                rng_key=chain_key,
-            )
+            return _nuts(model, data, position, num_warmup, rng_key=chain_key)[0]
 
-        def advance(state: Any, data: Data) -> tuple[Any, Any]:
+        def restart(state: Any, data: Data) -> Any:
+            adapted = {
+                name: getattr(state.adapt_state, name)
+                for name in ("step_size", "inverse_mass_matrix")
+            }
+            key = state.rng_key
+            return _nuts(model, data, _place(state), num_warmup, rng_key=key, **adapted)[0]
+
+        def advance(state: Any, data: Data, target_accept: Array) -> tuple[Any, Any]:
+            options = {"rng_key": state.rng_key, "target_accept_prob": target_accept}
+            sample_kernel = _nuts(model, data, _place(state), num_warmup, **options)[1]
+
             def once(state, _):
                 state = sample_kernel(state, (data,), {})
                 return state, (state.z, {name: getattr(state, name) for name in STATISTICS})
 
             return jax.lax.scan(once, state, length=_AT_ONCE)
 
-        # the kernel keeps what starting it decides, so `start` has to be traced before `advance`
         self._start = jax.jit(jax.vmap(start, in_axes=(0, axis)), compiler_options=QUICK)
-        self._advance = jax.jit(advance if shared_data else jax.vmap(advance))
+        self._restart = jax.jit(jax.vmap(restart, in_axes=(0, axis)), compiler_options=QUICK)
+        self._advance = jax.jit(advance if shared_data else jax.vmap(advance, (0, 0, None)))
 
     def start(self, keys: Array, data: Data) -> Any:
         """States before warming up, one per key."""
@@ -102,38 +103,54 @@ class Chains:
             )
         return state
 
-    def warm_up(self, state: Any, data: Data, progress: str | None = None) -> Any:
-        """States after adaptation."""
-        return self._go(state, data, self._num_warmup, progress)[0]
+    def warm_up(
+        self, state: Any, data: Data, target_accept: float, progress: str | None = None
+    ) -> Any:
+        """States after adaptation to steps that are accepted with this probability."""
+        return self._go(state, data, self._num_warmup, target_accept, progress)[0]
+
+    def restart(self, state: Any, data: Data) -> Any:
+        """States to warm up again from, where chains stand, with the mass matrix they have."""
+        return self._restart(state, data)
 
     def draw(self, state: Any, data: Data, num_draws: int, progress: str | None = None) -> Draws:
         """Draws from adapted states."""
-        state, (position, statistics) = self._go(state, data, num_draws, progress)
+        no_matter = 0.5  # steps are fixed by now
+        state, (position, statistics) = self._go(state, data, num_draws, no_matter, progress)
         return Draws(position, statistics, state)
 
-    def _go(self, state: Any, data: Data, number: int, progress: str | None) -> tuple[Any, Any]:
+    def _go(
+        self, state: Any, data: Data, number: int, target_accept: float, progress: str | None
+    ) -> tuple[Any, Any]:
+        target = jnp.asarray(target_accept)
         if not self._shared_data:
             with _bar(number, progress) as bar:
-                return self._follow(state, data, number, bar, proceed=lambda: None)
+                return self._follow(state, data, target, number, bar, proceed=lambda: None)
         number_of_chains = len(state.potential_energy)
         parts = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(number_of_chains)]
-        self._advance.lower(parts[0], data).compile()  # once, not once a thread
+        self._advance.lower(parts[0], data, target).compile()  # once, not once a thread
         with _bar(number * number_of_chains, progress) as bar:
 
             @in_float64
             def follow(part: Any, proceed: Callable[[], None]) -> tuple[Any, Any]:
-                return self._follow(part, data, number, bar, proceed)
+                return self._follow(part, data, target, number, bar, proceed)
 
             done = in_threads(follow, parts)
         return jax.tree.map(lambda *leaves: _stacked(leaves), *done)
 
     def _follow(
-        self, state: Any, data: Data, number: int, bar: tqdm, proceed: Callable[[], None]
+        self,
+        state: Any,
+        data: Data,
+        target_accept: Array,
+        number: int,
+        bar: tqdm,
+        proceed: Callable[[], None],
     ) -> tuple[Any, Any]:
         """The state after some iterations, and what they visited."""
         collected = []
         for _ in range(number // _AT_ONCE):
-            state, new = self._advance(state, data)
+            state, new = self._advance(state, data, target_accept)
             collected.append(jax.tree.map(np.asarray, new))
             proceed()
             with bar.get_lock():
@@ -151,9 +168,40 @@ def _bar(total: int, progress: str | None) -> tqdm:
 
 
 @lru_cache(maxsize=4)
-def chains(model: Model, num_warmup: int, target_accept: float, shared_data: bool) -> Chains:
+def chains(model: Model, num_warmup: int, shared_data: bool) -> Chains:
     """The compiled chains of a model; kept, so that further data sets compile nothing."""
-    return Chains(model, num_warmup, target_accept, shared_data)
+    return Chains(model, num_warmup, shared_data)
+
+
+def _place(state: Any) -> ParamInfo:
+    """Where a chain stands, with the energy there, so that it is not worked out again."""
+    return ParamInfo(state.z, state.potential_energy, state.z_grad)
+
+
+def _nuts(
+    model: Model, data: Data, position: Any, num_warmup: int, **options: Any
+) -> tuple[Any, Callable[..., Any]]:
+    """A first state, and the kernel that advances it.
+
+    NumPyro's kernel keeps what starting it decides, the acceptance to aim at too, so it is started
+    within each program that uses it; the compiler drops the state where only the kernel is needed.
+    """
+    init_kernel, sample_kernel = hmc(
+        potential_fn_gen=lambda data: partial(potential_energy, model, (data,), {}), algo="NUTS"
+    )
+    names = position.z if isinstance(position, ParamInfo) else position
+    # NumPyro takes blocks too, though its signature says otherwise
+    blocks: Any = [tuple(sorted(name for name in names if name != "level"))]
+    state = init_kernel(
+        position,
+        num_warmup,
+        dense_mass=blocks,
+        max_tree_depth=_MOST_TREE_DEPTH,
+        model_args=(data,),
+        model_kwargs={},
+        **options,
+    )
+    return state, sample_kernel
 
 
 def check_number(name: str, value: int) -> None:
@@ -168,15 +216,35 @@ def check_number(name: str, value: int) -> None:
 
 def constrained(model: Model, data: Data, shared_data: bool) -> Callable[[Any], dict[str, Array]]:
     """A function from unconstrained parameters (chain, draw, ...) to all that the model names."""
+    mapped = _constrained(model, shared_data)
+    if not shared_data:
+        return lambda positions: jax.tree.map(np.asarray, mapped(positions, data))
 
-    def one(position: dict[str, Array], data: Data) -> dict[str, Array]:
-        return constrain_fn(model, (data,), {}, position, return_deterministic=True)
+    def by_pieces(positions: dict[str, Array]) -> dict[str, Array]:
+        shape = next(iter(positions.values())).shape[:2]
+        number = math.prod(shape)
+        rounds = -(-number // _CONSTRAINED)
+        places = np.minimum(np.arange(rounds * _CONSTRAINED), number - 1).reshape(rounds, -1)
+        flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in positions.items()}
+        pieces = [
+            jax.tree.map(np.asarray, mapped({k: v[here] for k, v in flat.items()}, data))
+            for here in places
+        ]
+        whole = jax.tree.map(lambda *parts: np.concatenate(parts)[:number], *pieces)
+        return {name: value.reshape(*shape, *value.shape[1:]) for name, value in whole.items()}
 
-    def chain(positions: dict[str, Array], data: Data) -> dict[str, Array]:
-        return jax.lax.map(lambda position: one(position, data), positions, batch_size=64)
+    return by_pieces
 
-    mapped = jax.jit(jax.vmap(chain, in_axes=(0, None if shared_data else 0)))
-    return lambda positions: jax.tree.map(np.asarray, mapped(positions, data))
+
+@lru_cache(maxsize=8)
+def _constrained(model: Model, shared_data: bool) -> Callable[..., dict[str, Array]]:
+    """The compiled program of `constrained`, which serves any number of draws of shared data."""
+
+    def draws(positions: dict[str, Array], data: Data) -> dict[str, Array]:
+        constrain = partial(constrain_fn, model, (data,), {}, return_deterministic=True)
+        return jax.lax.map(constrain, positions, batch_size=_CONSTRAINED // 5)
+
+    return jax.jit(draws if shared_data else jax.vmap(draws))
 
 
 def prior_draw(model: Model, key: Array, data: Data) -> dict[str, Array]:

@@ -1,6 +1,8 @@
 """Whether chains can be trusted, and how well replicated data look like the observed."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,9 +11,20 @@ import xarray as xr
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
+from rational_icl.posterior.convergence import (
+    LEAST_ESS,
+    MOST_DIVERGENT,
+    MOST_RHAT,
+    TARGETS,
+    Attempt,
+    advise,
+    as_words,
+    by_element,
+    former_attempts,
+    last_attempt,
+    mixing,
+)
 
-MOST_RHAT = 1.01
-LEAST_ESS = 400
 LEAST_BFMI = 0.3
 SENSITIVE = 0.05
 _EFFECTS = ("effect_run", "effect_num_tasks")
@@ -26,7 +39,11 @@ class Diagnosis:
             prior_sensitivity and likelihood_sensitivity (power-scaling; above 0.05 is sensitive).
         divergences: number of draws.
         bfmi: energy Bayesian fraction of missing information, the least of all chains.
+        attempts: one row per acceptance that chains were warmed up for, the last that of these
+            draws: target_accept, num_warmup, num_draws (of each chain), divergences,
+            share_divergent, least_ess and largest_r_hat (of parameters, effects and the energy).
         problems: what is wrong with the chains, in sentences; none if they converged.
+        advice: options of `sample` to try then, in words; empty if they did.
         cautions: what a reader should know though they did.
         covered: share of observed cells within the central 50 % and 90 % of replicated ones.
     """
@@ -34,7 +51,9 @@ class Diagnosis:
     table: pd.DataFrame
     divergences: int
     bfmi: float
+    attempts: pd.DataFrame
     problems: tuple[str, ...]
+    advice: str
     cautions: tuple[str, ...]
     covered: dict[str, float]
 
@@ -43,15 +62,30 @@ class Diagnosis:
         """Whether nothing is wrong with the chains."""
         return not self.problems
 
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The table to print: without numbers of a posterior from chains that have not converged.
+
+        Their R-hat and effective sample sizes stay.
+        """
+        return withheld(self.table, self.converged, kept=("r_hat", "ess_bulk", "ess_tail"))
+
+
+def withheld(table: pd.DataFrame, converged: bool, kept: Sequence[str]) -> pd.DataFrame:
+    """A table with a column `converged`, and no numbers but some columns' where that is False."""
+    if not converged:
+        table = table.assign(**{name: np.nan for name in table if name not in kept})
+    return table.assign(converged=converged)
+
 
 def diagnose(idata: InferenceData) -> Diagnosis:
     """Convergence, prior sensitivity and a posterior predictive check.
 
-    Converged means: no divergence, rank-normalized split R-hat of at most 1.01 and an effective
-    sample size of at least 400 in bulk and tails for every parameter and effect (Vehtari et al.
-    2021, arXiv:1903.08008), and an energy fraction of missing information of at least 0.3 in every
-    chain. Sensitivity is to powers of the prior and of the likelihood near 1 (Kallioinen et al.
-    2023, arXiv:2107.14054).
+    Converged means: rank-normalized split R-hat of at most 1.01 and an effective sample size of at
+    least 400 in bulk and tails for every parameter and effect (Vehtari et al. 2021,
+    arXiv:1903.08008) and for the energy, which `sample` goes on for; and no divergence, or in at
+    most 0.1 % of draws at a target acceptance of 0.999. Sensitivity is to powers of the prior and
+    of the likelihood near 1 (Kallioinen et al. 2023, arXiv:2107.14054).
 
     Args:
         idata: from `sample`.
@@ -66,7 +100,8 @@ def diagnose(idata: InferenceData) -> Diagnosis:
     if posterior.sizes["draw"] < 4:
         raise FitError(f"{posterior.sizes['draw']} draws; nothing can be told of fewer than four")
     statistics = _arviz.group(idata, "sample_stats")
-    every = _by_parameter(posterior)
+    mixed = mixing(idata)
+    every = _by_parameter(posterior).join(mixed)
     table = every[~every.index.str.startswith(_EFFECTS)]
     # what never moves cannot be scaled
     own = [
@@ -79,17 +114,20 @@ def diagnose(idata: InferenceData) -> Diagnosis:
         scaled = (
             _arviz.power_scaling(idata, component, [str(name) for name in own]) if own else None
         )
-        values = pd.Series(dtype=float) if scaled is None else _flat(scaled)
+        values = pd.Series(dtype=float) if scaled is None else by_element(scaled)
         table = table.assign(**{f"{component}_sensitivity": values.reindex(table.index)})
-    divergences = int(statistics["diverging"].sum())
     energy = statistics["energy"].to_numpy()
     bfmi = float(_arviz.bfmi(energy).min()) if energy.std(axis=1).all() else 0.0
+    attempt = last_attempt(idata, mixed)
+    advice = advise(attempt, json.loads(idata.attrs.get("options", "{}")))
     return Diagnosis(
         table=table,
-        divergences=divergences,
+        divergences=attempt.divergences,
         bfmi=bfmi,
-        problems=_problems(every, divergences, statistics["diverging"].size, bfmi),
-        cautions=_cautions(idata, table),
+        attempts=pd.DataFrame([asdict(one) for one in (*former_attempts(idata), attempt)]),
+        problems=_problems(mixed, attempt, statistics["diverging"].size),
+        advice=as_words(advice) if advice else "",
+        cautions=_cautions(idata, table, attempt, bfmi),
         covered=_covered(idata),
     )
 
@@ -101,59 +139,46 @@ def _by_parameter(posterior: xr.Dataset) -> pd.DataFrame:
         "sd": posterior.std(axes),
         "lower": posterior.quantile(0.05, axes).drop_vars("quantile"),
         "upper": posterior.quantile(0.95, axes).drop_vars("quantile"),
-        "r_hat": _arviz.rhat(posterior),
-        "ess_bulk": _arviz.ess(posterior, "bulk"),
-        "ess_tail": _arviz.ess(posterior, "tail"),
     }
-    return pd.DataFrame({name: _flat(values) for name, values in columns.items()})
+    return pd.DataFrame({name: by_element(values) for name, values in columns.items()})
 
 
-def _flat(values: xr.Dataset) -> pd.Series:
-    """One entry per element, named name or name[coordinate, …]."""
-    found = {}
-    for name, array in values.data_vars.items():
-        if not array.dims:
-            found[str(name)] = float(array)
-            continue
-        for place in np.ndindex(array.shape):
-            words = [
-                str(array[axis].to_numpy()[i]) if axis in array.coords else str(i)
-                for axis, i in zip(array.dims, place, strict=True)
-            ]
-            found[f"{name}[{', '.join(words)}]"] = float(array.to_numpy()[place])
-    return pd.Series(found, dtype=float)
-
-
-def _problems(every: pd.DataFrame, divergences: int, draws: int, bfmi: float) -> tuple[str, ...]:
-    found = []
-    if divergences:
-        found.append(
-            f"{divergences} of {draws} draws diverged: parts of the posterior may be missing; "
-            "raise target_accept"
+def _problems(mixed: pd.DataFrame, attempt: Attempt, num_draws: int) -> tuple[str, ...]:
+    problems = []
+    if attempt.too_divergent:
+        problems.append(
+            f"{attempt.divergences} of {num_draws} draws diverged: parts of the posterior may be "
+            "missing"
         )
-    worst = every["r_hat"].fillna(np.inf)
-    if worst.max() > MOST_RHAT:
-        found.append(
-            f"chains disagree: R-hat is {worst.max():.3f} for {worst.idxmax()} (at most "
-            f"{MOST_RHAT} is wanted); draw more, with a longer warm-up"
+    if not mixed["r_hat"].max() <= MOST_RHAT:
+        problems.append(
+            f"chains disagree: R-hat is {mixed['r_hat'].max():.3f} for {mixed['r_hat'].idxmax()} "
+            f"(at most {MOST_RHAT} is wanted)"
         )
     for kind in ("bulk", "tail"):
-        least = every[f"ess_{kind}"].fillna(0.0)
-        if least.min() < LEAST_ESS:
-            found.append(
-                f"too few independent draws: {kind} effective sample size is {least.min():.0f} for "
-                f"{least.idxmin()} (at least {LEAST_ESS} is wanted); draw more"
+        ess = mixed[f"ess_{kind}"]
+        if not ess.min() >= LEAST_ESS:
+            problems.append(
+                f"too few independent draws: {kind} effective sample size is {ess.min():.0f} for "
+                f"{ess.idxmin()} (at least {LEAST_ESS} is wanted)"
             )
+    return tuple(problems)
+
+
+def _cautions(
+    idata: InferenceData, table: pd.DataFrame, attempt: Attempt, bfmi: float
+) -> tuple[str, ...]:
+    found = []
+    if attempt.divergences and not attempt.too_divergent:
+        found.append(
+            f"{attempt.divergences} draws diverged ({100 * attempt.share_divergent:.2g} %; at most "
+            f"{100 * MOST_DIVERGENT:g} % may, at a target acceptance of {TARGETS[-1]:g} or more)"
+        )
     if not bfmi >= LEAST_BFMI:
         found.append(
             f"energy fraction of missing information is {bfmi:.2f} (at least {LEAST_BFMI} is "
-            "wanted): the chains explore the tails badly"
+            "usual): the chains explore energies slowly, so that many draws count as few"
         )
-    return tuple(found)
-
-
-def _cautions(idata: InferenceData, table: pd.DataFrame) -> tuple[str, ...]:
-    found = []
     both = (table["prior_sensitivity"] > SENSITIVE) & (table["likelihood_sensitivity"] > SENSITIVE)
     if both.any():
         found.append(

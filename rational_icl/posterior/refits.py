@@ -11,6 +11,7 @@ from rational_icl.posterior.model import Data, Model
 
 AT_ONCE = 12
 """Posteriors sampled side by side, one chain each: more wait for the slowest of them."""
+_TARGET_ACCEPT = 0.9
 
 
 def posteriors(
@@ -19,9 +20,9 @@ def posteriors(
     """All that the model names, one chain for each data set: (data set, draw, ...)."""
     for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
         check_number(name, value)
-    runner = chains(model, num_warmup, 0.9, False)
+    runner = chains(model, num_warmup, False)
     keys = jax.random.split(jax.random.key(seed), len(data.condition))
-    state = runner.warm_up(runner.start(keys, data), data)
+    state = runner.warm_up(runner.start(keys, data), data, _TARGET_ACCEPT)
     drawn = runner.draw(state, data, num_draws)
     named: dict[str, Any] = constrained(model, data, shared_data=False)(drawn.position)
     return {**named, "diverging": drawn.statistics["diverging"]}

@@ -16,9 +16,11 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.observations import Observation, StudentResiduals
+from rational_icl.posterior.adaptation import Plan, draw, with_attempts
 from rational_icl.posterior.chains import chains, check_number
+from rational_icl.posterior.convergence import former_attempts, last_attempt, mixing
 from rational_icl.posterior.files import last_state
-from rational_icl.posterior.groups import appended, to_groups
+from rational_icl.posterior.groups import appended
 from rational_icl.posterior.problem import Problem, from_dataset, state_problem
 from rational_icl.regions import Regions, partition_cells
 
@@ -32,10 +34,12 @@ def sample(
     regions: Regions | None = None,
     splits: Sequence[str] = ("id",),
     observation: Observation | None = None,
-    num_chains: int = 4,
-    num_warmup: int = 1000,
-    num_draws: int = 1000,
-    target_accept: float = 0.9,
+    num_chains: int = Plan.num_chains,
+    num_warmup: int = Plan.num_warmup,
+    num_draws: int = Plan.num_draws,
+    max_draws: int = Plan.max_draws,
+    target_accept: float = Plan.target_accept,
+    adapt: bool = Plan.adapt,
     seed: int = 0,
     progress: bool = True,
 ) -> InferenceData:
@@ -54,16 +58,21 @@ def sample(
         splits: evaluations to condition on: `id`, or `id` and `ood`.
         observation: the noise; `StudentResiduals()` if None.
         num_chains, num_warmup, num_draws: chains, and iterations of each; multiples of 25.
-        target_accept: of NUTS; nearer to 1 takes smaller steps.
+        max_draws: as many draws again are added until effective sample sizes and R-hat pass (see
+            `diagnose`), or a chain has so many.
+        target_accept: of NUTS; nearer to 1 takes smaller steps. After divergences chains are warmed
+            up again, where they stand, for 0.995 and then 0.999, and only later draws are kept.
+        adapt: False draws num_draws at target_accept, whatever becomes of them.
         seed: equal seeds give equal draws on one machine.
-        progress: show bars.
+        progress: show bars, and how every attempt fared.
 
     Returns:
         ArviZ groups: posterior (the account's parameters, those of the noise, effect_run and
         effect_num_tasks in log-odds), prior, posterior_predictive and observed_data (weight: cell,
         strategy), log_likelihood (per_cell, and per_run given the run's effect), log_prior,
         sample_stats, constant_data and sampler_state (to go on from). Attributes state versions,
-        options, and a SHA-256 of the data.
+        options, how every attempt fared (attempts; `diagnose` shows them), and a SHA-256 of the
+        data.
 
     Raises:
         FitError: no cells, cells that are infinitely far from every mixture, unknown measurement
@@ -78,7 +87,8 @@ def sample(
         "complete",
         pd.DataFrame(index=[""]),
     )
-    return _sampled(problem, num_chains, num_warmup, num_draws, target_accept, seed, progress)
+    plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
+    return draw(problem, plan, seed, _provenance(problem, {**plan.options, "seed": seed}), progress)
 
 
 @in_float64
@@ -91,10 +101,12 @@ def sample_conditions(
     regions: Mapping[str, Regions] | None = None,
     splits: Sequence[str] = ("id",),
     observation: Observation | None = None,
-    num_chains: int = 4,
-    num_warmup: int = 1000,
-    num_draws: int = 1000,
-    target_accept: float = 0.95,
+    num_chains: int = Plan.num_chains,
+    num_warmup: int = Plan.num_warmup,
+    num_draws: int = Plan.num_draws,
+    max_draws: int = Plan.max_draws,
+    target_accept: float = Plan.target_accept,
+    adapt: bool = Plan.adapt,
     seed: int = 0,
     progress: bool = True,
 ) -> InferenceData:
@@ -110,8 +122,8 @@ def sample_conditions(
             They shift every parameter of the account on its scale without bounds. Only with
             `partial`.
         regions: by condition; `partition_cells` if None.
-        splits, observation, num_chains, num_warmup, num_draws, target_accept, seed, progress: see
-            `sample`.
+        splits, observation, num_chains, num_warmup, num_draws, max_draws, target_accept, adapt,
+            seed, progress: see `sample`.
 
     Returns:
         As `sample`, with an axis `condition`. With partial pooling also NAME_mean, NAME_sd and
@@ -132,7 +144,8 @@ def sample_conditions(
     table = _standardized(covariates, list(conditions), pooling)
     noise = observation or StudentResiduals()
     problem = state_problem(account, triples, splits, noise, pooling, table)
-    return _sampled(problem, num_chains, num_warmup, num_draws, target_accept, seed, progress)
+    plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
+    return draw(problem, plan, seed, _provenance(problem, {**plan.options, "seed": seed}), progress)
 
 
 @in_float64
@@ -158,40 +171,13 @@ def continue_sampling(
     check_number("num_draws", num_draws)
     problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
     options = json.loads(idata.attrs["options"])
-    runner = chains(problem.model, options["num_warmup"], options["target_accept"], True)
+    runner = chains(problem.model, options["num_warmup"], True)
     keys = jax.random.split(jax.random.key(options["seed"]), options["num_chains"])
     state = last_state(idata, runner.start(keys, problem.data))
     drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
-    return appended(idata, problem, drawn)
-
-
-def _sampled(
-    problem: Problem,
-    num_chains: int,
-    num_warmup: int,
-    num_draws: int,
-    target_accept: float,
-    seed: int,
-    progress: bool,
-) -> InferenceData:
-    for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
-        check_number(name, value)
-    if num_chains < 1 or not 0 < target_accept < 1:
-        raise FitError(
-            f"num_chains {num_chains}, target_accept {target_accept}; expected at least 1, and a "
-            "number between 0 and 1"
-        )
-    runner = chains(problem.model, num_warmup, target_accept, True)
-    state = runner.start(jax.random.split(jax.random.key(seed), num_chains), problem.data)
-    state = runner.warm_up(state, problem.data, "warming up" if progress else None)
-    drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
-    options = {
-        "num_chains": num_chains,
-        "num_warmup": num_warmup,
-        "target_accept": target_accept,
-        "seed": seed,
-    }
-    return _arviz.inference_data(to_groups(problem, drawn, seed), _provenance(problem, options))
+    longer = appended(idata, problem, drawn)
+    table = mixing(longer)
+    return with_attempts(longer, [*former_attempts(longer), last_attempt(longer, table)])
 
 
 def _provenance(problem: Problem, options: Mapping[str, Any]) -> dict[str, str]:

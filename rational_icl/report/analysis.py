@@ -1,6 +1,6 @@
 """Everything a report shows, computed once: no number is made while a page is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,6 +175,7 @@ def analyse(
     *,
     strategies: Sequence[str] | None = None,
     posterior: bool = False,
+    sampling: Mapping[str, Any] | None = None,
     compared: Sequence[str | Account] | None = (),
     schemes: Sequence[str] = DEFAULT_SCHEMES,
     variants: bool = False,
@@ -189,6 +190,7 @@ def analyse(
         account: a theory of these strategies.
         strategies: see `summarize`.
         posterior: whether to sample it too, on the fitted cells.
+        sampling: options of `sample` for that, such as max_draws.
         compared: accounts to compare it with, by `compare`; all if None, none if empty.
         schemes: ways of holding data out for that.
         variants: whether to fit it under other assumptions too.
@@ -215,7 +217,7 @@ def analyse(
     observed["early"] = observed["highest"] < frame.loc[~regions.excluded_early, "step"].min()
     bayesian = None
     if posterior:
-        options = {"regions": regions, "seed": seed, "progress": progress}
+        options = {"regions": regions, "seed": seed, "progress": progress, **(sampling or {})}
         bayesian = interpret(sample(account, cells, behaviour, **options), frame, cells.strategies)
     comparison = None
     if compared is None or len(compared):

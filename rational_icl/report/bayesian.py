@@ -15,6 +15,7 @@ from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
 from rational_icl.posterior import Diagnosis, coverage, diagnose, predict_crossovers
 from rational_icl.posterior.calibration import scores_of
+from rational_icl.posterior.diagnostics import withheld
 from rational_icl.posterior.predictions import Predictive, predictive
 from rational_icl.posterior.sampled import sampled
 
@@ -42,20 +43,32 @@ class Bayesian:
     crossovers: dict[str, xr.Dataset]
     coverage: pd.DataFrame
 
+    @property
+    def converged(self) -> bool:
+        """Whether its intervals hold; what is shown of it has none otherwise."""
+        return self.diagnosis.converged
+
+    @property
+    def coverage_table(self) -> pd.DataFrame:
+        """The coverage to show."""
+        return withheld(self.coverage, self.converged, kept=("cells", "num_tasks"))
+
     def to_json(self) -> dict[str, Any]:
         """For `report.json`."""
         diagnosis = self.diagnosis
         return {
             "converged": diagnosis.converged,
             "problems": list(diagnosis.problems),
+            "advice": diagnosis.advice,
+            "attempts": diagnosis.attempts.to_dict(orient="records"),
             "cautions": list(diagnosis.cautions),
             "divergences": diagnosis.divergences,
-            "parameters": diagnosis.table.to_dict(orient="index"),
-            "coverage": self.coverage.astype(object)
-            .where(self.coverage.notna(), None)
+            "parameters": diagnosis.shown.to_dict(orient="index"),
+            "coverage": self.coverage_table.astype(object)
+            .where(self.coverage_table.notna(), None)
             .to_dict(orient="index"),
             "crossover": self.crossover_table.to_dict(orient="records"),
-            "slope": {of: _interval(found["slope"]) for of, found in self.crossovers.items()},
+            "slope": {of: self._slope(found["slope"]) for of, found in self.crossovers.items()},
             "data_sha256": self.idata.attrs["data_sha256"],
         }
 
@@ -67,7 +80,10 @@ class Bayesian:
             columns["num_tasks"] = found["num_tasks"].to_numpy()
             for kind in ("median", "lower", "upper", "never"):
                 columns[f"{of}_{kind}"] = found[kind].to_numpy()
-        return pd.DataFrame(columns)
+        return withheld(pd.DataFrame(columns), self.converged, kept=("num_tasks",))
+
+    def _slope(self, values: xr.DataArray) -> dict[str, float | None]:
+        return _interval(values if self.converged else values[:0])
 
 
 @in_float64
@@ -162,13 +178,29 @@ def posterior_crossover(bayesian: Bayesian, analysis: Any) -> Figure:
     return figure
 
 
+def _marked(
+    make: Callable[[Bayesian, Any], Figure],
+) -> Callable[[Bayesian, Any], Figure]:
+    """A figure that says so where chains have not converged, also by itself in a file."""
+
+    def drawn(bayesian: Bayesian, analysis: Any) -> Figure:
+        figure = make(bayesian, analysis)
+        if not bayesian.converged:
+            figure.suptitle("not converged: do not use its intervals", color="#b00000")
+        return figure
+
+    return drawn
+
+
 FIGURES: dict[str, Callable[[Bayesian, Any], Figure]] = {
-    make.__name__: make for make in (posterior_bands, posterior_ridge, posterior_crossover)
+    make.__name__: _marked(make) for make in (posterior_bands, posterior_ridge, posterior_crossover)
 }
 
 
 def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
     """What the posterior says, in words. `measured`: N* per task diversity, column observed."""
+    if not bayesian.converged:
+        return ["Its posterior has not converged, so that it has no intervals to give."]
     table = bayesian.diagnosis.table
     named = [name for name in ("alpha", "beta", "gamma") if name in table.index]
     listed = ", ".join(

@@ -150,11 +150,11 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
     if not analysis.published.empty:
         tables["published"] = analysis.published
     if analysis.bayesian:
-        tables["posterior"] = analysis.bayesian.diagnosis.table.rename_axis(
-            "parameter"
-        ).reset_index()
+        posterior = analysis.bayesian.diagnosis.shown
+        tables["posterior"] = posterior.rename_axis("parameter").reset_index()
+        tables["posterior_attempts"] = analysis.bayesian.diagnosis.attempts
         tables["posterior_crossover"] = analysis.bayesian.crossover_table
-        coverage = analysis.bayesian.coverage.rename_axis("region").reset_index()
+        coverage = analysis.bayesian.coverage_table.rename_axis("region").reset_index()
         tables["posterior_coverage"] = coverage
     if analysis.variants is not None:
         tables["variants"] = analysis.variants

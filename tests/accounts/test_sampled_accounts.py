@@ -42,6 +42,7 @@ def test_parameters_are_recovered_under_sampling(case: Case):
         num_chains=2,
         num_warmup=300,
         num_draws=200,
+        adapt=False,
         progress=False,
     )
     draws = groups_of(idata)["posterior"]

@@ -7,7 +7,7 @@ import xarray as xr
 from posteriors import chosen, doctored, groups_of, shuffled
 
 from rational_icl import Diagnosis, FitError, _arviz, diagnose
-from rational_icl.posterior.diagnostics import LEAST_ESS, MOST_RHAT
+from rational_icl.posterior.convergence import LEAST_ESS, MOST_RHAT
 
 COLUMNS = ["mean", "sd", "lower", "upper", "r_hat", "ess_bulk", "ess_tail"]
 SENSITIVITIES = ["prior_sensitivity", "likelihood_sensitivity"]
@@ -131,7 +131,9 @@ def test_energies_that_hardly_move_are_told(good):
     energy = np.cumsum(np.random.default_rng(2).normal(size=(4, 600)), axis=1)
     found = diagnose(doctored(good, sample_stats={"energy": energy}))
     assert found.bfmi < 0.3
-    assert one_sentence(found.problems, "energy fraction of missing information")
+    assert one_sentence(found.problems, "bulk effective sample size")
+    assert "for energy" in found.problems[0]
+    assert one_sentence(found.cautions, "energy fraction of missing information")
 
 
 def with_series(idata, keep: np.ndarray, diversity: list[int]):

@@ -26,6 +26,7 @@ def test_runs_left_out_are_covered_as_often_as_stated():
         num_chains=1,
         num_warmup=25,
         num_draws=25,
+        adapt=False,
         progress=False,
     )
     found = ri.leave_one_run_out(idata, num_warmup=300, num_draws=200, progress=False)

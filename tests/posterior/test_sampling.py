@@ -184,8 +184,11 @@ def test_attributes_say_what_it_was_made_with(posterior):
     assert {"rational_icl", "jax", "numpyro", "arviz"} <= set(versions)
     options = json.loads(posterior.attrs["options"])
     given = {name: OPTIONS[name] for name in ("num_chains", "num_warmup")}
-    assert options == {**given, "target_accept": 0.9, "seed": 0}
+    assert options == {**given, "target_accept": 0.99, "adapt": False, "seed": 0}
     assert len(posterior.attrs["data_sha256"]) == 64
+    (attempt,) = json.loads(posterior.attrs["attempts"])
+    assert attempt["target_accept"] == 0.99
+    assert (attempt["num_warmup"], attempt["num_draws"]) == (150, 300)
 
 
 def test_another_seed_gives_other_draws_of_the_same_data(posterior, small):
@@ -199,10 +202,10 @@ def test_a_chain_does_not_depend_on_those_beside_it(groups):
     """The second of two goes on by itself as it did beside the first."""
     problem = from_dataset(groups["constant_data"])
     with jax.enable_x64(True):
-        runner = chains(problem.model, OPTIONS["num_warmup"], 0.9, True)
+        runner = chains(problem.model, OPTIONS["num_warmup"], True)
         both = runner.start(jax.random.split(jax.random.key(0), 2), problem.data)
         state = jax.tree.map(lambda leaf: leaf[1:], both)
-        drawn = runner.draw(runner.warm_up(state, problem.data), problem.data, 50)
+        drawn = runner.draw(runner.warm_up(state, problem.data, 0.99), problem.data, 50)
     energy = groups["sample_stats"]["energy"][1:, :50]
     np.testing.assert_allclose(drawn.statistics["energy"], energy, rtol=1e-9)
 
