@@ -14,8 +14,9 @@ PACKAGE = Path(rational_icl.__file__).parent
 # From left to right, each layer may import the ones before it and itself, never one after it.
 LAYERS = [
     {"_errors", "_arrays", "_files", "_text", "_threads", "_workers"},
-    {"_jit", "_arviz", "settings"},
-    {"predictors", "complexity", "profiles", "logs"},
+    {"_jit", "_arviz"},
+    {"settings", "predictors"},  # settings are validated by what predictors make of them
+    {"complexity", "profiles", "logs"},
     {"callbacks"},
     {"soundness"},
     {"statistics", "simplex"},
