@@ -4,21 +4,18 @@ from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-from rational_icl._arrays import Array
-from rational_icl._jit import in_float64
 from rational_icl.cells import Behaviour, Cells, table
+from rational_icl.descent import divergence_at
 from rational_icl.fits import Fit
 from rational_icl.logs import Log, Run
 from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Means, Outcome, Probabilities
-from rational_icl.statistics import Divergence
 
 RELATIVE_DISTANCE_MEASURES = (
     "relative_distance_r",
@@ -197,16 +194,3 @@ def spearman(p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows 
     if not defined.any():
         return float("nan")
     return float(((first * second).sum(axis=-1)[defined] / scale[defined]).mean())
-
-
-@in_float64
-def divergence_at(
-    divergence: Divergence, log_weight: Float[np.ndarray, "cell strategy"]
-) -> Float[np.ndarray, " cell"]:
-    """Divergence of every cell from the mixture with the given weights, nats per prediction."""
-    return np.asarray(_divergence_at(divergence, log_weight))
-
-
-@eqx.filter_jit
-def _divergence_at(divergence: Divergence, log_weight: Array) -> Array:
-    return divergence(log_weight)

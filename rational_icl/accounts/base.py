@@ -24,6 +24,12 @@ class Account(eqx.Module):
     name: ClassVar[str]
     costly: ClassVar[bool] = False
     """Whether weights take tens of milliseconds, so that comparisons start fewer optimizers."""
+    ordered: ClassVar[bool] = False
+    """Whether the order of strategies has a meaning, such as the first one memorizing.
+
+    Otherwise strategies differ by their losses, complexities and names alone: listed in another
+    order, they have the same weights. `validate` holds an account to it.
+    """
 
     @classmethod
     def of(cls, strategies: tuple[str, ...]) -> "Account":
@@ -55,4 +61,7 @@ class Account(eqx.Module):
 
     @abstractmethod
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """Log posterior weight of each strategy in each cell, normalised over `strategy`."""
+        """Log posterior weight of each strategy in each cell, normalised over `strategy`.
+
+        Of this cell's numbers and the parameters alone; finite where a fit may end.
+        """

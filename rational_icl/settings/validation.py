@@ -168,7 +168,7 @@ def _example_of(kind: type[Setting]) -> Setting | None:
             made = kind(**dict(zip((field.name for field in free), chosen, strict=True)))
             if made.problem() is None:
                 return made
-        except Exception:  # noqa: S112 - whatever a user's class does with sizes it was not made for
+        except Exception:
             continue
     return None
 
@@ -283,8 +283,8 @@ def _check_loss(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
         if not np.isfinite(part).all():
             raise _fault(
                 setting,
-                f"strategy {name!r} has a loss of {part[~np.isfinite(part)][0]} on sequences of the "
-                "training tasks; give every outcome that can come some probability",
+                f"strategy {name!r} has a loss of {part[~np.isfinite(part)][0]} on sequences of "
+                "the training tasks; give every outcome that can come some probability",
             )
 
 
