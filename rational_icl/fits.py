@@ -62,9 +62,16 @@ class Fit:
 
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
-        """Log weights of the strategies in the given cells, at the fitted parameters."""
+        """Log weights of the strategies in the given cells, at the fitted parameters.
+
+        Raises:
+            FitError: one is not a number, or weights of a cell do not sum to one.
+        """
         params = {name: jnp.asarray(value) for name, value in self.params.items()}
-        return np.asarray(_log_weights(self.account, params, cells))
+        log_weight = np.asarray(_log_weights(self.account, params, cells))
+        if problem := accounts.problem_with_weights(log_weight, cells, may_be_zero=True):
+            raise FitError(f"account {self.account.name!r}: {problem}")
+        return log_weight
 
     @property
     @in_float64
@@ -237,6 +244,7 @@ def best_start(
     all cells of the log and the objective are computed again from the natural parameters. A start
     is discarded where a log weight is not finite in any cell, fitted or not, where weights do not
     sum to one (1e-9), or where its objective moves by more than 1e-9, or 1e-9 of itself above 1.
+    Of what is left, objectives are those at natural parameters; a discarded start has none (NaN).
 
     Args:
         account: the theory.
@@ -281,12 +289,13 @@ def _recomputed(
     for row in starts.to_dict("records"):
         params = {name: jnp.asarray(row[name]) for name in account.priors}
         log_weight = np.asarray(_log_weights(account, params, cells))
-        problem = accounts.problem_with_weights(log_weight, cells)
+        problem, objective = accounts.problem_with_weights(log_weight, cells), np.nan
         if not problem:
             objective = float(divergence_at(divergence, log_weight)[fitted].mean())
             problem = _moved(row["objective"], objective)
-            row["objective"] = row["objective"] if problem else objective
-        rows.append({**row, "discarded": problem or ""})
+        rows.append(
+            {**row, "objective": np.nan if problem else objective, "discarded": problem or ""}
+        )
     return pd.DataFrame(rows)
 
 

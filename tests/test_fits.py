@@ -103,7 +103,7 @@ def test_weights_of_zero_leave_cells_out(numbers: int, monkeypatch):
 def test_every_start_is_reported_and_the_best_is_kept():
     cells, behaviour = synthetic()
     found = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=5, seed=1)
-    assert list(found.starts) == [*TRUTH, "objective", "converged"]
+    assert list(found.starts) == [*TRUTH, "objective", "converged", "discarded"]
     assert len(found.starts) == 5
     best = found.starts.loc[found.starts["objective"].idxmin()]
     assert found.objective == best["objective"] == found.starts["objective"].min()

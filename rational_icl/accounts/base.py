@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float
 
@@ -65,3 +67,12 @@ class Account(eqx.Module):
 
         Of this cell's numbers and the parameters alone; finite where a fit may end.
         """
+
+
+def normalised(score: Float[Array, "cell strategy"]) -> Float[Array, "cell strategy"]:
+    """Log weights in proportion to e^score, however large scores are."""
+    best = jnp.argmax(score, axis=1, keepdims=True)
+    below = score - jnp.take_along_axis(score, best, axis=1)
+    # compiled code may compute a score twice and round it differently, by more than 1 past 1e16
+    at_best = (jnp.arange(score.shape[1]) == best) | (below > 0)
+    return jax.nn.log_softmax(jnp.where(at_best, 0.0, below), axis=1)

@@ -2,13 +2,12 @@
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
-from rational_icl.accounts.base import Account, Params
+from rational_icl.accounts.base import Account, Params, normalised
 from rational_icl.cells import Cells
 
 _NEAR_ONE, _FEW = 1e-2, 1e-2
@@ -64,7 +63,7 @@ class RelativeCost(Account):
         # what is common to all is left out; of two numbers near N, what they lack is subtracted
         above, lacking = cost - cost.min(axis=1, keepdims=True), saved.max(1, keepdims=True) - saved
         extra = params["h"] * jnp.where(2 * cost.min(axis=1, keepdims=True) > step, lacking, above)
-        return jax.nn.log_softmax(-(step * excess + extra) / params["T"], axis=1)
+        return normalised(-(step * excess + extra) / params["T"])
 
 
 def learning_cost(

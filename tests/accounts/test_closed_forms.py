@@ -245,7 +245,8 @@ def test_the_circuit_of_the_race_obeys_its_closed_form():
 
 def test_the_weight_of_the_race_is_the_share_of_seeds_whose_circuit_forms():
     """SciPy integrates the flow of many biases b_0, each stopped when its circuit has formed."""
-    nu, a, p, mu, s = RIVALS["kinetic"][1].values()
+    nu, a, above, mu, s = RIVALS["kinetic"][1].values()
+    p = 1 + above
     tasks, step, context = 8.0, 300.0, 16.0
     scale = 2 * a * (p - 1) * tasks**nu
 

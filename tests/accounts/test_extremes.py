@@ -41,7 +41,11 @@ def extreme_cells(num_strategies: int) -> Cells:
     cells = make_cells(DIVERSITIES, STEPS, num_strategies)
     zero = np.where(np.arange(num_strategies) == 1, 0.0, cells.loss)
     losses = (cells.loss, np.full_like(cells.loss, 0.3), np.zeros_like(cells.loss), zero)
-    bits = (cells.complexity, np.where(cells.loss == cells.loss, 1.0, 0.0), cells.complexity * 2**18)
+    bits = (
+        cells.complexity,
+        np.ones_like(cells.loss),
+        cells.complexity * 2**18,
+    )
     every = [
         dataclasses.replace(cells, loss=loss, complexity=bit) for loss, bit in product(losses, bits)
     ]
