@@ -25,6 +25,7 @@ from rational_icl.regions import Regions, partition_cells
 
 _FAR_OUT = np.log(1e6)
 _MOST_MOVED = 1e-9
+_NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
 _MOST_BYTES = 2**28
 _NOT_A_FIT = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError),
@@ -102,7 +103,7 @@ class Fit:
             "account_options": options,
             "params": dict(self.params),
             "objective": self.objective,
-            "starts": self.starts.replace({np.nan: None}).to_dict(orient="list"),
+            "starts": self.starts.replace(_NO_NUMBER).to_dict(orient="list"),
             "strategies": list(self.strategies),
             "setting": {"name": self.setting.name, **self.setting.parameters()},
             "batch_size": self.batch_size,
@@ -287,16 +288,23 @@ def _recomputed(
     divergence = behaviour.splits["id"].divergence
     rows = []
     for row in starts.to_dict("records"):
-        params = {name: jnp.asarray(row[name]) for name in account.priors}
-        log_weight = np.asarray(_log_weights(account, params, cells))
-        problem, objective = accounts.problem_with_weights(log_weight, cells), np.nan
+        params = {name: row[name] for name in account.priors}
+        problem, objective = _problem_with_params(params), np.nan
+        if not problem:
+            wide = {name: jnp.asarray(value) for name, value in params.items()}
+            log_weight = np.asarray(_log_weights(account, wide, cells))
+            problem = accounts.problem_with_weights(log_weight, cells)
         if not problem:
             objective = float(divergence_at(divergence, log_weight)[fitted].mean())
             problem = _moved(row["objective"], objective)
-        rows.append(
-            {**row, "objective": np.nan if problem else objective, "discarded": problem or ""}
-        )
+        objective = np.nan if problem else objective
+        rows.append({**row, "objective": objective, "discarded": problem or ""})
     return pd.DataFrame(rows)
+
+
+def _problem_with_params(params: Mapping[str, float]) -> str | None:
+    infinite = [f"{name} = {value}" for name, value in params.items() if not np.isfinite(value)]
+    return f"it ended at {', '.join(infinite)}" if infinite else None
 
 
 def _moved(optimized: float, recomputed: float) -> str | None:
