@@ -110,11 +110,6 @@ def _described(
         task_prob = settings.checked_task_prob(task_prob, len(tasks))
     wide = setting.normalised_tasks(tasks)
     values = predictive_parameters(setting, wide, inputs, names, task_prob)
-    if not np.isfinite(values).all():
-        raise LogError(
-            "some predictions are not finite: the numbers in tasks, inputs or parameters are too "
-            "large or too small for float64"
-        )
     positions = np.arange(setting.first_position, setting.num_positions)
     return setting, xr.DataArray(
         values,
@@ -170,7 +165,6 @@ def strategy_predictions(
     return found[..., : setting.num_outcomes]
 
 
-@in_float64
 def predictive_parameters(
     setting: Setting,
     tasks: Float[np.ndarray, "task ..."],
@@ -180,8 +174,30 @@ def predictive_parameters(
 ) -> Float[np.ndarray, "strategy sequence prediction parameter"]:
     """`strategy_predictions`, followed by whatever else describes a predictive distribution.
 
-    For means, that is the exact predictive variance.
+    For means, that is the exact predictive variance. A setting of a user's is validated at its
+    first use (`settings.validate`).
+
+    Raises:
+        LogError: predictions are not finite, or probabilities do not sum to one (1e-9): whatever is
+            computed from such predictions, a divergence below 0 say, would be no divergence.
     """
+    settings.validate_at_first_use(setting)
+    predicted = unchecked_parameters(setting, tasks, inputs, strategies, task_prob)
+    for name, one in zip(strategies, predicted, strict=True):
+        if problem := settings.problem_with_exact(setting, one, setting.first_position):
+            raise LogError(f"setting {setting.name!r}: strategy {name!r}: {problem}")
+    return predicted
+
+
+@in_float64
+def unchecked_parameters(
+    setting: Setting,
+    tasks: Float[np.ndarray, "task ..."],
+    inputs: np.ndarray,
+    strategies: Sequence[str],
+    task_prob: Float[np.ndarray, " task"] | None = None,
+) -> Float[np.ndarray, "strategy sequence prediction parameter"]:
+    """`predictive_parameters` as the setting gives them, for its validation."""
     unknown = set(strategies) - set(setting.strategies)
     if unknown:
         raise ValueError(f"{setting.name} has no strategy {sorted(unknown)}; {setting.strategies}")

@@ -24,8 +24,9 @@ LAYERS = [
         "_threads",
         "_workers",
     },
-    {"_jit", "_arviz", "settings"},
-    {"predictors", "precision", "complexity", "profiles", "logs"},
+    {"_jit", "_arviz"},
+    {"settings", "predictors"},  # settings are validated by what predictors make of them
+    {"precision", "complexity", "profiles", "logs"},
     {"callbacks"},
     {"soundness"},
     {"statistics", "simplex"},

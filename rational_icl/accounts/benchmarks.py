@@ -30,6 +30,7 @@ class ConstantWeights(Account):
 
     name: ClassVar[str] = "constant_weights"
     theory: ClassVar[bool] = False
+    ordered: ClassVar[bool] = True
     num_strategies: int = eqx.field(static=True, default=2)
 
     @classmethod

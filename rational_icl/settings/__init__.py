@@ -16,6 +16,11 @@ from rational_icl.settings.outcomes import Means, Outcome, Probabilities
 from rational_icl.settings.precision import sum_tolerance
 from rational_icl.settings.regression import Regression
 from rational_icl.settings.symbols import Symbols
+from rational_icl.settings.validation import (
+    problem_with_exact,
+    validate,
+    validate_at_first_use,
+)
 from rational_icl.settings.vectors import Vectors
 
 _MOST_NUMBER = 2**63 - 1
@@ -29,10 +34,11 @@ def register(setting: type[SettingT]) -> type[SettingT]:
     """Make a setting known under its `name`, so that log files may use it. Usable as a decorator.
 
     A class of the same name as the one it was registered for takes its place, as when a notebook
-    cell is run again.
+    cell is run again. It is validated first (see `validate`), on sizes and parameters that fit it.
 
     Raises:
         ValueError: another class already has that name, or this is no setting with a name.
+        LogError: it does not keep what settings promise; the message says which and where.
     """
     if not (
         isinstance(setting, type) and issubclass(setting, Setting) and hasattr(setting, "name")
@@ -42,6 +48,7 @@ def register(setting: type[SettingT]) -> type[SettingT]:
     again = known is setting or (known not in _OWN and _named_alike(known, setting))
     if known is not None and not again:
         raise ValueError(f"a setting named {setting.name!r} is already registered: {known}")
+    validate(setting)
     _BY_NAME[setting.name] = setting
     return setting
 
@@ -182,6 +189,9 @@ __all__ = [
     "make_for",
     "named",
     "parameter_names",
+    "problem_with_exact",
     "register",
     "required_parameters",
+    "validate",
+    "validate_at_first_use",
 ]

@@ -174,12 +174,12 @@ def test_relative_cost_shifts_with_what_each_strategy_gains():
 
 def test_the_race_equals_its_quadrature():
     account, params = RIVALS["kinetic"]
-    nu, a, p, mu, s = params.values()
+    nu, a, above, mu, s = params.values()
     cells = make_cells()
     for (step, tasks, _, _), weight in zip(
         each(cells), weights(account, params, cells), strict=True
     ):
-        clock = flows.errors_of_memory(step, tasks, nu, a, p)
+        clock = flows.errors_of_memory(step, tasks, nu, a, 1 + above)
         z = (math.log(clock) - math.log(16) - 0.5 * math.log(math.pi / 2) + mu) / s
         np.testing.assert_allclose(weight, norm.cdf([-z, z]), rtol=QUADRATURE)
 
@@ -213,7 +213,8 @@ def test_the_threshold_of_the_race_is_set_early_and_does_not_move():
 
 def test_the_circuit_of_the_race_obeys_its_closed_form():
     """Diffrax integrates (w, b) as published; w = √2 erfinv(I/(N_c τ*)) until it blows up."""
-    nu, a, p, *_ = RIVALS["kinetic"][1].values()
+    nu, a, above, *_ = RIVALS["kinetic"][1].values()
+    p = 1 + above
     tasks, bias, context = 30.0, -0.7, 16.0
     scale = 2 * a * (p - 1) * tasks**nu
 
@@ -244,7 +245,8 @@ def test_the_circuit_of_the_race_obeys_its_closed_form():
 
 def test_the_weight_of_the_race_is_the_share_of_seeds_whose_circuit_forms():
     """SciPy integrates the flow of many biases b_0, each stopped when its circuit has formed."""
-    nu, a, p, mu, s = RIVALS["kinetic"][1].values()
+    nu, a, above, mu, s = RIVALS["kinetic"][1].values()
+    p = 1 + above
     tasks, step, context = 8.0, 300.0, 16.0
     scale = 2 * a * (p - 1) * tasks**nu
 
