@@ -6,14 +6,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE_ROOT = Path(__file__).parent.parent
-START = "import sys; from rational_icl.__main__ import run; sys.exit(run())"
-"""What the console script does."""
-LONGEST_ANSWER_S = 20.0
+START = """
+import os, signal
+from rational_icl.__main__ import run
+
+def tell(*arguments):
+    signal.pthread_sigmask = block
+    block(*arguments)
+    os.write(int(os.environ["STARTED"]), b".")
+
+block, signal.pthread_sigmask = signal.pthread_sigmask, tell
+run()
+"""
+"""What the console script does; it also says when its first instruction is done."""
+SAY = 'import os; os.write(int(os.environ["STARTED"]), b".")'
+LIMIT_S = 5.0
 """On a machine that others use too; alone it is a fraction of a second."""
 
 
@@ -37,16 +49,20 @@ def run_command(
     after: float | None = None,
     *,
     times: int = 1,
+    told: int = 1,
     number: signal.Signals = signal.SIGINT,
-    start: str = START,
     root: Path = PACKAGE_ROOT,
+    start: str = START,
 ) -> Ended:
-    """Start a command in `folder`, and send it a signal some seconds later unless it has ended.
+    """Run a command in `folder`; send it a signal some seconds after its start unless it has ended.
 
-    It is a process group of its own, and all of it is sent the signal, as by a terminal.
+    It is a process group of its own, and all of it is sent the signal, as by a terminal. The start
+    is when it has said so as often as `told`; files that it runs may say so with `SAY`.
     """
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # compilation is to be interrupted, too
+    started, starting = os.pipe()
+    environment["STARTED"] = str(starting)
     process = subprocess.Popen(
         [sys.executable, "-c", start, *map(str, words)],
         cwd=folder,
@@ -54,7 +70,12 @@ def run_command(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        pass_fds=[starting],
     )
+    os.close(starting)
+    for _ in range(told):
+        os.read(started, 1)
+    os.close(started)
     sent = None
     try:
         try:
@@ -63,7 +84,7 @@ def run_command(
             sent = time.monotonic()
             for _ in range(times):
                 os.killpg(process.pid, number)
-            _, stderr = process.communicate(timeout=LONGEST_ANSWER_S + 60)
+            _, stderr = process.communicate(timeout=LIMIT_S + 60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -78,16 +99,16 @@ def lines_of(stderr: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("note: ")]
 
 
-def problem(ended: Ended, status: int = 130) -> str:
+def problem(ended: Ended, status: int = 130, finished: Collection[int] = (0,)) -> str:
     """What is wrong with how an interrupted command ended; empty if nothing is."""
     lines = lines_of(ended.stderr)
     for word in ("Traceback", "Fatal Python error", "Exception ignored", "leaked"):
         if word in ended.stderr:
             return f"{word}, status {ended.status}: {ended.stderr[-300:]!r}"
-    if ended.answer > LONGEST_ANSWER_S:
+    if ended.answer > LIMIT_S:
         return f"answered after {ended.answer:.1f} s, status {ended.status}"
-    if ended.status == 0:
-        return "" if not lines else f"status 0, and said {lines}"
+    if ended.status in finished:
+        return ""
     if ended.status != status:
         return f"status {ended.status}: {ended.stderr[-300:]!r}"
     if len(lines) != 1 or not lines[0].startswith("rational-icl: "):

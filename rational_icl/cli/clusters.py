@@ -1,13 +1,14 @@
 """What commands share that may work on several machines."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rational_icl._errors import LogError
+from rational_icl.cli.stopping import unheard_by_children
 
 
 def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -36,5 +37,8 @@ def cluster_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     from rational_icl.distribution import cluster
 
     files: tuple[Path, ...] = click.get_current_context().find_root().params.get("load", ())
-    with cluster(scheduler, workers, [str(path.resolve()) for path in files]) as client:
+    with ExitStack() as stack:
+        with unheard_by_children():
+            started = cluster(scheduler, workers, [str(path.resolve()) for path in files])
+            client = stack.enter_context(started)
         yield client

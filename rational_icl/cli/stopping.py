@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rational_icl import _cleanup
@@ -41,15 +42,34 @@ def answer_signals() -> None:
         """Keeps the main thread from doing anything more."""
         _ignore(answered)
         halted.append(number)
+        os.write(writing, bytes([number]))  # should somebody else have taken the wakeup
         while True:
             time.sleep(60)
 
-    threading.Thread(target=_wait, args=(reading, halted), daemon=True).start()
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in answered:
         signal.signal(number, halt)
     # runs last of all exit handlers; what is left of the end is short, and no thread could answer
     atexit.register(_ignore, answered)
+    threading.Thread(target=_wait, args=(reading, numbers, halted), daemon=True).start()
+    _let_through(numbers)
+
+
+@contextmanager
+def unheard_by_children() -> Iterator[None]:
+    """Processes started within, or by threads started within, do not hear of Ctrl-C.
+
+    A terminal sends it to all, and those that are still starting would print tracebacks.
+    """
+    if os.name == "posix":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        _let_through([signal.SIGINT])
+
+
+def _let_through(numbers: Sequence[int]) -> None:
     if os.name == "posix":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
@@ -59,9 +79,11 @@ def _ignore(numbers: Sequence[int]) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _wait(reading: int, halted: Sequence[int]) -> None:
+def _wait(reading: int, numbers: Sequence[int], halted: Sequence[int]) -> None:
     """Ends the process once a signal has come."""
-    number = os.read(reading, 1)[0]
+    _let_through(numbers)  # here too, for when the main thread lets none through
+    while (number := os.read(reading, 1)[0]) not in numbers:
+        pass  # some other signal that a user's own file handles
     try:
         latest = time.monotonic() + _HALT_S
         while not halted and time.monotonic() < latest:
