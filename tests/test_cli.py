@@ -77,6 +77,64 @@ def test_fit_then_predict(saved_fit, tmp_path):
     assert "weight_memorizing" in printed.output
 
 
+@pytest.fixture(scope="module")
+def last_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of which every run holds one checkpoint, the last."""
+    folder = tmp_path_factory.mktemp("last")
+    for diversity in DIVERSITIES:
+        run = urn_run(num_tasks=diversity, steps=STEPS[-1:], half_way=100.0)
+        save_npz(folder / f"D{diversity}.npz", **run)
+    assert call("import", *sorted(folder.glob("*.npz")), "--out", folder / "log").exit_code == 0
+    return folder / "log"
+
+
+def test_one_checkpoint_is_said_not_to_determine_parameters(last_only, tmp_path):
+    result = call("fit", last_only, "--out", tmp_path / "fit.json")
+    assert result.exit_code == 0, result.output
+    assert "1 distinct steps" not in result.output
+    assert re.search(r"alpha .*\(free\)", result.output)
+    assert (
+        "note: These data do not determine alpha and gamma: with 1 distinct step " in result.output
+    )
+    assert re.search(r"note: free direction.*alpha \+.*gamma \+", result.output)
+    table = tmp_path / "table.csv"
+    words = ("predict", tmp_path / "fit.json", "--num-tasks", "2,8", "--out", table)
+    result = call(*words, "--steps", f"{STEPS[-1]},1e6,1e9")
+    found = pd.read_csv(table)
+    assert found.loc[found["step"] == STEPS[-1], "determined"].all()
+    assert not found["determined"].all()
+    assert "not determined" in result.stderr and "alpha and gamma" in result.stderr
+    assert "note" not in call(*words, "--steps", STEPS[-1]).output or not (
+        pd.read_csv(table)["crossover_determined"].all()
+    )
+
+
+def test_a_page_of_one_checkpoint_says_it_too(last_only, tmp_path):
+    assert call("report", last_only, "--out", tmp_path, "--quick").exit_code == 0
+    page = (tmp_path / "index.html").read_text()
+    assert "do not determine alpha and gamma" in page
+    assert "optimizer starts ended within" not in page
+    found = json.loads((tmp_path / "report.json").read_text())["accounts"]["rational"]
+    known = found["identifiability"]
+    assert (known["num_steps"], known["rank"]) == (1, 2)
+    assert set(known["undetermined"]) == {"alpha", "gamma"}
+    status = {row["parameter"]: row["status"] for row in found["jackknife"]["parameters"]}
+    assert status == {"alpha": "free", "beta": "determined", "gamma": "free"}
+    assert not all(row["predicted_determined"] for row in found["crossover"])
+
+
+def test_a_fit_is_printed_with_the_errors_of_a_jackknife(logs, tmp_path):
+    words = ("fit", logs, "--out", tmp_path / "fit.json")
+    interval = r"\(\S+ to \S+\)|\(free\)|\(at boundary\)"
+    for name in ("alpha", "beta", "gamma"):
+        assert re.search(rf"{name} \S+  ({interval})", call(*words).output)
+    assert not re.search(interval, call(*words, "--no-jackknife").output)
+    few = call(*words, "--account", "logistic", "--jackknife")
+    assert few.exit_code == 2
+    assert "each task diversity" in few.stderr
+    assert call(*words, "--account", "logistic").exit_code == 0
+
+
 def test_report_json_has_the_promised_shape(report):
     found = json.loads((report / "report.json").read_text())
     assert found["schema"] == 1
