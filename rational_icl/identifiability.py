@@ -74,6 +74,12 @@ class Identifiability:
         }
 
     @property
+    def counts(self) -> str:
+        """How many distinct steps and task diversities there are, in words."""
+        steps = _count(self.num_steps, "step", "steps")
+        return f"{steps} and {_count(self.num_diversities, 'task diversity', 'task diversities')}"
+
+    @property
     def directions(self) -> list[str]:
         """The free directions in words, such as `alpha +.91, gamma −.41`."""
         return [
@@ -100,10 +106,9 @@ class Identifiability:
             if name in names[:_MOST_NAMED]
         )
         return (
-            f"These data do not determine {_listed(names)}: with {_count(self.num_steps, 'step')} "
-            f"and {_count(self.num_diversities, 'task diversity')} among the fitted cells, other "
-            f"values fit as well, to {self.tolerance:.1g} nats ({ranges}); predictions elsewhere "
-            "depend on them."
+            f"These data do not determine {_listed(names)}: with {self.counts} among the fitted "
+            f"cells, other values fit as well, to {self.tolerance:.1g} nats ({ranges}); predictions "
+            "elsewhere depend on them."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -127,8 +132,7 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _count(number: int, noun: str) -> str:
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+def _count(number: int, noun: str, plural: str) -> str:
     return f"{number} distinct {noun if number == 1 else plural}"
 
 

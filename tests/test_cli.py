@@ -127,6 +127,62 @@ def test_a_page_of_ones_own_is_told_before_anything_is_read(logs, tmp_path):
     assert (tmp_path / "index.html").read_text() == "my home page"
 
 
+@pytest.fixture(scope="module")
+def last_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of which every run holds one checkpoint, the last."""
+    folder = tmp_path_factory.mktemp("last")
+    for diversity in DIVERSITIES:
+        run = urn_run(num_tasks=diversity, steps=STEPS[-1:], half_way=100.0)
+        save_npz(folder / f"D{diversity}.npz", **run)
+    assert call("import", *sorted(folder.glob("*.npz")), "--out", folder / "log").exit_code == 0
+    return folder / "log"
+
+
+def test_one_checkpoint_is_said_not_to_determine_parameters(last_only, tmp_path):
+    result = call("fit", last_only, "--out", tmp_path / "fit.json")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"alpha .*\(free\)", result.stdout)
+    assert "do not determine alpha and gamma: with 1 distinct step " in result.stdout
+    assert re.search(r"note: free, .*alpha \+", result.stdout)
+    table = tmp_path / "table.csv"
+    words = ("--num-tasks", "2,8", "--steps", f"{STEPS[-1]},1e6,1e9", "--out", table)
+    result = call("predict", tmp_path / "fit.json", *words)
+    found = pd.read_csv(table)
+    assert found.loc[found["step"] == STEPS[-1], "determined"].all()
+    assert not found["determined"].all()
+    assert "note: " in result.stderr
+    assert "alpha and gamma" in result.stderr
+
+
+def test_a_page_of_one_checkpoint_says_it_too(last_only, tmp_path):
+    assert call("report", last_only, "--out", tmp_path, "--quick").exit_code == 0
+    page = (tmp_path / "index.html").read_text()
+    assert "do not determine alpha and gamma" in page
+    assert "optimizer starts ended within" not in page
+    found = json.loads((tmp_path / "report.json").read_text())["accounts"]["rational"]
+    known = found["identifiability"]
+    assert known["num_steps"] == 1
+    assert known["rank"] < 3
+    assert {"alpha", "gamma"} <= set(known["undetermined"])
+    status = {row["parameter"]: row["status"] for row in found["jackknife"]["parameters"]}
+    assert {status["alpha"], status["gamma"]} == {"free"}
+    assert not all(row["predicted_determined"] for row in found["crossover"])
+
+
+def test_a_fit_is_printed_with_the_errors_of_a_jackknife(logs, tmp_path):
+    assert call("summarize", logs, "--out", tmp_path / "cells.nc").exit_code == 0
+    words = ("fit", tmp_path / "cells.nc", "--out", tmp_path / "fit.json")
+    interval = r"\(\S+ to \S+\)|\(free\)|\(at boundary\)"
+    printed = call(*words).stdout
+    for name in ("alpha", "beta", "gamma"):
+        assert re.search(rf"{name} \S+  ({interval})", printed)
+    assert not re.search(interval, call(*words, "--no-jackknife").stdout)
+    refused = call(*words, "--account", "logistic", "--jackknife")
+    assert refused.exit_code == 2
+    assert "each task diversity" in refused.stderr
+    assert call(*words, "--account", "logistic").exit_code == 0
+
+
 def test_report_json_has_the_promised_shape(report):
     found = json.loads((report / "report.json").read_text())
     assert found["schema"] == 1

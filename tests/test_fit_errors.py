@@ -85,7 +85,16 @@ def test_a_parameter_that_one_task_diversity_alone_determines_is_given_no_error(
     assert table.loc["alpha", "status"] == "free"
 
 
-@pytest.mark.parametrize("name", [n for n in accounts.names(costly=False) if n != "logistic"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("rational", "rational_fixed", "scaling_collapse")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in accounts.names(costly=False)
+        if name != "logistic"
+    ],
+)
 def test_all_accounts_have_errors(name: str):
     cells, behaviour = noisy(0.3, steps=STEPS[::4])
     account = accounts.make(name, cells.strategies)

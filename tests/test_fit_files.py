@@ -27,6 +27,8 @@ def test_a_saved_fit_comes_back_equal(tmp_path: Path):
         back = getattr(loaded, name)
         if isinstance(value, pd.DataFrame):
             pd.testing.assert_frame_equal(back, value, check_exact=True)
+        elif name == "identifiability":
+            assert back.to_json() == value.to_json()
         elif name == "regions":
             for one, two in zip(back, value, strict=True):
                 np.testing.assert_array_equal(one, two)
@@ -55,6 +57,9 @@ def saved(tmp_path: Path) -> tuple[Path, dict]:
         pytest.param({"setting": {"name": "magic"}}),
         pytest.param({"setting": {"name": "categorical", "num_dims": 4}}),
         {"setting": {}},
+        {"identifiability": {}},
+        {"identifiability": [3]},
+        {"identifiability": {"num_steps": 1, "num_task_diversities": 2, "tolerance": "little"}},
     ],
     ids=str,
 )

@@ -68,14 +68,12 @@ def fit(
     for name, value in fitted.params.items():
         click.echo(f"{name:>12} {value:.4g}{intervals.get(name, '')}")
     determined = fitted.identifiability
-    click.echo(
-        f"{'objective':>12} {fitted.objective:.6g} nats, {fitted.regions.fitted.sum()} cells "
-        f"({determined.num_steps} distinct steps, {determined.num_diversities} task diversities)"
-    )
+    click.echo(f"{'objective':>12} {fitted.objective:.6g} nats")
+    click.echo(f"{'cells':>12} {fitted.regions.fitted.sum()} ({determined.counts})")
     if fitted.caution:
         click.echo(f"note: {fitted.caution}")
-        for direction in determined.directions:
-            click.echo(f"note: free direction, in ln or logit: {direction}")
+        directions = "; ".join(determined.directions)
+        click.echo(f"note: free, in factors of e or quarters of a bounded range: {directions}")
     click.echo(f"saved in {out}")
 
 
