@@ -41,8 +41,9 @@ def whole(values: Any, where: str) -> np.ndarray:
     array = plain(values, where)
     if array.dtype.kind != "f" or not np.isfinite(array).all():
         return array
-    exact = (np.trunc(array) == array).all() and (np.abs(array) <= _MOST_EXACT).all()
-    return array.astype(np.int64) if exact else array
+    wide = array.astype(np.float64)
+    exact = (np.trunc(wide) == wide).all() and (np.abs(wide) <= _MOST_EXACT).all()
+    return wide.astype(np.int64) if exact else array
 
 
 def steps(values: Any, where: str) -> np.ndarray:

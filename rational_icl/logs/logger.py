@@ -23,7 +23,7 @@ from typing import Any, NoReturn, SupportsInt
 import numpy as np
 from jaxtyping import Float
 
-from rational_icl._arrays import scalar, whole
+from rational_icl._arrays import whole
 from rational_icl._errors import LogError
 from rational_icl.logs import arrays, schema, store
 from rational_icl.logs import outputs as forms
@@ -107,9 +107,9 @@ class PredictionLogger:
             raise LogError(f"{path}: expected a name that ends in {store.FOLDER_SUFFIX}")
         self.setting = setting
         self._form = forms.form(outputs, setting, where)
-        num_tasks, batch_size, seed = whole(num_tasks), whole(batch_size), whole(seed)
-        plain = {key: scalar(value) for key, value in (factors or {}).items()}
-        self.metadata = schema.Metadata(setting, num_tasks, batch_size, seed, plain)
+        known = {"num_tasks": num_tasks, "batch_size": batch_size, "seed": seed}
+        self.metadata = schema.Metadata.stated(setting, {**known, "factors": factors or {}}, where)
+        num_tasks, seed = self.metadata.num_tasks, self.metadata.seed
         schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
         id_sequences, ood_sequences = whole(id_sequences), whole(ood_sequences)
         for key, value in (("id_sequences", id_sequences), ("ood_sequences", ood_sequences)):

@@ -81,7 +81,7 @@ class Metadata:
             "num_tasks": whole(self.num_tasks),
             "batch_size": whole(self.batch_size),
             "seed": whole(self.seed),
-            "factors": {key: scalar(value) for key, value in self.factors.items()},
+            "factors": dict(self.factors),
         }
 
     @classmethod
@@ -91,12 +91,21 @@ class Metadata:
         Raises:
             LogError: a key is missing, or a value is not what its name says.
         """
+        return cls.stated(_setting(attributes, where), attributes, where)
+
+    @classmethod
+    def stated(cls, setting: settings.Setting, values: Mapping[str, Any], where: str) -> "Metadata":
+        """Of a setting, with everything else by name, numbers of whatever library.
+
+        Raises:
+            LogError: a key is missing, or a value is not what its name says.
+        """
         return cls(
-            setting=_setting(attributes, where),
-            num_tasks=_at_least(1, attributes, "num_tasks", where),
-            batch_size=_at_least(1, attributes, "batch_size", where),
-            seed=_at_least(0, attributes, "seed", where),
-            factors=_checked_factors(attributes.get("factors", {}), where),
+            setting=setting,
+            num_tasks=_at_least(1, values, "num_tasks", where),
+            batch_size=_at_least(1, values, "batch_size", where),
+            seed=_at_least(0, values, "seed", where),
+            factors=_checked_factors(values.get("factors", {}), where),
         )
 
     @property
@@ -154,6 +163,8 @@ def _setting(attributes: Mapping[str, Any], where: str) -> settings.Setting:
 
 
 def _checked_factors(factors: Any, where: str) -> dict[str, str | int | float | bool]:
+    if isinstance(factors, Mapping):
+        factors = {key: scalar(value) for key, value in factors.items()}
     if not isinstance(factors, Mapping) or not all(
         isinstance(key, str)
         and isinstance(value, str | int | float | bool)

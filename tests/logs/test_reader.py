@@ -418,7 +418,7 @@ def change_attributes(folder: Path, **changes: Any) -> None:
         ("setting", ["categorical"], "setting is ['categorical']; expected str"),
         ("setting", "urns", "run 'urn': setting"),
         ("num_dims", ..., "'num_dims' is missing"),
-        ("num_dims", 4.0, "num_dims is 4.0; expected int"),
+        ("num_dims", 4.5, "num_dims is 4.5; expected int"),
         ("num_dims", 5, "tasks: shape (4, 4); expected (task, outcome) with 5 outcomes"),
         ("num_dims", 0, "run 'urn': setting 'categorical': num_dims is 0"),
         ("context_length", None, "context_length is None; expected int"),

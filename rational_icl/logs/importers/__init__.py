@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from rational_icl._errors import LogError
 from rational_icl.logs.importers import cache, common, npz
-from rational_icl.logs.importers.table_files import holds_table
+from rational_icl.logs.importers.table_files import described, holds_table
 
 __all__ = ["FORMATS", "import_npz", "import_runs"]
 
@@ -83,8 +83,9 @@ def _format(path: Path) -> str:
         raise LogError(f"{path}: may be {' or '.join(found)}; say which with --format")
     if not found:
         raise LogError(
-            f"{path}: of no known format; expected a .npz file, a cache with {cache.RUNS}/ or "
-            f"{cache.CONFIG}, or a table (.parquet, or a dataset that was saved to disk)"
+            f"{path}: of no known format ({described(path)}); expected a .npz file, a cache with "
+            f"{cache.RUNS}/ or {cache.CONFIG}, or a table (.parquet files, also in folders "
+            "KEY=VALUE, or a dataset that was saved to disk)"
         )
     return found[0]
 

@@ -36,7 +36,7 @@ def holds_table(path: Path) -> bool:
 def files_of(path: Path) -> list[Part]:
     """The files of a table of predictions: the path itself, or those in a folder, or none."""
     if not path.is_dir():
-        return [Part(path)]
+        return [Part(path)] if path.exists() else []
     return list(_parts(path, {}, not_tasks=True)) or files_in(path / PREDICTIONS)
 
 
