@@ -215,7 +215,7 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
         "larger_num_tasks": "held-out cells at larger task diversity",
     }
     parts = [
-        f"{_share(row)} of {words[str(part)]} ({row['num_tasks']:.0f} task diversities)"
+        f"{_share(row)} of {words[str(part)]} ({_of_tasks(row['num_tasks'])})"
         for part, row in bayesian.coverage.to_dict(orient="index").items()
     ]
     if parts:
@@ -237,3 +237,7 @@ def _share(row: dict[str, float]) -> str:
     """Of cells inside 90 % intervals, with its standard error over task diversities."""
     share, error = 100 * row["covered_90"], 100 * row["covered_90_se"]
     return f"{share:.0f} %" if np.isnan(error) else f"{share:.0f} ± {error:.0f} %"
+
+
+def _of_tasks(number: float) -> str:
+    return f"{number:.0f} task {'diversity' if number == 1 else 'diversities'}"

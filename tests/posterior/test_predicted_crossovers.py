@@ -98,13 +98,20 @@ def test_some_draws_may_cross_and_others_never(posterior):
     assert np.isinf(found["upper"]).all()
 
 
-def test_runs_of_unseen_task_diversities_scatter_more_than_the_account(posterior):
-    """Of seen ones they need not: their effects make up for what is unknown of the account."""
-    theory = predict_crossovers(posterior, [24], of="account", interval=0.5)
-    run = predict_crossovers(posterior, [24], of="run", interval=0.5, seed=1)
-    low, high = (np.log(one["upper"] / one["lower"]).item() for one in (theory, run))
-    assert high > low
-    assert run.identical(predict_crossovers(posterior, [24], interval=0.5, seed=1))
+def test_runs_scatter_as_their_effects_do_and_not_as_their_residuals(posterior):
+    """N* of a run is latent: residuals come and go, and measuring moves nothing."""
+
+    def spread(**factors: float) -> float:
+        every = groups_of(posterior)["posterior"]
+        values = {name: factor * every[name].to_numpy() for name, factor in factors.items()}
+        changed = doctored(posterior, posterior=values)
+        found = predict_crossovers(changed, [24], interval=0.5, seed=1)
+        return np.log(found["upper"] / found["lower"]).item()
+
+    assert spread(sd_run=4.0) > 1.2 * spread()
+    assert spread(scale_residual=10.0) == spread()
+    with pytest.raises(FitError, match="of: 'observed'; expected one of run, account"):
+        predict_crossovers(posterior, [24], of="observed")
 
 
 @pytest.fixture(scope="module")
