@@ -85,7 +85,8 @@ def advise(attempt: Attempt, options: Mapping[str, Any]) -> dict[str, bool | int
         return {"adapt": True}
     changed: dict[str, bool | int | float] = {}
     if not attempt.mixed:
-        wanted = attempt.num_draws * max(2.0, min(8.0, 1.2 * LEAST_ESS / (attempt.least_ess + 1)))
+        more = max(2.0, min(8.0, 1.2 * LEAST_ESS / (attempt.least_ess + 1)))
+        wanted = more * max(attempt.num_draws, options["max_draws"])
         changed["max_draws"] = int(1000 * np.ceil(wanted / 1000))
     if attempt.too_divergent:
         changed["target_accept"] = round(1 - (1 - attempt.target_accept) / 10, 6)
@@ -122,11 +123,12 @@ def mixing(idata: InferenceData) -> pd.DataFrame:
     """
     energy = _arviz.group(idata, "sample_stats")["energy"]
     draws = _arviz.group(idata, "posterior").assign(energy=energy)
-    measures = {
-        "r_hat": _arviz.rhat(draws),
-        "ess_bulk": _arviz.ess(draws, "bulk"),
-        "ess_tail": _arviz.ess(draws, "tail"),
-    }
+    with np.errstate(divide="ignore", invalid="ignore"):  # of what never moves
+        measures = {
+            "r_hat": _arviz.rhat(draws),
+            "ess_bulk": _arviz.ess(draws, "bulk"),
+            "ess_tail": _arviz.ess(draws, "tail"),
+        }
     table = pd.DataFrame({name: by_element(values) for name, values in measures.items()})
     return table.fillna({"r_hat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0})
 
