@@ -20,7 +20,7 @@ from rational_icl.cli.options import (
     plain_errors,
 )
 
-_FEW_SCHEMES = ("leave_one_num_tasks_out", "late_steps", "large_num_tasks", "small_num_tasks")
+_FEW_SCHEMES = ("leave_one_num_tasks_out", "late_steps")
 _STARTS, _FEW_STARTS = 16, 4
 
 EVERY_LOG = click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -31,7 +31,7 @@ SCHEMES = click.option(
     "--schemes",
     type=Words(),
     help="Ways of holding data out: leave_one_num_tasks_out, late_steps, large_num_tasks, "
-    "small_num_tasks, leave_one_run_out.  [default: all]",
+    "small_num_tasks, leave_one_run_out.  [default: all; with --quick the first two]",
 )
 
 
@@ -55,7 +55,9 @@ SCHEMES = click.option(
     help="Whether to sample it, for error bars.",
 )
 @click.option(
-    "--quick", is_flag=True, help="No posterior, few optimizer starts, no runs left out one by one."
+    "--quick",
+    is_flag=True,
+    help="No posterior, few optimizer starts, two ways of holding data out.",
 )
 @plain_errors
 def report(
@@ -98,7 +100,7 @@ def report(
 @click.option(
     "--quick",
     is_flag=True,
-    help="Few optimizer starts, no runs left out one by one, no coopetition.",
+    help="Few optimizer starts, no coopetition, two ways of holding data out.",
 )
 @plain_errors
 def compare(
