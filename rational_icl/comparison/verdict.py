@@ -144,7 +144,7 @@ class Question:
         best = table.loc[self.best_theory]
         opening = "Does a theory beat the accounts without theory?"
         if self.problem:
-            more = f"{100 * best['difference']:+.1f} points" if not np.isnan(
+            more = f"{100 * best['difference']:+.2g} points" if not np.isnan(
                 best["difference"]
             ) else "not comparable"  # fmt: skip
             return (
@@ -251,4 +251,5 @@ def percent(share: float) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - _MOST_LISTED
-    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    mark = "; " if any("," in name for name in names) else ", "
+    return mark.join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
