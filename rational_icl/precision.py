@@ -16,12 +16,15 @@ from jaxtyping import Float
 _SEED = 20250617
 _ROWS_FIRST = 4
 """That a type is tried on before all others: a table of float64 numbers fails there."""
-_ERRORS = 4.5
-"""Standard errors of the mean number of unused low bits that a random table may be off by."""
+_ERRORS = 9.0
+"""Over the root of how many numbers there are: how far the mean number of unused low bits, one on
+average, may be off. Six standard errors."""
 _NEAR = 16
 """Neighbouring numbers of a type that count as near."""
 _NEAR_PER_EQUAL = 8
 """A quarter of what random numbers have: 32 pairs as near as that for each that is equal."""
+_PER_CHANCE = 8
+"""Or one pair for so many numbers. Where all numbers come twice, there is one for every two."""
 _ONE = 1e-6
 _ROUNDINGS = 2.0**-49, 2.0**-21
 """Of a row that was normalised again in float64, or in float32."""
@@ -50,10 +53,16 @@ NARROW = (Stored("bfloat16", 8, -133), Stored("float16", 11, -24), Stored("float
 WIDE = "float64"
 
 
-def precision(table: np.ndarray) -> str:
-    """The name of the type that a table was rounded to, `float64` if to none that is narrower."""
-    rounded = _rounded(np.asarray(table, dtype=np.float64))
-    return WIDE if rounded is None else rounded[0].name
+def precision(table: np.ndarray) -> str | None:
+    """The name of the type that a table was rounded to, `float64` if to none that is narrower.
+
+    None where a table cannot tell: its numbers fit a narrower type, as those of one-hot rows do,
+    and are not random ones.
+    """
+    wide = np.asarray(table, dtype=np.float64)
+    if (rounded := _rounded(wide)) is not None:
+        return rounded[0].name
+    return None if _fits(wide, NARROW[-1]) else WIDE
 
 
 def unrounded(table: np.ndarray) -> Float[np.ndarray, "..."]:
@@ -144,7 +153,7 @@ def _is_random(values: np.ndarray, kind: Stored) -> bool:
     below = np.searchsorted(place, place - _NEAR)
     total = np.concatenate([[0], np.cumsum(count)])
     near = (count * (total[np.arange(len(place))] - total[below])).sum()
-    return bool(equal <= 1 + near / _NEAR_PER_EQUAL)
+    return bool(equal <= max(1 + near / _NEAR_PER_EQUAL, len(numbers) / _PER_CHANCE))
 
 
 def _rows(table: np.ndarray) -> Float[np.ndarray, "row number"]:

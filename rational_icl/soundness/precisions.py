@@ -14,9 +14,11 @@ def of_log(readings: Sequence[Reading]) -> Iterator[Finding]:
     """One note where runs differ in the type that their tasks were rounded to."""
     runs = defaultdict(list)
     for reading in readings:
-        if reading.run is not None:
-            runs[precision(reading.run.tasks)].append(reading.facts.run)
-            reading.run.close()
+        if reading.run is None:
+            continue
+        if (kind := precision(reading.run.tasks)) is not None:
+            runs[kind].append(reading.facts.run)
+        reading.run.close()
     if len(runs) < 2:
         return
     listed = "; ".join(f"{kind} ({_few(names)})" for kind, names in runs.items())

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.optimize import minimize
 
 
 def _predictions(array: np.ndarray) -> list[list[float]]:
@@ -161,6 +162,66 @@ def best_mixture_two(transformer: np.ndarray, strategies: np.ndarray) -> tuple[f
     found = [(mixture_divergence(transformer, strategies, [w, 1 - w]), w) for w in candidates]
     divergence, weight = min(found)
     return weight, divergence
+
+
+def _slopes(transformer: np.ndarray, strategies: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over predictions of Σ_v T_v Q_kv / mix_v, by strategy: less the slope of the divergence.
+
+    Outcomes that T gives no probability add nothing, and inf is where only Q_k is not zero.
+    """
+    mixture = _mixture(strategies, weights)
+    allowed = np.asarray(transformer) > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(allowed & (strategies > 0), transformer * strategies / mixture, 0.0)
+    return terms.sum(axis=-1).reshape(len(strategies), -1).mean(axis=1)
+
+
+def optimality_gap(
+    transformer: np.ndarray, strategies: np.ndarray, weights: Sequence[float]
+) -> float:
+    """At least how far the divergence at these weights is above the least one, nats.
+
+    It is convex, so it falls by no more than slope · (w' - w) on the way to any w' of the simplex:
+    max_k E Σ_v T_v Q_kv / mix_v - 1.
+    """
+    return float(_slopes(transformer, strategies, np.asarray(weights)).max() - 1)
+
+
+def best_mixture(transformer: np.ndarray, strategies: np.ndarray) -> tuple[np.ndarray, float]:
+    """(w, divergence) at the simplex weights minimising mean KL(T ‖ Σ_k w_k Q_k), by SLSQP.
+
+    From the even weights and, because it may stop early where one is nearly zero, from each end;
+    then EM steps w_k ← w_k E Σ_v T_v Q_kv / mix_v, which never raise it. Infinite where every
+    mixture is.
+    """
+    number = len(strategies)
+    even = np.full(number, 1 / number)
+    if mixture_divergence(transformer, strategies, even) == math.inf:
+        return even, math.inf
+
+    def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        inside = np.maximum(weights, 1e-13)
+        value = mixture_divergence(transformer, strategies, inside)
+        return value, -_slopes(transformer, strategies, inside)
+
+    ends = []
+    for start in (even, *(0.9 * np.eye(number) + 0.1 * even)):
+        end = minimize(
+            objective,
+            start,
+            jac=True,
+            method="SLSQP",
+            bounds=[(1e-13, 1.0)] * number,
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+            options={"ftol": 1e-15, "maxiter": 300},
+        ).x
+        weights = np.clip(end, 1e-13, 1.0) / np.clip(end, 1e-13, 1.0).sum()
+        for _ in range(200):
+            weights = weights * _slopes(transformer, strategies, weights)
+            weights = weights / weights.sum()
+        ends.append((mixture_divergence(transformer, strategies, weights), weights.tolist()))
+    divergence, best = min(ends)
+    return np.array(best), divergence
 
 
 def early_step(
