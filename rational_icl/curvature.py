@@ -22,7 +22,7 @@ _STRIDES = 4
 _LENGTHS = (2.0, 1.0, 0.5)
 """Of a stride along a free direction, in coordinates; shorter ones where longer ones fail."""
 _END = 700.0
-_LEAST_SLOPE = 1e-3
+_LEAST_SLOPE = 1e-2
 _HELD = 1e-3
 
 

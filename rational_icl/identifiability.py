@@ -107,8 +107,8 @@ class Identifiability:
         )
         return (
             f"These data do not determine {_listed(names)}: with {self.counts} among the fitted "
-            f"cells, other values fit as well, to {self.tolerance:.1g} nats ({ranges}); predictions "
-            "elsewhere depend on them."
+            f"cells, other values fit as well, to {self.tolerance:.1g} nats ({ranges}); "
+            "predictions elsewhere depend on them."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def test_one_checkpoint_is_said_not_to_determine_parameters(last_only, tmp_path)
     assert "do not determine alpha and gamma: with 1 distinct step " in result.stdout
     assert re.search(r"note: free, .*alpha \+", result.stdout)
     table = tmp_path / "table.csv"
-    words = ("--num-tasks", "2,8", "--steps", f"{STEPS[-1]},1e6,1e9", "--out", table)
+    words = ("--num-tasks", "2,8,16", "--steps", f"1,20,{STEPS[-1]},1e6", "--out", table)
     result = call("predict", tmp_path / "fit.json", *words)
     found = pd.read_csv(table)
     assert found.loc[found["step"] == STEPS[-1], "determined"].all()
