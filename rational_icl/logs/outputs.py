@@ -21,7 +21,7 @@ class Form:
         quantity: of the outcomes that can be stated so.
         problem: what is wrong with such predictions of a setting, whose rows may sum from one by
             so much, in one sentence, or None.
-        to_logged: from them to what a log holds, float64, normalised.
+        to_logged: from them to what a log holds, float64.
     """
 
     quantity: str
@@ -54,7 +54,7 @@ FORMS = {
     "log_probabilities": Form(
         "probability",
         lambda setting, logged, tolerance: setting.outcome.problem_with_logged(logged, tolerance),
-        lambda setting, logged: setting.outcome.read(logged),
+        lambda setting, logged: logged.astype(np.float64),
     ),
     "probabilities": Form(
         "probability",

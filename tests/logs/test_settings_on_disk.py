@@ -281,7 +281,7 @@ BAD: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
     ("classification", with_value("ood_targets", 1, -1), "ood_targets: run from -1 to "),
     (
         "classification",
-        lambda run: {**run, "id_targets": run["id_targets"].astype(float)},
+        lambda run: {**run, "id_targets": run["id_targets"] + 0.5},
         "id_targets: shape (6,) and dtype float64; expected (sequence,) = (6,) integers",
     ),
     (

@@ -45,7 +45,13 @@ def hive(frame: pd.DataFrame, folder: Path, keys: list[str]) -> None:
 
 def marked(folder: Path) -> None:
     """What Spark and Dask leave beside the parts."""
-    for name in ("_SUCCESS", "_metadata", "_common_metadata", ".part-0.parquet.crc", ".DS_Store"):
+    for name in (
+        "_SUCCESS",
+        "_metadata",
+        "_common_metadata",
+        ".part-0.parquet.crc",
+        "_half.parquet",
+    ):
         (folder / name).write_bytes(b"no table")
     (folder / "_temporary").mkdir()
     (folder / "_temporary" / "half.parquet").write_bytes(b"no table")
