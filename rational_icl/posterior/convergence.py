@@ -59,6 +59,11 @@ class Attempt:
         allowed = MOST_DIVERGENT if self.target_accept >= TARGETS[-1] else 0.0
         return self.share_divergent > allowed
 
+    @property
+    def converged(self) -> bool:
+        """Whether intervals of its draws hold."""
+        return self.mixed and not self.too_divergent
+
     def __str__(self) -> str:
         return (
             f"target acceptance {self.target_accept:g}: {self.num_draws} draws a chain after "
@@ -79,7 +84,7 @@ def advise(attempt: Attempt, options: Mapping[str, Any]) -> dict[str, bool | int
         attempt: the last.
         options: what was sampled with, as the posterior's attribute says.
     """
-    if attempt.mixed and not attempt.too_divergent:
+    if attempt.converged:
         return {}
     if not options.get("adapt"):
         return {"adapt": True}

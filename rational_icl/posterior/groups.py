@@ -1,6 +1,7 @@
 """Draws as ArviZ groups."""
 
 import json
+import math
 from typing import Any
 
 import equinox as eqx
@@ -22,7 +23,8 @@ from rational_icl.responses import weights_of
 
 _NUM_PRIOR_DRAWS = 500
 _MOST_REPLICATED = 2**24
-"""Numbers kept of replicated data: draws are thinned where there are many cells."""
+"""Numbers kept of replicated data: where there are more, those of every second draw, or fourth, …,
+the same ones whether draws are made at once or in pieces."""
 _ARVIZ_NAMES = {
     "num_steps": "n_steps",
     "mean_accept_prob": "acceptance_rate",
@@ -51,6 +53,10 @@ def appended(idata: InferenceData, problem: Problem, draws: Draws) -> InferenceD
     seed = int(_options(idata)["seed"])
     new = _drawn_groups(problem, draws, jax.random.key(seed), done)
     joined = {name: xr.concat([old[name], group], "draw") for name, group in new.items()}
+    replicated = joined["posterior_predictive"]
+    joined["posterior_predictive"] = replicated.isel(
+        draw=_replicated(problem, draws, replicated["draw"].to_numpy())
+    )
     return _arviz.inference_data(
         old | joined | {"sampler_state": stored_state(draws.state)}, dict(idata.attrs)
     )
@@ -88,9 +94,10 @@ def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict
         for name, value in found.items()
         if name.startswith("log_prior_")
     }
-    every = max(1, -(-chains * number * problem.weight.size // _MOST_REPLICATED))
-    replicated = _replicate(problem, found, jax.random.fold_in(key, _PREDICTIVE_SEED), axis, every)
-    thinned = coords | {"draw": axis[::every]}
+    kept = _replicated(problem, draws, axis)
+    some = {name: value[:, kept] for name, value in found.items()}
+    replicated = _replicate(problem, some, jax.random.fold_in(key, _PREDICTIVE_SEED), axis[kept])
+    thinned = coords | {"draw": axis[kept]}
     return {
         "posterior": _dataset(posterior, coords),
         "sample_stats": _dataset(_statistics(draws), coords),
@@ -100,6 +107,14 @@ def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict
             {"weight": (("chain", "draw", "cell", "strategy"), replicated)}, thinned
         ),
     }
+
+
+def _replicated(problem: Problem, draws: Draws, axis: np.ndarray) -> np.ndarray:
+    """Which of the draws on an axis, up to the last there is, have replicated data kept."""
+    chains = len(draws.statistics["diverging"])
+    number = chains * (int(axis.max()) + 1) * problem.weight.size
+    every = 2 ** max(0, math.ceil(math.log2(number / _MOST_REPLICATED)))
+    return np.flatnonzero(axis % every == 0)
 
 
 def problem_names(problem: Problem) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -177,15 +192,15 @@ def replicates(
 
 
 def _replicate(
-    problem: Problem, found: dict[str, np.ndarray], key: Array, axis: np.ndarray, every: int
+    problem: Problem, found: dict[str, np.ndarray], key: Array, axis: np.ndarray
 ) -> Float[np.ndarray, "chain draw cell strategy"]:
     chains = len(found["log_density"])
-    keys = _by_draw(key, chains, axis[::every])
+    keys = _by_draw(key, chains, axis)
     drawn = [
         np.asarray(
             replicates(
                 problem.model,
-                {name: value[chain, ::every] for name, value in found.items()},
+                {name: value[chain] for name, value in found.items()},
                 problem.data,
                 keys[chain],
             )

@@ -9,6 +9,7 @@ from rational_icl import _arviz
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.logs import Log
+from rational_icl.posterior.convergence import last_attempt, mixing
 from rational_icl.posterior.crossings import predict_crossovers
 from rational_icl.posterior.sampling import sample
 from rational_icl.regions import partition_cells
@@ -24,6 +25,7 @@ def sensitivity(
     num_chains: int = 4,
     num_warmup: int = 500,
     num_draws: int = 500,
+    adapt: bool = True,
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -34,13 +36,14 @@ def sensitivity(
 
     Args:
         log: that the cells are of; task tables are read from it.
-        account, cells, behaviour, num_chains, num_warmup, num_draws, seed, progress: see `sample`.
+        account, cells, behaviour, num_chains, num_warmup, num_draws, adapt, seed, progress: see
+            `sample`.
 
     Returns:
         One row per variant and quantity: each parameter of the account; crossover_D, the step N* of
         the account at every task diversity of the log where it lies before step 10⁹; and slope, of
         ln N* on ln D. Columns variant, quantity, mean (median for crossovers), lower, upper (90 %),
-        and converged, whether R-hat stays below 1.05.
+        and converged, whether the intervals hold (as `diagnose` judges).
 
     Raises:
         FitError, LogError: see `sample`; runs that bring complexities of their own have no program
@@ -51,6 +54,7 @@ def sensitivity(
         "num_chains": num_chains,
         "num_warmup": num_warmup,
         "num_draws": num_draws,
+        "adapt": adapt,
         "seed": seed,
         "progress": progress,
     }
@@ -69,7 +73,7 @@ def sensitivity(
 def _summary(idata: Any, cells: Cells) -> pd.DataFrame:
     posterior = _arviz.group(idata, "posterior")
     names = [name for name in posterior if not str(name).startswith("effect")]
-    converged = bool(max(float(_arviz.rhat(posterior[names])[name].max()) for name in names) < 1.05)
+    converged = last_attempt(idata, mixing(idata)).converged
     rows = []
     account = [
         name for name in names if not str(name).startswith(("sd_", "correlation", "evidence"))

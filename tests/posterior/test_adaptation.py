@@ -172,3 +172,14 @@ def test_old_posteriors_without_a_log_are_still_judged(posterior):
 def test_bad_budgets_are_refused(small, options, words):
     with pytest.raises(FitError, match=words):
         sampled(*small, **options)
+
+
+def test_replicated_data_of_many_cells_are_thinned_alike_at_once_and_in_pieces(small, monkeypatch):
+    size = 2 * 64 * 2  # numbers a draw: chains, cells, strategies
+    monkeypatch.setattr("rational_icl.posterior.groups._MOST_REPLICATED", 40 * size)
+    whole, part = sampled(*small, num_draws=100), sampled(*small, num_draws=25)
+    pieces = continue_sampling(continue_sampling(part, 25, progress=False), 50, progress=False)
+    drawn = [groups_of(idata)["posterior_predictive"]["weight"] for idata in (part, pieces, whole)]
+    assert [len(one["draw"]) for one in drawn] == [25, 25, 25]
+    assert drawn[1]["draw"].to_numpy().tolist() == list(range(0, 100, 4))
+    np.testing.assert_allclose(drawn[1], drawn[2], rtol=1e-6)
