@@ -40,9 +40,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     cells, behaviour = ri.summarize(ri.open_log(options.log))
     file = options.out / "recovery.csv"
-    recovered = pd.read_csv(file) if file.exists() else pd.DataFrame({"truth": []})
+    tables = [pd.read_csv(file)] if file.exists() else []
+    done = {truth for table in tables for truth in table["truth"]}
     for truth in ACCOUNTS:
-        if truth in set(recovered["truth"]):
+        if truth in done:
             continue
         rows = ri.model_recovery(
             ACCOUNTS,
@@ -52,8 +53,9 @@ def main() -> None:
             num_simulations=options.simulations,
             num_starts=2,
         )
-        recovered = pd.concat([recovered, rows.round(5)], ignore_index=True)
-        recovered.to_csv(file, index=False)
+        tables.append(rows.round(5))
+        pd.concat(tables).to_csv(file, index=False)
+    recovered = pd.concat(tables, ignore_index=True)
     won = recovered[recovered["won"]]
     print(pd.crosstab(won["truth"], won["account"], normalize="index").round(2).to_string())
     ax = ri.plotting.plot_recovery(recovered)

@@ -51,8 +51,8 @@ def compare_posteriors(
         for name, idata in posteriors.items()
     }
     elpd = pd.DataFrame({name: table["elpd"] for name, table in tables.items()})
-    finite = np.isfinite(elpd).all()
-    order = elpd.loc[:, finite].sum().sort_values(ascending=False).index
+    failed = [name for name in elpd if not np.isfinite(elpd[name].to_numpy()).all()]
+    order = elpd.drop(columns=failed).sum().sort_values(ascending=False).index
     diversities = next(iter(tables.values()))["num_tasks"].to_numpy()
     weights = stacking_weights(elpd[order].to_numpy()) if len(order) else ()
     rows = []
@@ -72,8 +72,7 @@ def compare_posteriors(
                 "stacking_weight": weight,
             }
         )
-    failed = [{"account": name, "status": "failed"} for name in elpd.columns[~finite]]
-    return pd.DataFrame([*rows, *failed])
+    return pd.DataFrame([*rows, *({"account": name, "status": "failed"} for name in failed)])
 
 
 def stacking_weights(

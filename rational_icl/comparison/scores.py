@@ -1,7 +1,5 @@
 """Scores of refits on the cells that they did not see."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
@@ -25,7 +23,8 @@ def finite_log_weights(
         FitError: some are not.
     """
     log_weight = fit.log_weights(cells)
-    _refuse(~np.isfinite(log_weight).all(axis=1), chosen, cells, "log weights")
+    # a sum is finite only where all of its terms are
+    _refuse(~np.isfinite(log_weight.sum(axis=1)), chosen, cells, "log weights")
     return log_weight
 
 
@@ -128,7 +127,7 @@ def excess_by_num_tasks(runs: pd.DataFrame) -> pd.Series:
     return (sums["divergence"] - sums["best_divergence"]) / sums["cells"]
 
 
-def account_scores(runs: pd.DataFrame, crossings: pd.DataFrame) -> Mapping[str, float]:
+def account_scores(runs: pd.DataFrame, crossings: pd.DataFrame) -> dict[str, float]:
     """The secondary scores of one account under one scheme.
 
     Args:

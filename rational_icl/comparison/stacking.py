@@ -55,7 +55,7 @@ def stacking_weights(
         value, slope = _objective(np.clip(mixed, 0.0, 1.0), weight, divergence, share)
         return (float(value) - least) / scale, np.asarray(slope) / scale
 
-    mixed = even
+    mixed, why = even, ""
     for _ in range(_MOST_RUNS):
         end = minimize(
             loss,
@@ -66,13 +66,14 @@ def stacking_weights(
             constraints={"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like},
             options={"ftol": 1e-15, "maxiter": 500},
         )
+        why = end.message
         mixed = np.where(end.x > _NO_WEIGHT, end.x, 0.0)
         mixed = mixed / mixed.sum()
         slope = loss(mixed)[1]
         # of a convex function, how far at most it lies above its least
         if mixed @ slope - slope.min() <= _TOLERANCE:
             return mixed
-    raise FitError(f"accounts could not be stacked: {end.message}")
+    raise FitError(f"accounts could not be stacked: {why}")
 
 
 @eqx.filter_jit

@@ -60,14 +60,15 @@ def scheme_table(
     excess = excess[excess.mean().sort_values(kind="stable").index]
     question = Question.asked(scheme, excess, FLOOR, theory, failed)
     rows = []
-    for name in excess:
+    ranked = [str(name) for name in excess]
+    for name in ranked:
         crossings = pd.concat([one.crossover for one in refits[name]])
         row: dict[str, Any] = {"scheme": scheme, "account": name, "status": FITTED, "problem": ""}
         row |= {"theory": theory[name], **_primary(excess, name)}
         rows.append(row | account_scores(runs[name], crossings) | _of_refits(refits[name]))
     table = pd.DataFrame(rows)
     if rows:
-        weights = _stacked([refits[name] for name in excess], cells, behaviour)
+        weights = _stacked([refits[name] for name in ranked], cells, behaviour)
         against = question.against_best.drop(columns=["reference", "units"])
         table = table.merge(against, on="account", how="left").assign(stacking_weight=weights)
         table.loc[0, ["difference", "verdict"]] = 0.0, "no verdict" if question.problem else "best"

@@ -72,7 +72,7 @@ class Question:
             theory: whether accounts are theories.
             failed: see above.
         """
-        names = list(excess)
+        names = [str(name) for name in excess]
         gap = float(excess[floor].mean()) if floor in excess else float("nan")
         problem = no_verdict(gap, len(excess)) if floor in excess else (
             f"constant weights, which every account is measured by, failed: {failed[floor]}"
@@ -83,7 +83,7 @@ class Question:
         return cls(
             scheme=scheme,
             num_tasks=tuple(int(one) for one in excess.index),
-            excess_left=(excess.mean() / gap).to_dict(),
+            excess_left={name: float(excess[name].mean()) / gap for name in names},
             best=best,
             best_theory=theories[0] if theories else "",
             best_benchmark=benchmark,
@@ -140,8 +140,8 @@ class Question:
     def _theories(self) -> str:
         if not (self.best_theory and self.best_benchmark):
             return ""
-        table = self.against_benchmark.set_index("account", drop=False)
-        best = table.loc[self.best_theory]
+        table = self.against_benchmark
+        best = table[table["account"] == self.best_theory].iloc[0]
         opening = "Does a theory beat the accounts without theory?"
         if self.problem:
             more = f"{100 * best['difference']:+.2g} points" if not np.isnan(
