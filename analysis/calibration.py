@@ -74,9 +74,9 @@ def left_out(path: Path, out: Path, options: argparse.Namespace) -> pd.DataFrame
         frame = REGIONS[region](idata, num_warmup=options.warmup, num_draws=options.draws)
         name = frame["left_out"] if region == "ends" else region
         frames.append(frame.assign(region=name, condition=path.name))
-        predicted = pd.concat(frames, ignore_index=True)
-        predicted.to_csv(out / f"{path.name}_left_out.csv", index=False)
-        print(ri.coverage(predicted, "region").round(3).to_string(), flush=True)
+        print(ri.coverage(frames[-1], "region").round(3).to_string(), flush=True)
+    predicted = pd.concat(frames, ignore_index=True)
+    predicted.to_csv(out / f"{path.name}_left_out.csv", index=False)
     figure, ax = plt.subplots(figsize=(3.6, 3.4), layout="constrained")
     drawn = predicted[predicted["region"] == options.regions[0]]
     ri.plotting.plot_coverage(drawn, ax=ax).set_title(f"{path.name}, {options.regions[0]}")

@@ -120,8 +120,9 @@ def leave_ends_out(
             four chains.
 
     Returns:
-        As `leave_one_run_out`, with left_out of `later_steps`, of runs whose first steps are known,
-        and `larger_num_tasks`, at all steps. log_density is that of each task diversity.
+        As `leave_one_run_out`, with left_out of `later_steps`, of runs whose first steps are known
+        and with them their effects (residuals are drawn anew), and `larger_num_tasks`, at all
+        steps. log_density is that of all cells of a task diversity that are left out.
 
     Raises:
         FitError: there are too few steps and task diversities to leave any out.

@@ -65,20 +65,17 @@ def sensitivity(
         changed, chosen = make()
         splits = ("id", "ood") if name == "ID and OOD" else ("id",)
         idata = sample(account, changed, behaviour, regions=chosen, splits=splits, **options)
-        frames.append(_summary(idata, cells).assign(variant=name))
+        frames.append(_summary(idata, account, cells).assign(variant=name))
     columns = ["variant", "quantity", "mean", "lower", "upper", "converged"]
     return pd.concat(frames, ignore_index=True)[columns]
 
 
-def _summary(idata: Any, cells: Cells) -> pd.DataFrame:
+def _summary(idata: Any, account: Account, cells: Cells) -> pd.DataFrame:
     posterior = _arviz.group(idata, "posterior")
     names = [name for name in posterior if not str(name).startswith("effect")]
     converged = last_attempt(idata, mixing(idata)).converged
     rows = []
-    account = [
-        name for name in names if not str(name).startswith(("sd_", "correlation", "evidence"))
-    ]
-    for name in account:
+    for name in account.priors:
         value = posterior[name].to_numpy()
         rows.append((name, value.mean(), *np.quantile(value, [0.05, 0.95])))
     found = predict_crossovers(idata, np.unique(np.asarray(cells.num_tasks)), of="account")

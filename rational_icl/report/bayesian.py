@@ -233,7 +233,7 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
     return found
 
 
-def _share(row: dict[str, float]) -> str:
+def _share(row: dict[Any, float]) -> str:
     """Of cells inside 90 % intervals, with its standard error over task diversities."""
     share, error = 100 * row["covered_90"], 100 * row["covered_90_se"]
     return f"{share:.0f} %" if np.isnan(error) else f"{share:.0f} ± {error:.0f} %"

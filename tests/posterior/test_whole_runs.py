@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import pytest
-from posteriors import smooth
+from posteriors import sampled, smooth
 from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
@@ -17,6 +17,8 @@ from scipy.stats import t as student
 
 import rational_icl as ri
 from rational_icl import _arviz
+from rational_icl.cells import Behaviour
+from rational_icl.posterior import importance
 from rational_icl.posterior.problem import from_dataset
 from rational_icl.posterior.whole_runs import series_log_density
 
@@ -131,6 +133,25 @@ def test_importance_sampling_names_every_run(posterior):
     assert list(found["num_tasks"]) == [4, 4, 8, 8, 16, 16, 32, 32]
     assert np.isfinite(found["elpd"]).all()
     assert (found["pareto_k"] < 1).all()
+
+
+def test_both_splits_of_a_run_are_taken_out_together(small, monkeypatch):
+    """Else each would be predicted from the effect of its sister, which is nearly its own."""
+    cells, behaviour = small
+    split = behaviour.splits["id"]
+    both = Behaviour(behaviour.runs, behaviour.run, {"id": split, "ood": split})
+    short = {"num_chains": 1, "num_warmup": 25, "num_draws": 25, "progress": False}
+    idata = sampled(cells, both, splits=("id", "ood"), **short)
+    asked = []
+
+    def density(model, data, drawn, unit):
+        asked.append(unit)
+        return np.random.default_rng(1).normal(size=(25, 16))
+
+    monkeypatch.setattr(importance, "series_log_density", density)
+    found = ri.leave_one_run_out_psis(idata)
+    assert len(found) == 8
+    assert asked[0].tolist() == [*range(8), *range(8)]
 
 
 @pytest.mark.slow
