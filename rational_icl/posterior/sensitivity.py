@@ -72,7 +72,6 @@ def sensitivity(
 
 def _summary(idata: Any, account: Account, cells: Cells) -> pd.DataFrame:
     posterior = _arviz.group(idata, "posterior")
-    names = [name for name in posterior if not str(name).startswith("effect")]
     converged = last_attempt(idata, mixing(idata)).converged
     rows = []
     for name in account.priors:
