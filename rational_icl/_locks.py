@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from filelock import FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from rational_icl import _cleanup
 from rational_icl._errors import LogError
@@ -43,31 +43,32 @@ class Lock:
         OSError: the file cannot be written.
     """
 
-    _process: int | None = None
+    _lock: BaseFileLock | None = None
+    """Only once it is held."""
 
     def __init__(self, path: Path, what: str, cure: str = "wait until it ends"):
         self._path = path
         self._soft = not _has_flock(path.parent)
-        # not bound to a thread: a training loop may close its run from another one
-        self._lock = (SoftFileLock if self._soft else FileLock)(path, thread_local=False)
         self._remove = partial(path.unlink, missing_ok=True)
         try:
-            self._acquire()
+            self._lock = self._acquired()
         except Timeout:
             raise LogError(f"{what}{_refusal(path, cure, self._soft)}") from None
-        self._process = os.getpid()
         _cleanup.register(self._remove)
 
-    def _acquire(self) -> None:
+    def _acquired(self) -> BaseFileLock:
+        # not bound to a thread: a training loop may close its run from another one
+        lock = (SoftFileLock if self._soft else FileLock)(self._path, thread_local=False)
         try:
-            self._lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
         except Timeout:
             if not self._soft or not _removed_ended(self._path):
                 raise
-            self._lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
         if not self._soft:
             with suppress(OSError):  # it is locked, whether or not others learn by whom
                 self._path.write_text(f"{os.getpid()}\n{_machine()}\n")
+        return lock
 
     def __enter__(self) -> "Lock":
         return self
@@ -86,7 +87,7 @@ class Lock:
 
     def close(self) -> None:
         """Let others have it. Closing again does nothing, nor does closing in a forked process."""
-        if self._process != os.getpid() or not self._lock.is_locked:
+        if self._lock is None or not self._lock.is_locked:
             return
         if not self._soft:
             with suppress(OSError):  # such as where open files cannot be deleted

@@ -1,7 +1,9 @@
 """A report in the folder of an older one: none of that one's files stay, and all else does."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -112,20 +114,52 @@ def test_an_interrupt_leaves_the_older_report(
 def test_a_killed_process_leaves_no_page_beside_what_is_not_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """And the next report clears it away."""
-    replace, pages = Path.replace, []
+    replace, pages, unlisted = Path.replace, [], 0
     out = make(tmp_path / "out", LARGE, "old")
 
     def watched(source: Path, target: Path) -> Path:
+        nonlocal unlisted
+        moved = replace(source, target)
+        unlisted += not (out / DOCUMENT).exists()
         if (out / PAGE).exists():
-            held = {words for name, words in everything(out).items() if name != DOCUMENT}
+            held = everything(out)
+            held.pop(DOCUMENT, None)
             pages.append(held)
-        return replace(source, target)
+        return moved
 
     monkeypatch.setattr(Path, "replace", watched)
     replaced(tmp_path, SMALL, out)
-    assert {"old"} in pages
-    assert all(len(held) == 1 for held in pages)
+    assert pages
+    assert all(held == dict.fromkeys(SMALL, "new") for held in pages)
+    assert unlisted == 1
+
+
+@pytest.mark.parametrize("new", SHAPES)
+def test_what_a_killed_process_left_is_cleared_away(
+    new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed after any of its moves but that of the list itself."""
+    replace = Path.replace
+
+    def dying(source: Path, target: Path) -> Path:
+        nonlocal moves
+        moves -= 1
+        if moves < 0:
+            raise Stopped
+        return replace(source, target)
+
+    for last in range(1, len(LARGE) + len(SHAPES[new])):
+        folder, moves = tmp_path / str(last), last
+        out = make(folder / "out", LARGE, "old")
+        monkeypatch.setattr(Path, "replace", dying)
+        monkeypatch.setattr("rational_icl._files.undone_unless_done", lambda _: nullcontext())
+        with pytest.raises(Stopped):
+            replaced(folder, SHAPES[new], out)
+        monkeypatch.undo()
+        shutil.rmtree(folder / "new")
+        shutil.rmtree(folder / "aside")
+        expected = replaced(folder, SHAPES[new], out)
+        assert everything(out) == expected
 
 
 @pytest.mark.parametrize("name", [PAGE, DOCUMENT, "tables/cells.csv", "urns/report.json"])

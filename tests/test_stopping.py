@@ -70,24 +70,17 @@ IMPORTS = "import atexit, os, signal, sys, threading, time"
 
 
 def loading(folder: Path, code: str) -> list[str]:
-    """A command that runs some code first, and that says that it has begun to."""
+    """A command that says that it has begun, runs some code, prints its help and ends."""
     (folder / "slow_to_import.py").write_text("import time\nwhile True: time.sleep(0.01)\n")
     (folder / "mine.py").write_text(f"{IMPORTS}\n{SAY}\n{code}\n")
-    return ["--load", "mine.py", "check", "none"]
+    return ["--load", "mine.py", "check", "--help"]
 
 
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("busy", BUSY)
 def test_an_interrupt_is_answered_at_once(busy: str, times: int, tmp_path: Path):
     words = loading(tmp_path, BUSY[busy])
-    if busy.startswith("the end"):
-        words = ["--load", "mine.py", "--load", "end.py", "check", "none"]
-        (tmp_path / "end.py").write_text("raise SystemExit(0)")
     ended = run_command(words, tmp_path, 0.3, times=times, told=2)
-    if busy.startswith("the end"):
-        assert lines_of(ended.stderr)[-1] == "rational-icl: interrupted"
-        assert ended.status == 130
-        return
     assert problem(ended) == ""
     assert lines_of(ended.stderr) == ["rational-icl: interrupted"]
 
@@ -115,8 +108,7 @@ def test_a_signal_that_was_to_be_ignored_is(number: str, tmp_path: Path):
         )
     finally:
         signal.signal(sent, before)
-    assert ended.status == 2
-    assert "none: no such file" in ended.stderr
+    assert (ended.status, ended.stderr) == (0, "")
 
 
 HALF_DONE = {

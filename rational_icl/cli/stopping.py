@@ -40,7 +40,6 @@ def answer_signals() -> None:
 
     def halt(number: int, frame: Any) -> None:
         """Keeps the main thread from doing anything more."""
-        _ignore(answered)
         halted.append(number)
         os.write(writing, bytes([number]))  # should somebody else have taken the wakeup
         while True:

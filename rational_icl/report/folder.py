@@ -1,11 +1,12 @@
 """The folder of a report: a new one takes the place of an older one at once, and of nothing else.
 
 `report.json` lists the files that a report is made of. The page goes first and comes last, so that
-a process that is killed leaves no page beside what is not its own.
+a process that is killed leaves no page beside what is not its own; the list stays until all else is
+there, so that the next report clears away what that process left.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -58,13 +59,12 @@ def replace_report(new: Path, aside: Path, out: Path) -> None:
     Raises:
         LogError: a file that no report wrote would be replaced.
     """
-    names = _page_last(path.relative_to(new).as_posix() for path in _files(new))
+    names = [path.relative_to(new).as_posix() for path in _files(new)]
     refuse_foreign(out, names)
     older = set(_older(out))
     if _document(out) is not None:  # what one that was killed put there
         older |= {name for name in names if (out / name).exists()}
-    moves = [(out / name, aside / name) for name in reversed(_page_last(older))]
-    moves += [(new / name, out / name) for name in names]
+    moves = _ordered(older, names, new, aside, out)
     folders = {target.parent for _, target in moves} | {source.parent for source, _ in moves}
     clear = partial(_remove_empty, folders, out)
     with ExitStack() as stack:
@@ -75,8 +75,14 @@ def replace_report(new: Path, aside: Path, out: Path) -> None:
         stack.enter_context(moved(moves))
 
 
-def _page_last(names: Any) -> list[str]:
-    return sorted(names, key=lambda name: (name == DOCUMENT, name == PAGE, name))
+def _ordered(
+    older: Iterable[str], names: Iterable[str], new: Path, aside: Path, out: Path
+) -> list[tuple[Path, Path]]:
+    """The moves: the old page goes first, the new one comes last, and lists change just before."""
+    going, coming = {PAGE: 0, DOCUMENT: 3}, {DOCUMENT: 4, PAGE: 5}
+    moves = [(going.get(name, 1), out / name, aside / name) for name in older]
+    moves += [(coming.get(name, 2), new / name, out / name) for name in names]
+    return [(source, target) for _, source, target in sorted(moves)]
 
 
 def _files(folder: Path) -> Iterator[Path]:
