@@ -51,7 +51,8 @@ class Fit:
         seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
         regions: which cells were fitted, held out and excluded.
         own_task_prob: whether the log holds task probabilities of its own.
-        identifiability: what the fitted cells determine; None in files of releases before 0.6.
+        identifiability: what the fitted cells determine; None of refits, which nobody predicts
+            from, and in files of releases before 0.6.
     """
 
     account: Account
@@ -98,14 +99,19 @@ class Fit:
     def equal_fits(self) -> tuple["Fit", ...]:
         """This fit, and the same account at other parameters that fit equally well.
 
-        Of files that do not hold them, those are where optimizer starts ended within 10⁻⁶ nats.
+        Of fits without `identifiability`, those are where optimizer starts ended within 10⁻⁶ nats
+        and at other parameters, to two digits.
         """
+        if not self.params:
+            return (self,)
         if self.identifiability is None:
-            ended = self.starts[self.starts["objective"] <= self.objective + _ACCURACY]
+            near = self.starts["objective"] <= self.objective + _ACCURACY
+            ended = pd.concat([pd.DataFrame([dict(self.params)]), self.starts[near]])
             others = ended.reindex(columns=list(self.params)).dropna()
+            others = others[~others.map("{:.1e}".format).duplicated()].iloc[1:]
         else:
             others = self.identifiability.equal.iloc[1:]
-        rows = others.to_dict(orient="records") if self.params else []
+        rows = others.to_dict(orient="records")
         return (self, *(replace(self, params=params) for params in rows))
 
     def save(self, path: str | Path) -> None:

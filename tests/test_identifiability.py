@@ -22,6 +22,7 @@ from rational_icl import accounts
 from rational_icl.accounts import Account, ConstantWeights, Rational
 from rational_icl.cells import Behaviour, Cells
 from rational_icl.fits import Fit, fit, load_fit
+from rational_icl.identifiability import Identifiability
 from rational_icl.phases import MOST_SPREAD, crossovers, phase_diagram
 
 RECOVERY = 1e-3  # relative, as in the tests of fits
@@ -44,6 +45,11 @@ def world(
 
 def fitted(account: Account, cells: Cells, behaviour: Behaviour, **options: int) -> Fit:
     return fit(account, cells, behaviour, regions=everything(cells), **{"num_starts": 4, **options})
+
+
+def identified(found: Fit) -> Identifiability:
+    assert found.identifiability is not None
+    return found.identifiability
 
 
 class Hidden(Rational):
@@ -80,7 +86,7 @@ class Doubled(Rational):
 @pytest.mark.parametrize("kind", ["positive", "share", "real"])
 def test_a_parameter_that_nothing_depends_on_is_free(kind: str, seed: int):
     found = fitted(Hidden(kind), *world(), seed=seed)
-    known = found.identifiability
+    known = identified(found)
     assert known.undetermined == ("hidden",)
     assert known.directions == ["hidden +1.00"]
     assert known.rank == len(found.params) - 1
@@ -94,8 +100,8 @@ def test_a_parameter_that_nothing_depends_on_is_free(kind: str, seed: int):
 
 def test_a_product_is_free_in_its_factors_and_no_prediction_depends_on_it():
     found = fitted(Doubled(), *world())
-    assert found.identifiability.undetermined == ("gamma", "factor")
-    (direction,) = found.identifiability.free.to_dict(orient="records")
+    assert identified(found).undetermined == ("gamma", "factor")
+    (direction,) = identified(found).free.to_dict(orient="records")
     np.testing.assert_allclose(np.abs([direction["gamma"], direction["factor"]]), 0.5**0.5, 1e-3)
     assert direction["gamma"] * direction["factor"] < 0
     assert phase_diagram(found, *GRID)["determined"].all()
@@ -108,7 +114,7 @@ def test_what_data_determine_is_not_called_free(truth: tuple[float, ...], num_st
     found = fitted(Rational(), *world(num_strategies=num_strategies, **named))
     for name, value in named.items():
         np.testing.assert_allclose(found.params[name], value, rtol=RECOVERY)
-    known = found.identifiability
+    known = identified(found)
     assert (known.undetermined, known.rank, found.caution) == ((), 3, "")
     assert (known.num_steps, known.num_diversities) == (len(STEPS), len(DIVERSITIES))
     assert len(known.equal) == len(found.equal_fits) == 1
@@ -127,8 +133,8 @@ def test_at_one_checkpoint_flagged_predictions_differ_and_others_agree(
     weights = np.stack([phase["weight"].to_numpy() for phase in phases])
     between_seeds = np.ptp(weights, axis=0).max(axis=-1)
     for found, phase in zip(fits, phases, strict=True):
-        assert set(found.identifiability.undetermined) >= {"alpha", "gamma"}
-        assert found.identifiability.num_steps == 1
+        assert set(identified(found).undetermined) >= {"alpha", "gamma"}
+        assert identified(found).num_steps == 1
         assert "1 distinct step " in found.caution
         determined = phase["determined"].to_numpy()
         assert between_seeds[determined].max() <= MOST_SPREAD
@@ -159,15 +165,15 @@ def test_weights_alike_in_all_cells_leave_parameters_free(constant: float):
     odds = np.full(len(cells), constant)
     log_weight = -np.logaddexp(0.0, np.stack([-odds, odds], axis=1))
     found = fitted(Rational(), cells, mixed_behaviour(cells, log_weight))
-    assert found.identifiability.rank < 3
-    assert found.identifiability.undetermined
+    assert identified(found).rank < 3
+    assert identified(found).undetermined
 
 
 def test_two_neighbouring_checkpoints_count_as_little_more_than_one():
     found = fitted(Rational(), *world((1000.0, 1001.0)))
-    assert found.identifiability.num_steps == 2
-    assert set(found.identifiability.undetermined) == {"alpha", "gamma"}
-    assert not fitted(Rational(), *world((100.0, 10_000.0))).identifiability.undetermined
+    assert identified(found).num_steps == 2
+    assert set(identified(found).undetermined) == {"alpha", "gamma"}
+    assert not identified(fitted(Rational(), *world((100.0, 10_000.0)))).undetermined
 
 
 def test_more_parameters_than_pairs_of_step_and_diversity():
@@ -175,8 +181,8 @@ def test_more_parameters_than_pairs_of_step_and_diversity():
     behaviour = mixed_behaviour(cells, make_fit(cells).log_weights(cells))
     for name in ("rational", "logistic_surface_curved", "logistic"):
         found = fitted(accounts.make(name, cells.strategies), cells, behaviour)
-        assert found.identifiability.rank <= 2 < len(found.params)
-        assert found.identifiability.undetermined
+        assert identified(found).rank <= 2 < len(found.params)
+        assert identified(found).undetermined
 
 
 @pytest.mark.parametrize("name", accounts.names(costly=False))
@@ -194,7 +200,7 @@ def check_account(name: str, steps: tuple[float, ...], folder: Path) -> None:
     """What is said is of the right size, true of each equal fit, and kept in files."""
     cells, behaviour = world(steps)
     found = fitted(accounts.make(name, cells.strategies), cells, behaviour, num_starts=2)
-    known = found.identifiability
+    known = identified(found)
     assert len(known.eigenvalues) == len(found.params)
     assert known.rank + len(known.directions) == len(found.params)
     assert (known.num_steps, known.num_diversities) == (len(steps), len(DIVERSITIES))
@@ -223,7 +229,7 @@ def test_a_parameter_at_the_edge_of_its_range_is_not_said_to_be_free():
     found = fitted(Rational(), cells, mixed_behaviour(cells, weights))
     assert found.params["alpha"] < 1e-4
     assert found.at_boundary == ("alpha",)
-    assert found.identifiability.undetermined == ("alpha",)
+    assert identified(found).undetermined == ("alpha",)
     assert found.caution == ""
     assert phase_diagram(found, *GRID)["determined"].all()
 
@@ -243,11 +249,11 @@ def test_files_of_earlier_releases_are_read_and_their_starts_taken(tmp_path: Pat
 def test_an_account_without_parameters_has_nothing_free():
     cells, behaviour = world()
     found = fitted(accounts.make("rational_fixed", cells.strategies), cells, behaviour)
-    known = found.identifiability
+    known = identified(found)
     assert (known.rank, known.condition, known.undetermined) == (0, 1.0, ())
     assert found.equal_fits == (found,)
 
 
 def test_constant_weights_are_determined_by_any_data():
     found = fitted(ConstantWeights(2), *world((1000.0,)))
-    assert found.identifiability.undetermined == ()
+    assert identified(found).undetermined == ()
