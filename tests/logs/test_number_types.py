@@ -80,7 +80,7 @@ def logits_of(num_outcomes: int, num_sequences: int = 6) -> np.ndarray:
 
 @pytest.mark.parametrize("form", ["probabilities", "log_probabilities", "logits"])
 @pytest.mark.parametrize("way", [*WAYS, "tensor"])
-@pytest.mark.parametrize("num_outcomes", [5, 1000])
+@pytest.mark.parametrize("num_outcomes", [5, 700])  # log 700 is far from a bfloat16
 def test_a_logger_takes_what_a_framework_computed(tmp_path, form, way, num_outcomes):
     setting = Categorical(num_outcomes, 5)
     cast = {**WAYS, "tensor": Tensor}[way]
