@@ -1,7 +1,7 @@
 """The density of whole runs, with their effects integrated out given those of the others."""
 
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ _NODES = {1: 21, 2: 13, 3: 9}
 """Of the integral over a run's effect, by number of contrasts: half to one standard deviation."""
 _REACH = 5.0
 """Standard deviations, to either side."""
-_NEWTON_STEPS = 8
+_NEWTON_STEPS = 20
 _LONGEST_STEP = 0.5
 _WIDEST = 1.0
 MOST_STRATEGIES = 4
@@ -110,9 +110,16 @@ def _likeliest(model: Model, data: Data, mean: dict[str, Array]) -> tuple[Array,
         ]
         return -jnp.stack(columns, axis=2) + jnp.eye(size) / _WIDEST**2
 
-    for _ in range(_NEWTON_STEPS):
-        step = jnp.linalg.solve(curvature(effect), slope(effect)[:, :, None])[:, :, 0]
-        effect = effect + jnp.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+    def step(_: Any, effect: Array) -> Array:
+        # where tails are heavy curvature may be negative: its size says how far, the slope where to
+        value, way = jnp.linalg.eigh(curvature(effect))
+        along = jnp.einsum("ski,sk->si", way, slope(effect)) / jnp.maximum(
+            jnp.abs(value), 1 / _WIDEST**2
+        )
+        move = jnp.einsum("ski,si->sk", way, along)
+        return effect + jnp.clip(move, -_LONGEST_STEP, _LONGEST_STEP)
+
+    effect = jax.lax.fori_loop(0, _NEWTON_STEPS, step, effect)
     variance = jnp.diagonal(jnp.linalg.inv(curvature(effect)), axis1=1, axis2=2)
     known = jnp.isfinite(variance) & (variance > 0) & (variance < _WIDEST**2)
     return effect + account, jnp.where(known, jnp.sqrt(jnp.abs(variance)), _WIDEST)
