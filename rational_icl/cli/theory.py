@@ -188,8 +188,7 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[An
     frame = frame.merge(columns, on="num_tasks")
     diagnosis = ri.diagnose(idata)
     tell_unless_converged(path.name, diagnosis, again="`rational-icl sample` it again")
-    kept = [name for name in frame if name not in _INTERVALS]
-    return withheld(frame, diagnosis.converged, kept), ""
+    return withheld(frame, diagnosis.converged, kept=set(frame) - set(_INTERVALS)), ""
 
 
 @main.command()

@@ -166,6 +166,6 @@ def judge(idata: InferenceData, table: pd.DataFrame, target: float, num_warmup: 
         num_draws=diverging.sizes["draw"],
         divergences=int(diverging.sum()),
         share_divergent=float(diverging.mean()),
-        least_ess=round(float(table[["ess_bulk", "ess_tail"]].min(axis=None)), 1),
-        largest_r_hat=round(float(table["r_hat"].max()), 4),
+        least_ess=round(float(table[["ess_bulk", "ess_tail"]].to_numpy().min()), 1),
+        largest_r_hat=round(float(table["r_hat"].to_numpy().max()), 4),
     )

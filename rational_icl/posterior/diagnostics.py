@@ -1,7 +1,7 @@
 """Whether chains can be trusted, and how well replicated data look like the observed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -71,10 +71,10 @@ class Diagnosis:
         return withheld(self.table, self.converged, kept=("r_hat", "ess_bulk", "ess_tail"))
 
 
-def withheld(table: pd.DataFrame, converged: bool, kept: Sequence[str]) -> pd.DataFrame:
+def withheld(table: pd.DataFrame, converged: bool, kept: Collection[Hashable]) -> pd.DataFrame:
     """A table with a column `converged`, and no numbers but some columns' where that is False."""
     if not converged:
-        table = table.assign(**{name: np.nan for name in table if name not in kept})
+        table = table.assign(**{str(name): np.nan for name in table if name not in kept})
     return table.assign(converged=converged)
 
 
