@@ -59,8 +59,12 @@ def undefined(split: SplitBehaviour, name: str, strategies: Sequence[str]) -> st
         missing & ~alike & ~ruling_out.any(axis=1)
     )
     causes[f"{strategies[0]} and {strategies[1]} predict the same"] = alike
-    because = "; ".join(f"in {n} {why}" for why, cells in causes.items() if (n := cells.sum()))
-    return f"{missing.sum()} of {len(missing)} cells on split {name} ({because})"
+    because = [
+        why if cells.sum() == missing.sum() else f"in {cells.sum()} {why}"
+        for why, cells in causes.items()
+        if cells.any()
+    ]
+    return f"{missing.sum()} of {len(missing)} cells on split {name} ({'; '.join(because)})"
 
 
 def _listed(names: Sequence[str]) -> str:

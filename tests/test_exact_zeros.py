@@ -146,7 +146,7 @@ def test_the_case_that_ended_in_a_singular_matrix(tmp_path: Path):
         assert found.best_weight[0, 0] == pytest.approx(weight, rel=0, abs=2e-6)
         assert found.best_divergence[0] == pytest.approx(divergence, rel=0, abs=1e-7)
         assert undefined(found, split, STRATEGIES) == (
-            f"1 of 1 cells on split {split} (in 1 strategy memorizing gives probability 0 to "
+            f"1 of 1 cells on split {split} (strategy memorizing gives probability 0 to "
             "outcomes that the transformers allow)"
         )
 
@@ -236,7 +236,7 @@ def test_zeros_of_the_transformer_are_called_its_own():
     logged = OUTCOME.to_logged(np.array([0.6, 0.4, 0])[None, None, None])
     behaviour = behaviour_of(logged, strategies)
     assert undefined(behaviour, "id", STRATEGIES) == (
-        "1 of 1 cells on split id (in 1 the transformers give probability 0 to outcomes that a "
+        "1 of 1 cells on split id (the transformers give probability 0 to outcomes that a "
         "strategy allows)"
     )
 
@@ -245,7 +245,7 @@ def test_equal_strategies_are_called_so():
     strategies = np.array([[0.5, 0.5], [0.5, 0.5]])[:, None, None]
     behaviour = behaviour_of(OUTCOME.to_logged(np.array([0.6, 0.4])[None, None, None]), strategies)
     assert undefined(behaviour, "ood", STRATEGIES).endswith(
-        "(in 1 memorizing and generalizing predict the same)"
+        "(memorizing and generalizing predict the same)"
     )
 
 

@@ -56,6 +56,25 @@ def test_undefined_rows_and_columns_keep_their_place(frame):
     plt.close("all")
 
 
+def test_what_is_undefined_everywhere_is_drawn_empty(frame, tmp_path):
+    """As where a strategy gives probability 0 to what every transformer allows."""
+    frame = frame.assign(value=np.nan, run="a", relative_distance_id=np.nan)
+    runs = pd.DataFrame({"run": ["a"], "num_tasks": [4], "status": ["undefined"]})
+    runs = runs.assign(step=np.nan, first_step=10, last_step=10_000)
+    predicted = pd.DataFrame({"num_tasks": [4], "predicted": [np.nan]})
+    drawn = [
+        plotting.plot_map(frame, "value"),
+        plotting.plot_map(frame, "value", difference=True),
+        plotting.plot_curves(frame, predicted="value"),
+        plotting.plot_measure(frame, "value"),
+        plotting.plot_crossovers(runs, predicted, frame),
+    ]
+    for number, ax in enumerate(drawn):
+        ax.figure.savefig(tmp_path / f"{number}.png")
+        assert min(*ax.get_xlim(), *ax.get_ylim()) >= -0.1
+    plt.close("all")
+
+
 def test_functions_draw_on_the_axes_they_are_given(frame):
     figure, ax = plt.subplots()
     assert plotting.plot_map(frame, "value", ax=ax, difference=True) is ax

@@ -13,6 +13,7 @@ from rational_icl.plotting.shared import (
     STRATEGY_COLOURS,
     ordered,
     outline_fitted,
+    span_if_empty,
     step_axis,
     words,
 )
@@ -50,6 +51,7 @@ def plot_curves(
             ax.scatter(
                 rows["step"], rows[observed], s=11, marker=marker, linewidths=0.7, alpha=0.8, **face
             )
+    span_if_empty(ax, frame["step"])
     step_axis(ax)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel(observed.replace("_", " "))
@@ -178,6 +180,7 @@ def plot_crossovers(
             )  # fmt: skip
     line = predicted.dropna(subset="predicted")
     ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label="predicted")
+    span_if_empty(ax, frame["num_tasks"], frame["step"])
     ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
     outline_fitted(ax, frame, num_tasks_on_x=True)
     diversities = sorted(runs["num_tasks"].unique())

@@ -46,7 +46,7 @@ def plot_map(
     grid = frame.groupby(["num_tasks", "step"])[column].mean().unstack()
     steps, diversities = edges(grid.columns), edges(grid.index)
     if difference:
-        most = max(float(np.nanmax(np.abs(grid.to_numpy()))), 1e-9)
+        most = float(np.fmax.reduce(np.abs(grid.to_numpy()), axis=None, initial=1e-9))
         colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
     else:
         colours = {"cmap": _memorizing_map(), "vmin": 0.0, "vmax": 1.0}

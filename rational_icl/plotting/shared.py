@@ -46,6 +46,14 @@ def edges(centres: pd.Index) -> list[float]:
     return np.exp(ends).tolist()
 
 
+def span_if_empty(ax: Axes, x: pd.Series, y: pd.Series | None = None) -> None:
+    """Limits from what would have been shown, for logarithmic axes without a single point."""
+    if not np.isfinite(ax.dataLim.get_points()).all():
+        ax.set_xlim(x.min() / 2, x.max() * 2)
+        if y is not None:
+            ax.set_ylim(y.min() / 2, y.max() * 2)
+
+
 def step_axis(ax: Axes) -> None:
     """Steps on a logarithmic scale. Over less than two decades, ticks at 1, 2 and 5 have labels.
 
