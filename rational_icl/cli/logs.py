@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, RationalICLError
 from rational_icl.cli.options import LOGS, plain_errors
 
 
@@ -39,6 +39,8 @@ def _run(path: Path) -> None:
         raise LogError(f"{path}: no such file; --load takes a Python file")
     try:
         runpy.run_path(str(path), run_name="rational_icl_loaded")
+    except RationalICLError as error:
+        raise LogError(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:  # whatever a person's own file may do
         raise LogError(f"{path}: {type(error).__name__}: {error}; --load ran it") from None
 
