@@ -17,7 +17,7 @@ from rational_icl.cells import Cells
 
 RIVALS: dict[str, tuple[Account, dict[str, float]]] = {
     "internal_selection": (InternalSelection(), {"c": 0.05, "lambda_0": -0.5, "lambda_1": 1.0}),
-    "kinetic": (Kinetic(), {"nu": 0.7, "a": 10.0, "p": 2.0, "mu": 0.1, "s": 0.8}),
+    "kinetic": (Kinetic(), {"nu": 0.7, "a": 10.0, "p_minus_1": 1.0, "mu": 0.1, "s": 0.8}),
     "two_boundaries": (
         TwoBoundaries(),
         {

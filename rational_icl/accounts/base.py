@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float
 
@@ -24,6 +26,12 @@ class Account(eqx.Module):
     name: ClassVar[str]
     costly: ClassVar[bool] = False
     """Whether weights take tens of milliseconds, so that comparisons start fewer optimizers."""
+    ordered: ClassVar[bool] = False
+    """Whether the order of strategies has a meaning, such as the first one memorizing.
+
+    Otherwise strategies differ by their losses, complexities and names alone: listed in another
+    order, they have the same weights. `validate` holds an account to it.
+    """
 
     @classmethod
     def of(cls, strategies: tuple[str, ...]) -> "Account":
@@ -55,4 +63,16 @@ class Account(eqx.Module):
 
     @abstractmethod
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """Log posterior weight of each strategy in each cell, normalised over `strategy`."""
+        """Log posterior weight of each strategy in each cell, normalised over `strategy`.
+
+        Of this cell's numbers and the parameters alone; finite where a fit may end.
+        """
+
+
+def normalised(score: Float[Array, "cell strategy"]) -> Float[Array, "cell strategy"]:
+    """Log weights in proportion to e^score, however large scores are."""
+    best = jnp.argmax(score, axis=1, keepdims=True)
+    below = score - jnp.take_along_axis(score, best, axis=1)
+    # compiled code may compute a score twice and round it differently, by more than 1 past 1e16
+    at_best = (jnp.arange(score.shape[1]) == best) | (below > 0)
+    return jax.nn.log_softmax(jnp.where(at_best, 0.0, below), axis=1)

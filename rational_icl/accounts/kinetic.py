@@ -14,6 +14,7 @@ from rational_icl.accounts.two_strategies import TwoStrategies, log_complement
 from rational_icl.cells import Cells
 
 _LOG_ROOT = 0.5 * math.log(math.pi / 2)
+_EARLY = -30.0
 _FARTHEST = 1e3
 """Standard deviations: beyond it weights are 0 and 1, and slopes of log Φ lose all digits."""
 
@@ -36,7 +37,7 @@ class Kinetic(TwoStrategies):
     |---|---|---|---|
     | nu | > 0 | exponent of D in the time to memorize | 1 |
     | a | > 0 | errors made before one task is memorized | step |
-    | p | > 1 | power by which errors of memory fall | 1 |
+    | p_minus_1 | > 0 | p − 1, with p the power by which errors of memory fall | 1 |
     | mu | real | mean over seeds of the bias b_0, plus ln of flow time per step | 1 |
     | s | > 0 | its standard deviation over seeds | 1 |
 
@@ -54,11 +55,10 @@ class Kinetic(TwoStrategies):
     @property
     def priors(self) -> dict[str, dist.Distribution]:
         """ν around 0.7, p around 2; a and e^μ within a factor of e⁴ and e⁶ (95 %)."""
-        above_one = dist.transforms.AffineTransform(1.0, 1.0, domain=dist.constraints.positive)
         return {
             "nu": dist.LogNormal(-0.35, 0.5),
             "a": dist.LogNormal(2.5, 2.0),
-            "p": dist.TransformedDistribution(dist.LogNormal(0.0, 1.0), above_one),
+            "p_minus_1": dist.LogNormal(0.0, 1.0),
             "mu": dist.Normal(0.0, 3.0),
             "s": dist.LogNormal(0.0, 0.7),
         }
@@ -73,10 +73,12 @@ class Kinetic(TwoStrategies):
 def log_clock(params: Params, cells: Cells) -> Float[Array, " cell"]:
     """ln I(t): the log of the errors that memory has made so far, in steps."""
     log_all = jnp.log(params["a"]) + params["nu"] * jnp.log(cells.num_tasks)
-    above = params["p"] - 1
-    log_scale = jnp.log(2 * above) + log_all
-    # ln (1 + t/t_D) and its own log, without ever leaving logs
-    log_ratio = jnp.log(cells.step) - log_scale
-    grown = jax.nn.softplus(jnp.maximum(log_ratio, -30.0))
-    log_grown = jnp.where(log_ratio < -30.0, log_ratio, jnp.log(grown))
-    return log_all + log_complement(jnp.log(above) + log_grown)
+    log_above = jnp.log(params["p_minus_1"])
+    log_ratio = jnp.log(cells.step) - jnp.log(2.0) - log_above - log_all  # ln t/t_D
+    # early, I(t) = t/2 to the last digit; what is huge would cancel
+    early = log_ratio < _EARLY
+    grown = jax.nn.softplus(jnp.where(early, 0.0, log_ratio))  # ln (1 + t/t_D)
+    log_half = jnp.log(cells.step) - jnp.log(2.0)
+    log_x = jnp.where(early, log_half - log_all, log_above + jnp.log(grown))
+    late = log_all + log_complement(log_x)
+    return jnp.where(early & (log_x < _EARLY), log_half, late)

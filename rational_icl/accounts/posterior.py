@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
-from rational_icl.accounts.base import Account, Params
+from rational_icl.accounts.base import Account, Params, normalised
 from rational_icl.cells import Cells
 
 _LEAST_GAP = 1e-6
@@ -60,7 +59,7 @@ class StrategyPosterior(Account):
         # differences of losses, so that nothing large cancels
         excess = cells.loss - cells.loss.min(axis=1, keepdims=True)
         score = -evidence[:, None] * excess - self.cost(params, cells)
-        return jax.nn.log_softmax(score, axis=1)
+        return normalised(score)
 
     def pivoted(self, cells: Cells) -> Account:
         """With the evidence of a typical cell, in nats, instead of γ, where γ is free."""

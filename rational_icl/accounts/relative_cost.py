@@ -2,16 +2,15 @@
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
-from rational_icl.accounts.base import Account, Params
+from rational_icl.accounts.base import Account, Params, normalised
 from rational_icl.cells import Cells
 
-_NEAR_ONE = 1e-2
+_NEAR_ONE, _FEW = 1e-2, 1e-2
 _LEAST_BITS = 1.0
 
 
@@ -58,10 +57,13 @@ class RelativeCost(Account):
         """Softmax of −code/T: N in steps, L in nats per prediction, K in bits."""
         excess = cells.loss - cells.loss.min(axis=1, keepdims=True)
         scale = params["tau"] * jnp.maximum(cells.complexity, _LEAST_BITS)
-        learnt = params["h"] * learning_cost(cells.step[:, None], scale, params["p"])
-        # the best strategy's cost is common to all; less is left to cancel
-        extra = learnt - learnt.min(axis=1, keepdims=True)
-        return jax.nn.log_softmax(-(cells.step[:, None] * excess + extra) / params["T"], axis=1)
+        step = cells.step[:, None]
+        cost = learning_cost(step, scale, params["p"])
+        saved = learning_saved(step, scale, params["p"])
+        # what is common to all is left out; of two numbers near N, what they lack is subtracted
+        above, lacking = cost - cost.min(axis=1, keepdims=True), saved.max(1, keepdims=True) - saved
+        extra = params["h"] * jnp.where(2 * cost.min(axis=1, keepdims=True) > step, lacking, above)
+        return normalised(-(step * excess + extra) / params["T"])
 
 
 def learning_cost(
@@ -79,3 +81,24 @@ def learning_cost(
     series = 1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
     safe = jnp.where(near, 1.0, x)
     return scale * grown * jnp.where(near, series, jnp.expm1(safe) / safe)
+
+
+def learning_saved(
+    step: Float[Array, "cell #strategy"],
+    scale: Float[Array, "cell strategy"],
+    power: Float[Array, ""],
+) -> Float[Array, "cell strategy"]:
+    """N less `learning_cost`, with all its digits where little is saved.
+
+    ∫₀^N 1 − (1 + n/n_k)^(−p) dn: with u = N/n_k and ℓ = ln (1 + u), a series where (1 + p) u is
+    small, n_k (−(1 + u) (e^(−pℓ) − 1) − p u)/(1 − p) where p is, and the difference elsewhere.
+    """
+    u = step / scale
+    early, slow = (1 + power) * u < _FEW, power < _FEW
+    small = jnp.where(early, u, 0.0)
+    terms = 1 - (power + 2) / 4 * small * (1 - (power + 3) / 5 * small)
+    series = power * small / 2 * (1 - (power + 1) / 3 * small * terms)
+    p = jnp.where(slow, power, 0.0)
+    exact = scale * (-(1 + u) * jnp.expm1(-p * jnp.log1p(u)) - p * u) / (1 - p)
+    rest = step - learning_cost(step, scale, power)
+    return jnp.where(early, step * series, jnp.where(slow, exact, rest))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 
 import diffrax
 import jax
@@ -24,6 +25,7 @@ from rational_icl.accounts import (
     RelativeCost,
     TwoBoundaries,
 )
+from rational_icl.accounts.relative_cost import learning_cost, learning_saved
 from rational_icl.cells import Cells
 
 IDENTITY = 1e-9
@@ -174,12 +176,12 @@ def test_relative_cost_shifts_with_what_each_strategy_gains():
 
 def test_the_race_equals_its_quadrature():
     account, params = RIVALS["kinetic"]
-    nu, a, p, mu, s = params.values()
+    nu, a, above, mu, s = params.values()
     cells = make_cells()
     for (step, tasks, _, _), weight in zip(
         each(cells), weights(account, params, cells), strict=True
     ):
-        clock = flows.errors_of_memory(step, tasks, nu, a, p)
+        clock = flows.errors_of_memory(step, tasks, nu, a, 1 + above)
         z = (math.log(clock) - math.log(16) - 0.5 * math.log(math.pi / 2) + mu) / s
         np.testing.assert_allclose(weight, norm.cdf([-z, z]), rtol=QUADRATURE)
 
@@ -213,7 +215,8 @@ def test_the_threshold_of_the_race_is_set_early_and_does_not_move():
 
 def test_the_circuit_of_the_race_obeys_its_closed_form():
     """Diffrax integrates (w, b) as published; w = √2 erfinv(I/(N_c τ*)) until it blows up."""
-    nu, a, p, *_ = RIVALS["kinetic"][1].values()
+    nu, a, above, *_ = RIVALS["kinetic"][1].values()
+    p = 1 + above
     tasks, bias, context = 30.0, -0.7, 16.0
     scale = 2 * a * (p - 1) * tasks**nu
 
@@ -244,7 +247,8 @@ def test_the_circuit_of_the_race_obeys_its_closed_form():
 
 def test_the_weight_of_the_race_is_the_share_of_seeds_whose_circuit_forms():
     """SciPy integrates the flow of many biases b_0, each stopped when its circuit has formed."""
-    nu, a, p, mu, s = RIVALS["kinetic"][1].values()
+    nu, a, above, mu, s = RIVALS["kinetic"][1].values()
+    p = 1 + above
     tasks, step, context = 8.0, 300.0, 16.0
     scale = 2 * a * (p - 1) * tasks**nu
 
@@ -263,3 +267,26 @@ def test_the_weight_of_the_race_is_the_share_of_seeds_whose_circuit_forms():
     assert 0.1 < share < 0.9
     assert 1 - memorizing("kinetic", tasks, step) == pytest.approx(share, abs=1 / 200)
     assert isinstance(RIVALS["kinetic"][0], Kinetic)
+
+
+POWERS = (1e-44, 1e-20, 1e-5, 9e-3, 1.1e-2, 0.3, 0.999, 1.0, 3.0, 50.0, 1e5, 1e43)
+SHARES = (1e-60, 1e-30, 1e-8, 1e-3, 9e-3, 2e-2, 0.5, 3.0, 1e3, 1e10, 1e50)
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("share", SHARES)
+def test_what_is_learnt_and_what_is_saved_keep_their_digits(power: float, share: float):
+    """Against two hundred digits; what is saved, wherever it is less than half of N."""
+    step = 1000.0
+    with jax.enable_x64(True):
+        given = (jnp.array([[step]]), jnp.array([[step / share]]), jnp.array(power))
+        cost, saved = (float(found(*given)[0, 0]) for found in (learning_cost, learning_saved))
+    with localcontext(prec=200, Emax=10**17, Emin=-(10**17)):
+        p, scale = Decimal(power), Decimal(step / share)
+        grown = 1 + Decimal(step) / scale
+        power_law = ((1 - p) * grown.ln()).exp() - 1
+        exact = scale * (grown.ln() if p == 1 else power_law / (1 - p))
+        lacking = Decimal(step) - exact
+    assert cost == pytest.approx(float(exact), rel=IDENTITY)
+    if exact > lacking:
+        assert saved == pytest.approx(float(lacking), rel=IDENTITY)
