@@ -31,6 +31,11 @@ from rational_icl.accounts.rational import (
 from rational_icl.accounts.relative_cost import RelativeCost
 from rational_icl.accounts.two_boundaries import TwoBoundaries
 from rational_icl.accounts.two_strategies import TwoStrategies
+from rational_icl.accounts.validation import (
+    problem_with_weights,
+    validate,
+    validate_at_first_use,
+)
 
 _KINDS = (
     Rational,
@@ -124,5 +129,8 @@ __all__ = [
     "make",
     "names",
     "options",
+    "problem_with_weights",
     "remake",
+    "validate",
+    "validate_at_first_use",
 ]

@@ -29,6 +29,7 @@ class ConstantWeights(Account):
     """
 
     name: ClassVar[str] = "constant_weights"
+    ordered: ClassVar[bool] = True
     num_strategies: int = eqx.field(static=True, default=2)
 
     @classmethod

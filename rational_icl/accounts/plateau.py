@@ -28,6 +28,7 @@ class Plateau(Account):
     """
 
     name: ClassVar[str] = "rational_plateau"
+    ordered: ClassVar[bool] = True
     inner: Account = Rational()
 
     @property

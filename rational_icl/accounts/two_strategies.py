@@ -1,6 +1,7 @@
 """Accounts that know two strategies only: one that memorizes, one that generalizes."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ class TwoStrategies(Account):
 
     log π_M = log σ(o),   log π_G = log σ(−o),   o = log π_M − log π_G
     """
+
+    ordered: ClassVar[bool] = True
 
     @classmethod
     def of(cls, strategies: tuple[str, ...]) -> "Account":

@@ -95,7 +95,8 @@ def state_problem(
     """Conditions put one after the other.
 
     Raises:
-        FitError: conditions differ in their strategies, or cells cannot be used (see `respond`).
+        FitError: conditions differ in their strategies, cells cannot be used (see `respond`), or
+            the account does not keep what accounts promise (`accounts.validate`).
     """
     families = {cells.strategies for cells, _, _ in conditions.values()}
     if len(families) > 1:
@@ -103,6 +104,7 @@ def state_problem(
         raise FitError(f"conditions: strategies differ ({listed}); summarize all with the same")
     every_cells, responses, tables, weights = [], [], [], []
     for name, (cells, behaviour, regions) in conditions.items():
+        accounts.validate_at_first_use(account, cells)
         index, response = respond(cells, behaviour, regions.fitted, splits)
         every_cells.append(jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], cells))
         responses.append(response)
