@@ -4,21 +4,18 @@ from collections.abc import Iterator
 from functools import singledispatch
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-from rational_icl._arrays import Array
-from rational_icl._jit import in_float64
 from rational_icl.cells import Behaviour, Cells, table
+from rational_icl.descent import divergence_at
 from rational_icl.fits import Fit
 from rational_icl.logs import Log, Run
 from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Means, Outcome, Probabilities
-from rational_icl.statistics import Divergence
 
 RELATIVE_DISTANCE_MEASURES = (
     "relative_distance_r",
@@ -26,6 +23,7 @@ RELATIVE_DISTANCE_MEASURES = (
     "relative_distance_bias",
     "weight_r",
 )
+COUNTS = ("cells", "relative_distance_cells")
 
 
 def cell_agreement(
@@ -135,12 +133,13 @@ def _(outcome: Means, observed, mixed) -> dict[str, float]:
 def measure_names(outcome: Outcome) -> tuple[str, ...]:
     """The measures of `region_agreement`, in order; the first prediction measure after divergence.
 
-    All of them are means over cells but for correlations and root mean squares of relative
-    distance.
+    All of them are means over cells but for correlations, root mean squares of relative distance,
+    and the last two, which are counts: cells, and relative_distance_cells, those of them in which
+    relative distance is defined.
     """
     nothing = np.full((1, 2), 0.5)
     own = prediction_measures(outcome, nothing, nothing)
-    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *own)
+    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *own, *COUNTS)
 
 
 def region_agreement(
@@ -150,7 +149,9 @@ def region_agreement(
 
     Relative distance is compared with that of the account's mixture: Pearson r, root mean square
     error, and bias, the mean of predicted less observed. weight_r is its correlation with the first
-    strategy's predicted weight, as in Wurgaft et al. (2025), arXiv:2506.17859.
+    strategy's predicted weight, as in Wurgaft et al. (2025), arXiv:2506.17859. These are of the
+    cells in which relative distance is defined, which are counted. Every other measure is of all
+    cells: None where it is not a number in one of them, or a weight is not.
 
     Args:
         frame: from `cell_agreement`.
@@ -160,17 +161,24 @@ def region_agreement(
         weight: the column of the first strategy's weight.
     """
     rows = frame[(frame["region"] == region) | (frame["extrapolation"] == region)]
-    observed = rows[f"relative_distance_{split}"]
-    apart = rows[f"predicted_relative_distance_{split}"] - observed
-    found: dict[str, Any] = {
-        "relative_distance_r": _correlation(observed, apart + observed),
-        "relative_distance_rmse": np.sqrt((apart**2).mean()),
-        "relative_distance_bias": apart.mean(),
-        "weight_r": _correlation(observed, rows[weight]),
+    names = [f"relative_distance_{split}", f"predicted_relative_distance_{split}"]
+    defined = rows[np.isfinite(rows[names]).all(axis=1)]
+    counts = {"cells": len(rows), "relative_distance_cells": len(defined)}
+    measures = measure_names(outcome)[: -len(counts)]
+    if not np.isfinite(rows[weight]).all():
+        return {**dict.fromkeys(measures), **counts}
+    observed, predicted = (defined[name] for name in names)
+    difference = predicted - observed
+    table: dict[str, Any] = {
+        "relative_distance_r": _correlation(observed, predicted),
+        "relative_distance_rmse": np.sqrt((difference**2).mean()),
+        "relative_distance_bias": difference.mean(),
+        "weight_r": _correlation(observed, defined[weight]),
     }
-    for measure in measure_names(outcome)[len(found) :]:
-        found[measure] = rows[f"{measure}_{split}"].mean()
-    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+    for measure in measures[len(table) :]:
+        table[measure] = rows[f"{measure}_{split}"].mean(skipna=False)
+    values = {name: float(value) if np.isfinite(value) else None for name, value in table.items()}
+    return {**values, **counts}
 
 
 def _correlation(first: pd.Series, second: pd.Series) -> float:
@@ -197,16 +205,3 @@ def spearman(p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows 
     if not defined.any():
         return float("nan")
     return float(((first * second).sum(axis=-1)[defined] / scale[defined]).mean())
-
-
-@in_float64
-def divergence_at(
-    divergence: Divergence, log_weight: Float[np.ndarray, "cell strategy"]
-) -> Float[np.ndarray, " cell"]:
-    """Divergence of every cell from the mixture with the given weights, nats per prediction."""
-    return np.asarray(_divergence_at(divergence, log_weight))
-
-
-@eqx.filter_jit
-def _divergence_at(divergence: Divergence, log_weight: Array) -> Array:
-    return divergence(log_weight)

@@ -23,6 +23,33 @@ from rational_icl.statistics import Divergence
 _MOST_NUMBERS = 2**21
 """Of statistics that every step of every optimizer start goes through."""
 _DRAWS_PER_START = 32
+_LEAST_DIVERGENCE = -1e-6
+"""Nats: what statistics promise of a divergence (`statistics.bins`); none is really below 0."""
+
+
+@in_float64
+def divergence_at(
+    divergence: Divergence, log_weight: Float[np.ndarray, "cell strategy"]
+) -> Float[np.ndarray, " cell"]:
+    """Divergence of every cell from the mixture with the given weights, nats per prediction.
+
+    Raises:
+        FitError: one is below 0, so that weights or predictions do not sum to one.
+    """
+    value = np.asarray(_divergence_at(divergence, log_weight))
+    below = value[value < _LEAST_DIVERGENCE]
+    if len(below):
+        raise FitError(
+            f"a divergence is {below.min():.3g} nats, below 0: weights, or predictions of a "
+            "strategy or of the transformers, do not sum to one; see accounts.validate and "
+            "settings.validate, and summarize the log again"
+        )
+    return value
+
+
+@eqx.filter_jit
+def _divergence_at(divergence: Divergence, log_weight: Array) -> Array:
+    return divergence(log_weight)
 
 
 @in_float64

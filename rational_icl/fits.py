@@ -20,10 +20,12 @@ from rational_icl._files import read_json
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells import Behaviour, Cells, select
-from rational_icl.descent import minimize_divergence
+from rational_icl.descent import divergence_at, minimize_divergence
 from rational_icl.regions import Regions, partition_cells
 
 _FAR_OUT = np.log(1e6)
+_MOST_MOVED = 1e-9
+_NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
 _MOST_BYTES = 2**28
 _NOT_A_FIT = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError),
@@ -38,8 +40,9 @@ class Fit:
     Args:
         account: the theory.
         params: its fitted parameters, in natural units.
-        objective: mean divergence from the mixture over the fitted ID cells, nats.
-        starts: one row per optimizer start: where it ended, its objective, whether it converged.
+        objective: mean divergence from the mixture over the fitted ID cells, nats, at `params`.
+        starts: one row per optimizer start: where it ended, its objective, whether it converged,
+            and why it was discarded, empty if it was not (see `best_start`).
         strategies: names.
         setting: how data are drawn.
         seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
@@ -60,9 +63,16 @@ class Fit:
 
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
-        """Log weights of the strategies in the given cells, at the fitted parameters."""
+        """Log weights of the strategies in the given cells, at the fitted parameters.
+
+        Raises:
+            FitError: one is not a number, or weights of a cell do not sum to one.
+        """
         params = {name: jnp.asarray(value) for name, value in self.params.items()}
-        return np.asarray(_log_weights(self.account, params, cells))
+        log_weight = np.asarray(_log_weights(self.account, params, cells))
+        if problem := accounts.problem_with_weights(log_weight, cells, may_be_zero=True):
+            raise FitError(f"account {self.account.name!r}: {problem}")
+        return log_weight
 
     @property
     @in_float64
@@ -93,7 +103,7 @@ class Fit:
             "account_options": options,
             "params": dict(self.params),
             "objective": self.objective,
-            "starts": self.starts.replace({np.nan: None}).to_dict(orient="list"),
+            "starts": self.starts.replace(_NO_NUMBER).to_dict(orient="list"),
             "strategies": list(self.strategies),
             "setting": {"name": self.setting.name, **self.setting.parameters()},
             "batch_size": self.batch_size,
@@ -207,8 +217,10 @@ def fit(
         The best start's parameters, and where every start ended.
 
     Raises:
-        FitError: too few cells or task diversities, or no start ends at a finite objective.
+        FitError: too few cells or task diversities, an account that does not keep what accounts
+            promise (`accounts.validate`), or no start ends at a finite objective (`best_start`).
     """
+    accounts.validate_at_first_use(account, cells)
     regions = regions or partition_cells(cells, behaviour)
     chosen = select(cells, regions.fitted)
     account = account.for_cells(chosen)
@@ -219,30 +231,95 @@ def fit(
             "outcomes that every strategy rules out; add a strategy that does not"
         )
     starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
-    return best_start(account, starts, cells, regions)
+    return best_start(account, starts, cells, behaviour, regions)
 
 
-def best_start(account: Account, starts: pd.DataFrame, cells: Cells, regions: Regions) -> Fit:
-    """The fit that an optimizer's best start ended at.
+@in_float64
+def best_start(
+    account: Account, starts: pd.DataFrame, cells: Cells, behaviour: Behaviour, regions: Regions
+) -> Fit:
+    """The fit that the best of an optimizer's starts ended at.
+
+    An optimizer works on numbers without bounds, and its compiled objective may be finite where the
+    natural parameters, which are all that a fit keeps, no longer hold what it saw. So weights in
+    all cells of the log and the objective are computed again from the natural parameters. A start
+    is discarded where a log weight is not finite in any cell, fitted or not, where weights do not
+    sum to one (1e-9), or where its objective moves by more than 1e-9, or 1e-9 of itself above 1.
+    Of what is left, objectives are those at natural parameters; a discarded start has none (NaN).
 
     Args:
         account: the theory.
         starts: from `minimize_divergence`.
-        cells: of the whole log.
+        cells, behaviour: of the whole log.
         regions: of these cells.
+
+    Raises:
+        FitError: no start is left; why each was discarded.
     """
-    best = starts.iloc[int(starts["objective"].argmin())]
+    checked = _recomputed(account, starts, cells, behaviour, regions.fitted)
+    kept = checked[checked["discarded"] == ""]
+    if kept.empty:
+        reasons = "; ".join(dict.fromkeys(checked["discarded"]))
+        raise FitError(
+            f"account {account.name!r}: none of {len(checked)} starts gave a fit: {reasons}"
+        )
+    best = kept.iloc[int(kept["objective"].argmin())]
     return Fit(
         account=account,
         params={name: float(best[name]) for name in account.priors},
         objective=float(best["objective"]),
-        starts=starts,
+        starts=checked,
         strategies=cells.strategies,
         setting=cells.setting,
         batch_size=float(cells.batch_size[0]),
         seen=seen_worth(cells),
         regions=regions,
         own_task_prob=cells.own_task_prob,
+    )
+
+
+def _recomputed(
+    account: Account, starts: pd.DataFrame, cells: Cells, behaviour: Behaviour, fitted: np.ndarray
+) -> pd.DataFrame:
+    """The starts with their objectives at natural parameters, and why some are discarded.
+
+    All cells are computed, whichever are fitted, so that one compiled program serves all folds.
+    """
+    rows = []
+    for row in starts.to_dict("records"):
+        params = {name: row[name] for name in account.priors}
+        infinite = [f"{name} = {value}" for name, value in params.items() if not np.isfinite(value)]
+        objective, problem = np.nan, f"it ended at {', '.join(infinite)}" if infinite else ""
+        if not infinite:
+            objective, problem = _at(account, params, cells, behaviour, fitted)
+        problem = problem or _moved(row["objective"], objective)
+        objective = np.nan if problem else objective
+        rows.append({**row, "objective": objective, "discarded": problem})
+    return pd.DataFrame(rows)
+
+
+def _at(
+    account: Account,
+    params: Mapping[str, float],
+    cells: Cells,
+    behaviour: Behaviour,
+    fitted: np.ndarray,
+) -> tuple[float, str]:
+    """The objective at natural parameters, or what is wrong with weights there."""
+    wide = {name: jnp.asarray(value) for name, value in params.items()}
+    log_weight = np.asarray(_log_weights(account, wide, cells))
+    if problem := accounts.problem_with_weights(log_weight, cells):
+        return np.nan, problem
+    divergence = divergence_at(behaviour.splits["id"].divergence, log_weight)
+    return float(divergence[fitted].mean()), ""
+
+
+def _moved(optimized: float, recomputed: float) -> str:
+    if abs(recomputed - optimized) <= _MOST_MOVED * max(1.0, abs(optimized)):
+        return ""
+    return (
+        f"its objective is {optimized:.9g} to the optimizer and {recomputed:.9g} at the parameters "
+        "where it ended"
     )
 
 

@@ -122,7 +122,10 @@ def fit_in_context(
     chosen = np.flatnonzero(fit.regions.fitted)
     names = list(fit.account.priors)
     ends = [_refit(fit, cells, passes["id"], chosen, rate) for rate in _FIRST_RATES]
-    objective, values = min(ends, key=lambda end: end[0])
+    finite = [end for end in ends if np.isfinite([end[0], *end[1]]).all()]
+    if not finite:
+        raise FitError(f"account {fit.account.name!r}: no in-context fit ended at a finite number")
+    values = min(finite, key=lambda end: end[0])[1]
     params, rate = dict(zip(names, values[:-1], strict=True)), values[-1]
     regions = np.array(list(fit.regions._fields))[np.argmax(np.stack(fit.regions), axis=0)]
     columns: dict[str, np.ndarray] = {
@@ -139,6 +142,9 @@ def fit_in_context(
             columns[f"{name}_{split}"] = _divergences(
                 fit.account, values_of, context_rate, cells, seen
             )
+    objective = float(columns["in_context_id"][chosen].mean())  # at the parameters that are given
+    if not np.isfinite(objective):
+        raise FitError(f"account {fit.account.name!r}: in-context divergences are not all numbers")
     return InContextFit(params, rate, objective, pd.DataFrame(columns))
 
 

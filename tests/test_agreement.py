@@ -27,6 +27,7 @@ IDENTITY = 1e-10
 BINNED = 1e-6  # nats: what the sufficient statistics promise
 OUTCOME = Probabilities()
 MEASURES = measure_names(OUTCOME)
+MEANS = MEASURES[4:-2]
 REGIONS = ("fitted", "held_out", "excluded_early")
 
 
@@ -72,6 +73,8 @@ def test_every_measure_is_named_once_and_in_order():
         "total_variation",
         "spearman",
         "top_agreement",
+        "cells",
+        "relative_distance_cells",
     )
 
 
@@ -86,7 +89,7 @@ def frame() -> pd.DataFrame:
     rows["weight_generalizing"] = 1 - rows["weight_memorizing"]
     for split in SPLITS:
         rows[f"best_weight_{split}_memorizing"] = rng.random(18)
-        for column in ("relative_distance", "predicted_relative_distance", *MEASURES[4:]):
+        for column in ("relative_distance", "predicted_relative_distance", *MEANS):
             rows[f"{column}_{split}"] = rng.random(18)
     return rows
 
@@ -109,7 +112,9 @@ def test_a_region_never_mixes_with_the_others(split: str, region: str):
         np.sqrt(np.mean((near - predicted) ** 2)),
         np.mean(predicted - near),
         np.corrcoef(near, here["weight_memorizing"])[0, 1],
-        *(here[f"{name}_{split}"].mean() for name in MEASURES[4:]),
+        *(here[f"{name}_{split}"].mean() for name in MEANS),
+        6,
+        6,
     ]
     assert tuple(found) == MEASURES
     np.testing.assert_allclose(list(found.values()), expected, rtol=IDENTITY)
@@ -118,7 +123,9 @@ def test_a_region_never_mixes_with_the_others(split: str, region: str):
 def test_undefined_agreement_is_none():
     rows = frame()
     rows["region"] = "fitted"
-    assert set(agreement(rows, "id", "held_out").values()) == {None}
+    nothing = agreement(rows, "id", "held_out")
+    assert (nothing.pop("cells"), nothing.pop("relative_distance_cells")) == (0, 0)
+    assert set(nothing.values()) == {None}
     for column, measure in (
         ("weight_memorizing", "weight_r"),
         ("predicted_relative_distance_id", "relative_distance_r"),
@@ -128,6 +135,35 @@ def test_undefined_agreement_is_none():
         assert None not in found.values()
     rows["relative_distance_id"] = np.nan
     assert agreement(rows, "id", "fitted")["relative_distance_rmse"] is None
+
+
+@pytest.mark.parametrize("column", ["relative_distance_id", "predicted_relative_distance_id"])
+def test_cells_without_a_relative_distance_are_counted(column: str):
+    rows = frame()
+    rows.loc[2, column] = np.nan
+    found, whole = agreement(rows, "id", "fitted"), agreement(frame(), "id", "fitted")
+    assert (found["cells"], found["relative_distance_cells"]) == (6, 5)
+    kept = agreement(rows.drop(index=2), "id", "fitted")
+    for name in MEASURES[:4]:
+        assert found[name] == kept[name]
+    for name in MEANS:
+        assert found[name] == whole[name]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", MEANS)
+def test_a_measure_that_is_no_number_in_one_cell_is_none(name: str, value: float):
+    rows = frame()
+    rows.loc[2, f"{name}_id"] = value
+    found, whole = agreement(rows, "id", "fitted"), agreement(frame(), "id", "fitted")
+    assert found == {**whole, name: None}
+
+
+def test_weights_that_are_no_numbers_leave_no_measure():
+    rows = frame()
+    rows.loc[2, "weight_memorizing"] = np.nan
+    found = agreement(rows, "id", "fitted")
+    assert {name for name, value in found.items() if value is not None} == set(MEASURES[-2:])
 
 
 def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):

@@ -1,7 +1,12 @@
 """Point estimates: known parameters are recovered, gradients are exact, all is reported."""
 
+import re
+
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pandas as pd
 import pytest
 from synthetic import (
@@ -14,11 +19,11 @@ from synthetic import (
     mixed_behaviour,
 )
 
-from rational_icl import descent
+from rational_icl import accounts, descent
 from rational_icl._errors import FitError
-from rational_icl.accounts import ConstantWeights, Rational
+from rational_icl.accounts import Account, ConstantWeights, Rational
 from rational_icl.cells import Behaviour, Cells, select
-from rational_icl.fits import Fit, fit
+from rational_icl.fits import Fit, best_start, fit, load_fit
 from rational_icl.regions import Regions
 
 RECOVERY = 1e-3  # relative: L-BFGS stops at changes of 1e-13 along a ridge; bins move 1e-8 nats
@@ -103,7 +108,7 @@ def test_weights_of_zero_leave_cells_out(numbers: int, monkeypatch):
 def test_every_start_is_reported_and_the_best_is_kept():
     cells, behaviour = synthetic()
     found = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=5, seed=1)
-    assert list(found.starts) == [*TRUTH, "objective", "converged"]
+    assert list(found.starts) == [*TRUTH, "objective", "converged", "discarded"]
     assert len(found.starts) == 5
     best = found.starts.loc[found.starts["objective"].idxmin()]
     assert found.objective == best["objective"] == found.starts["objective"].min()
@@ -125,6 +130,136 @@ def test_cost_does_not_depend_on_the_number_of_sequences():
     )
     assert few[0] == many[0] == len(cells)
     assert many[1] < 1.3 * few[1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in accounts.names(costly=False) else pytest.mark.slow)
+        for name in accounts.names()
+    ],
+)
+def test_the_objective_is_that_of_the_parameters(name: str):
+    """As anyone finds who has nothing but a fit and its cells, without compiling."""
+    cells, behaviour = synthetic()
+    some = cells.num_tasks <= 16
+    regions = Regions(some, ~some, np.zeros_like(some))
+    account = accounts.make(name, cells.strategies)
+    found = fit(account, cells, behaviour, regions=regions, num_starts=2)
+    fitted = select(cells, some)
+    with jax.enable_x64(True):
+        params = {key: jax.numpy.asarray(value) for key, value in found.params.items()}
+        log_weight = found.account.log_weights(params, fitted)
+        value = np.asarray(behaviour.splits["id"].divergence.select(some)(log_weight)).mean()
+    assert found.objective == pytest.approx(value, rel=1e-12)
+    kept = found.starts[found.starts["discarded"] == ""]
+    assert found.objective == kept["objective"].min()
+
+
+class Ridge(Account):
+    """A parameter that a compiled program holds and a number does not: ln(p − 1) of p = 1 + e^x."""
+
+    name = "ridge"
+    ordered = True
+
+    @property
+    def priors(self):
+        above = dist.transforms.AffineTransform(1.0, 1.0, domain=dist.constraints.positive)
+        return {"p": dist.TransformedDistribution(dist.LogNormal(0.0, 1.0), above)}
+
+    def log_weights(self, params, cells):
+        odds = jnp.log(params["p"] - 1) + 0 * cells.step
+        return jax.nn.log_sigmoid(jnp.stack([odds, -odds], axis=1))
+
+
+class Spoiled(Account):
+    """Constant weights, spoiled in the cells that are not fitted."""
+
+    name = "spoiled"
+    ordered = True
+    kind: str = eqx.field(static=True, default="nan")
+
+    @property
+    def priors(self):
+        return {"logit": dist.Normal(0.0, 1.0)}
+
+    def log_weights(self, params, cells):
+        odds = params["logit"] + 0 * cells.step
+        sound = jax.nn.log_sigmoid(jnp.stack([odds, -odds], axis=1))
+        value = {"nan": jnp.nan, "zero": -jnp.inf, "double": sound + jnp.log(2.0)}[self.kind]
+        # once, and not where accounts are validated
+        here = (cells.num_tasks == 32) & (cells.step == 30_000)
+        return jnp.where(here[:, None], value, sound)
+
+
+def test_a_start_that_no_number_holds_is_discarded():
+    cells, behaviour = synthetic()
+    starts = pd.DataFrame(
+        {"p": [1.0, 1.5, 2.0, np.inf], "objective": [1e-9, 1e-3, 1.0, 1e-9], "converged": True}
+    )
+    with jax.enable_x64(True):
+        log_weight = np.asarray(Ridge().log_weights({"p": jnp.asarray(2.0)}, cells))
+    right = float(descent.divergence_at(behaviour.splits["id"].divergence, log_weight).mean())
+    starts.loc[2, "objective"] = right * (1 + 1e-12)
+    found = best_start(Ridge(), starts, cells, behaviour, everything(cells))
+    assert found.params == {"p": 2.0}
+    assert found.objective == right
+    nan, moved, kept, infinite = found.starts["discarded"]
+    assert nan.startswith("the log weight of 'memorizing' is -inf at D = 2, N = 10 (50 of 50")
+    assert moved.startswith("its objective is 0.001 to the optimizer and ")
+    assert kept == ""
+    assert infinite == "it ended at p = inf"
+    assert found.starts["objective"].isna().tolist() == [True, True, False, True]
+
+
+def test_discarded_starts_survive_a_file(tmp_path):
+    cells, behaviour = synthetic()
+    rows = {"alpha": [0.7, 0.7], "beta": [0.2, 0.2], "gamma": [4.0, np.inf]}
+    starts = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=1).starts
+    starts = pd.concat([starts, pd.DataFrame({**rows, "objective": 0.0, "converged": True})])
+    found = best_start(Rational(), starts, cells, behaviour, everything(cells))
+    found.save(tmp_path / "fit.json")
+    loaded = load_fit(tmp_path / "fit.json")
+    assert loaded.objective == found.objective
+    assert loaded.starts["discarded"].tolist() == found.starts["discarded"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("nan", "the log weight of 'memorizing' is nan at D = 32, N = 30000 (1 of 50 cells)"),
+        ("zero", "the log weight of 'memorizing' is -inf at D = 32, N = 30000 (1 of 50 cells)"),
+        ("double", "weights sum to 2 at D = 32, N = 30000 (1 of 50 cells)"),
+    ],
+)
+def test_one_cell_that_is_not_fitted_fails_an_account(kind: str, reason: str):
+    cells, behaviour = synthetic()
+    some = cells.num_tasks <= 16
+    regions = Regions(some, ~some, np.zeros_like(some))
+    with pytest.raises(FitError, match=re.escape(f"none of 3 starts gave a fit: {reason}")):
+        fit(Spoiled(kind), cells, behaviour, regions=regions, num_starts=3)
+
+
+def test_a_fit_gives_no_weights_that_are_no_numbers():
+    cells = make_cells()
+    found = make_fit(cells, Spoiled(), logit=0.3)
+    found.log_weights(select(cells, cells.num_tasks < 32))
+    with pytest.raises(FitError, match=r"account 'spoiled': the log weight .* is nan at D = 32"):
+        found.log_weights(cells)
+
+
+def test_negative_divergences_are_refused():
+    """Of weights that sum to 1.5, and of predictions that did, in a file of cells, say."""
+    cells, behaviour = synthetic()
+    divergence = behaviour.splits["id"].divergence
+    half = np.full((len(cells), 2), 0.5)
+    assert (descent.divergence_at(divergence, np.log(half)) >= 0).all()
+    with pytest.raises(FitError, match=r"a divergence is -0.* below 0"):
+        descent.divergence_at(divergence, np.log(1.5 * half))
+    divergence = eqx.tree_at(lambda one: one.offset, divergence, divergence.offset - 2.27)
+    spoiled = eqx.tree_at(lambda one: one.splits["id"].divergence, behaviour, divergence)
+    with pytest.raises(FitError, match=r"a divergence is -2.2.* below 0"):
+        fit(Rational(), cells, spoiled, regions=everything(cells), num_starts=1)
 
 
 def test_one_task_diversity_is_refused():

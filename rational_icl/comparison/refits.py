@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rational_icl._errors import FitError
-from rational_icl.accounts import Account
+from rational_icl.accounts import Account, validate_at_first_use
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.comparison.folds import Fold
 from rational_icl.descent import minimize_divergence
@@ -21,7 +21,7 @@ class Refit:
 
     Args:
         fold: what it saw.
-        fit: what it became, or None if it failed.
+        fit: what it became; None if it failed, also where weights are not numbers in a scored cell.
         problem: why it failed, empty if it did not.
         seconds: wall-clock time.
     """
@@ -75,6 +75,7 @@ def _fitted(
     num_starts: int,
     seed: int,
 ) -> Fit:
+    validate_at_first_use(account, cells)
     usable = fold.fitted | fold.scored
     divergence = behaviour.splits["id"].divergence.select(usable)
     if not divergence.finite.all():
@@ -96,4 +97,5 @@ def _fitted(
         num_starts=num_starts if start is None else 0,
         seed=seed,
     )
-    return best_start(own, starts, cells, Regions(fold.fitted, fold.scored, ~usable))
+    regions = Regions(fold.fitted, fold.scored, ~usable)
+    return best_start(own, starts, cells, behaviour, regions)

@@ -49,6 +49,8 @@ _MEASURE_NAMES = {
     "top_agreement": "share with the same most probable outcome",
     "root_mean_square_error": "root mean square error of predicted means",
     "r_squared": "R² of predicted means",
+    "cells": "cells",
+    "relative_distance_cells": "cells in which relative distance is defined",
 }
 
 

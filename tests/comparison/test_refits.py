@@ -144,14 +144,17 @@ class Raising(Account):
 
 
 class NotANumber(Account):
-    """An account whose weights are not numbers."""
+    """An account whose weights are not numbers at one task diversity."""
+
+    at: float = eqx.field(static=True, default=16.0)
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
         return {"a": dist.Normal(0.0, 1.0)}
 
     def log_weights(self, params, cells):
-        return jax.nn.log_softmax(jnp.full(cells.loss.shape, jnp.nan) * params["a"], axis=1)
+        sound = jax.nn.log_softmax(params["a"] * cells.loss, axis=1)
+        return jnp.where(cells.num_tasks[:, None] == self.at, jnp.nan, sound)
 
 
 Raising.name = "raising"
@@ -164,9 +167,11 @@ NotANumber.name = "not_a_number"
         (Raising(lambda: RuntimeError("the solver stopped\nat 3")), "RuntimeError: the solver"),
         (Raising(lambda: RuntimeError()), "RuntimeError"),
         (Raising(lambda: FloatingPointError("overflow")), "FloatingPointError: overflow"),
-        (NotANumber(), "'not_a_number': none of 2 starts gave a finite fit"),
+        (NotANumber(4.0), "'not_a_number': none of 2 starts gave a finite fit"),
+        (NotANumber(16.0), "'not_a_number': none of 2 starts gave a finite fit"),
+        (NotANumber(1.0), "the log weight of 'memorizing' is nan at D = 1, N = 10 (3 of 9 cells)"),
     ],
-    ids=["raises", "silently", "overflows", "not a number"],
+    ids=["raises", "silently", "overflows", "fitted", "scored", "validated"],
 )
 def test_an_account_that_fails_says_why(account: Account, problem: str):
     cells, behaviour = data()
@@ -174,6 +179,17 @@ def test_an_account_that_fails_says_why(account: Account, problem: str):
     assert found.fit is None
     assert problem in found.problem
     assert "\n" not in found.problem
+
+
+def test_cells_that_are_neither_fitted_nor_scored_must_be_numbers_too():
+    """They are predicted all the same, in figures and tables."""
+    cells, behaviour = data()
+    fold = one_left_out(cells, excluded=len(STEPS))
+    found = refit(NotANumber(4.0), cells, behaviour, fold, num_starts=2)
+    assert found.fit is None
+    assert "none of 2 starts gave a fit: the log weight of 'memorizing' is nan at D = 4," in (
+        found.problem
+    )
 
 
 def test_infinite_divergences_of_fitted_cells_are_a_problem():
