@@ -295,7 +295,7 @@ def best_start(
         raise FitError(
             f"account {account.name!r}: none of {len(checked)} starts gave a fit: {reasons}"
         )
-    best = kept.loc[kept["objective"].idxmin()]
+    best = kept.iloc[int(kept["objective"].argmin())]
     return Fit(
         account=account,
         params={name: float(best[name]) for name in account.priors},
@@ -317,31 +317,38 @@ def _recomputed(
 
     All cells are computed, whichever are fitted, so that one compiled program serves all folds.
     """
-    divergence = behaviour.splits["id"].divergence
     rows = []
     for row in starts.to_dict("records"):
         params = {name: row[name] for name in account.priors}
-        problem, objective = _problem_with_params(params), np.nan
-        if not problem:
-            wide = {name: jnp.asarray(value) for name, value in params.items()}
-            log_weight = np.asarray(_log_weights(account, wide, cells))
-            problem = accounts.problem_with_weights(log_weight, cells)
-        if not problem:
-            objective = float(divergence_at(divergence, log_weight)[fitted].mean())
-            problem = _moved(row["objective"], objective)
+        infinite = [f"{name} = {value}" for name, value in params.items() if not np.isfinite(value)]
+        objective, problem = np.nan, f"it ended at {', '.join(infinite)}" if infinite else ""
+        if not infinite:
+            objective, problem = _at(account, params, cells, behaviour, fitted)
+        problem = problem or _moved(row["objective"], objective)
         objective = np.nan if problem else objective
-        rows.append({**row, "objective": objective, "discarded": problem or ""})
+        rows.append({**row, "objective": objective, "discarded": problem})
     return pd.DataFrame(rows)
 
 
-def _problem_with_params(params: Mapping[str, float]) -> str | None:
-    infinite = [f"{name} = {value}" for name, value in params.items() if not np.isfinite(value)]
-    return f"it ended at {', '.join(infinite)}" if infinite else None
+def _at(
+    account: Account,
+    params: Mapping[str, float],
+    cells: Cells,
+    behaviour: Behaviour,
+    fitted: np.ndarray,
+) -> tuple[float, str]:
+    """The objective at natural parameters, or what is wrong with weights there."""
+    wide = {name: jnp.asarray(value) for name, value in params.items()}
+    log_weight = np.asarray(_log_weights(account, wide, cells))
+    if problem := accounts.problem_with_weights(log_weight, cells):
+        return np.nan, problem
+    divergence = divergence_at(behaviour.splits["id"].divergence, log_weight)
+    return float(divergence[fitted].mean()), ""
 
 
-def _moved(optimized: float, recomputed: float) -> str | None:
+def _moved(optimized: float, recomputed: float) -> str:
     if abs(recomputed - optimized) <= _MOST_MOVED * max(1.0, abs(optimized)):
-        return None
+        return ""
     return (
         f"its objective is {optimized:.9g} to the optimizer and {recomputed:.9g} at the parameters "
         "where it ended"

@@ -203,6 +203,8 @@ def test_report_json_has_the_promised_shape(report):
                 "total_variation",
                 "spearman",
                 "top_agreement",
+                "cells",
+                "relative_distance_cells",
             }
     assert [row["num_tasks"] for row in rational["crossover"]] == list(DIVERSITIES)
     assert all({"observed", "predicted"} <= set(row) for row in rational["crossover"])

@@ -197,7 +197,7 @@ def _draws(account: Account) -> list[dict[str, Array]]:
                 f"the prior of {name!r} is {prior!r}; expected a distribution of NumPyro, such as "
                 "numpyro.distributions.Normal(0.0, 1.0)",
             )
-        if prior.batch_shape or prior.event_shape or prior.support.is_discrete:
+        if prior.batch_shape or prior.event_shape or getattr(prior.support, "is_discrete", True):
             raise _fault(
                 account,
                 f"the prior of {name!r} has shape {prior.batch_shape + prior.event_shape}; "

@@ -3,8 +3,6 @@
 What is checked holds exactly, whatever the setting, so that a failure is a fault and never chance.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from itertools import islice, product
@@ -12,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rational_icl._errors import LogError
 from rational_icl.settings.base import Setting
+from rational_icl.settings.foresight import calling, fault, unseen_replaced
 from rational_icl.settings.outcomes import Probabilities
 
 SUM_TOLERANCE = 1e-9
@@ -59,32 +57,16 @@ def validate_at_first_use(setting: Setting) -> None:
 @lru_cache(maxsize=256)
 def _validated(setting: Setting) -> None:
     if problem := setting.problem():
-        raise _fault(setting, problem)
+        raise fault(setting, problem)
     drawn = _drawn(setting)
     _check_shapes(setting, drawn)
     values = _predicted(setting, drawn.tasks, drawn.prob, drawn.inputs)
     for name, predicted in zip(setting.strategies, values, strict=True):
         if problem := problem_with_exact(setting, predicted, setting.first_position):
-            raise _fault(setting, f"strategy {name!r}: {problem}")
+            raise fault(setting, f"strategy {name!r}: {problem}")
     _check_loss(setting, drawn, values)
     _check_order(setting, drawn, values)
     _check_foresight(setting, drawn, values)
-
-
-def _fault(setting: Setting | type[Setting], words: str) -> LogError:
-    return LogError(f"setting {setting.name!r}: {words}")
-
-
-@contextmanager
-def _calling(setting: Setting, method: str) -> Iterator[None]:
-    """Says which method of a user's it is that fails."""
-    try:
-        yield
-    except LogError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise _fault(setting, f"{method} fails on a few drawn sequences ({said})") from error
 
 
 def problem_with_exact(setting: Setting, predicted: np.ndarray, first: int = 0) -> str | None:
@@ -135,28 +117,28 @@ class _Drawn(NamedTuple):
 def _check_class(kind: type[Setting]) -> None:
     """Names and types of what a setting declares."""
     if missing := sorted(getattr(kind, "__abstractmethods__", ())):
-        raise _fault(kind, f"lacks {', '.join(missing)}; define them as `Setting` describes")
+        raise fault(kind, f"lacks {', '.join(missing)}; define them as `Setting` describes")
     declared = ("strategies", "default_strategies", "memorizing", "program_bits", "task_axes")
     if missing := [name for name in declared if not hasattr(kind, name)]:
-        raise _fault(kind, f"lacks {', '.join(missing)}; declare them as class attributes")
+        raise fault(kind, f"lacks {', '.join(missing)}; declare them as class attributes")
     for field in fields(kind):
         if field.type not in (int, float):
-            raise _fault(
+            raise fault(
                 kind,
                 f"field {field.name} is declared as {field.type!r}; expected int or float, which a "
                 "log can hold, and no `from __future__ import annotations`",
             )
     names = tuple(kind.strategies)
     if len(names) < 2 or len(set(names)) < len(names):
-        raise _fault(kind, f"strategies are {list(names)}; expected two or more different names")
+        raise fault(kind, f"strategies are {list(names)}; expected two or more different names")
     for attribute in ("default_strategies", "memorizing", "program_bits"):
         if unknown := [name for name in getattr(kind, attribute) if name not in names]:
-            raise _fault(kind, f"{attribute} has {', '.join(unknown)}, which is no strategy of it")
+            raise fault(kind, f"{attribute} has {', '.join(unknown)}, which is no strategy of it")
     if len(kind.default_strategies) < 2:
-        raise _fault(kind, "default_strategies has fewer than two; expected two or more")
+        raise fault(kind, "default_strategies has fewer than two; expected two or more")
     bits = [kind.program_bits.get(name, np.nan) for name in names]
     if not (np.isfinite(bits).all() and min(bits) >= 0):
-        raise _fault(kind, f"program_bits are {dict(zip(names, bits, strict=True))}; expected bits")
+        raise fault(kind, f"program_bits are {dict(zip(names, bits, strict=True))}; expected bits")
 
 
 def _example_of(kind: type[Setting]) -> Setting | None:
@@ -178,32 +160,32 @@ def _drawn(setting: Setting) -> _Drawn:
 
     def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng([_SEED, seed])
-        with _calling(setting, "draw_tasks"):
+        with calling(setting, "draw_tasks"):
             tasks = np.asarray(setting.draw_tasks(rng, _TASKS))
         _check_drawn(setting, "draw_tasks", tasks, _TASKS, setting.problem_with_tasks)
-        with _calling(setting, "normalised_tasks"):
+        with calling(setting, "normalised_tasks"):
             tasks = setting.normalised_tasks(tasks)
-        with _calling(setting, "draw_inputs"):
+        with calling(setting, "draw_inputs"):
             inputs = np.asarray(setting.draw_inputs(rng, tasks[picked], tasks.copy(), _PRIOR))
         _check_drawn(setting, "draw_inputs", inputs, _SEQUENCES, setting.problem_with_inputs)
         return tasks, inputs
 
     (tasks, inputs), again = draw(0), draw(0)
     if not (np.array_equal(tasks, again[0]) and np.array_equal(inputs, again[1])):
-        raise _fault(setting, "draws differ between equal seeds; draw from the `rng` given alone")
+        raise fault(setting, "draws differ between equal seeds; draw from the `rng` given alone")
     others = [draw(seed) for seed in (1, 2, 3)]
     if all(np.array_equal(inputs, one) and np.array_equal(tasks, two) for two, one in others):
-        raise _fault(setting, "draws are the same for all seeds; draw from the `rng` given")
+        raise fault(setting, "draws are the same for all seeds; draw from the `rng` given")
     if len(setting.task_axes) != tasks.ndim:
-        raise _fault(
+        raise fault(
             setting,
             f"task_axes are {', '.join(setting.task_axes)}, but draw_tasks gives shape "
             f"{tasks.shape}",
         )
-    with _calling(setting, "sizes_of"):
+    with calling(setting, "sizes_of"):
         sizes = setting.sizes_of(tasks, inputs)
     if any(getattr(setting, name) != size for name, size in sizes.items()):
-        raise _fault(setting, f"sizes_of reads {sizes} off its own draws; it has other sizes")
+        raise fault(setting, f"sizes_of reads {sizes} off its own draws; it has other sizes")
     _check_extra(setting, tasks, picked)
     return _Drawn(tasks, _PRIOR, picked, inputs, others[0][1])
 
@@ -212,17 +194,17 @@ def _check_drawn(
     setting: Setting, method: str, values: np.ndarray, number: int, problem_with: Any
 ) -> None:
     if not values.ndim or len(values) != number:
-        raise _fault(setting, f"{method} gives shape {values.shape}; expected {number} rows")
-    with _calling(setting, problem_with.__name__):
+        raise fault(setting, f"{method} gives shape {values.shape}; expected {number} rows")
+    with calling(setting, problem_with.__name__):
         problem = problem_with(values)
     if problem:
-        raise _fault(setting, f"{problem_with.__name__} refuses what {method} gives ({problem})")
+        raise fault(setting, f"{problem_with.__name__} refuses what {method} gives ({problem})")
 
 
 def _check_extra(setting: Setting, tasks: np.ndarray, picked: np.ndarray) -> None:
     for split in setting.extra_splits:
         rng = np.random.default_rng(_SEED)
-        with _calling(setting, "draw_extra"):
+        with calling(setting, "draw_extra"):
             inputs = setting.draw_extra(split, rng, picked, tasks, _PRIOR)
         if inputs is not None:
             _check_drawn(setting, "draw_extra", inputs, len(picked), setting.problem_with_inputs)
@@ -233,28 +215,28 @@ def _check_shapes(setting: Setting, drawn: _Drawn) -> None:
     import jax
 
     def check(method: str, expected: tuple[int, ...], *arguments: Any) -> None:
-        with jax.enable_x64(True), _calling(setting, method):
+        with jax.enable_x64(True), calling(setting, method):
             function = getattr(setting, method)
             if isinstance(arguments[0], str):
                 found = jax.eval_shape(lambda one: function(arguments[0], one), arguments[1])
             else:
                 found = jax.eval_shape(function, *arguments)
         if found.shape != expected:
-            raise _fault(setting, f"{method} gives shape {found.shape}; expected {expected}")
+            raise fault(setting, f"{method} gives shape {found.shape}; expected {expected}")
 
     one = drawn.inputs[0] if drawn.inputs.dtype.kind in "iu" else drawn.inputs[0].astype(float)
     for name in setting.strategies:
         if name in setting.memorizing:
-            with _calling(setting, "prepared"):
+            with calling(setting, "prepared"):
                 prepared = setting.prepared(name, drawn.tasks)
             check("log_likelihood", (_TASKS,), prepared, one, 0)
             check("average", (setting.num_parameters,), prepared, _PRIOR, one, 0)
             continue
         check("continuous", (setting.num_positions, setting.num_parameters), name, one)
-        with _calling(setting, f"prior_parameters of {name!r}"):
+        with calling(setting, f"prior_parameters of {name!r}"):
             number = setting.prior_parameters(name)
         if not (np.isfinite(number) and number >= 0):
-            raise _fault(setting, f"prior_parameters of {name!r} is {number}; expected 0 or more")
+            raise fault(setting, f"prior_parameters of {name!r} is {number}; expected 0 or more")
 
 
 def _predicted(
@@ -262,26 +244,26 @@ def _predicted(
 ) -> np.ndarray:
     from rational_icl.predictors import unchecked_parameters
 
-    with _calling(setting, "computing predictions"):
+    with calling(setting, "computing predictions"):
         return unchecked_parameters(setting, tasks, inputs, setting.strategies, prob)
 
 
 def _check_loss(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
     own = drawn.tasks[drawn.picked]
-    with _calling(setting, "truth"):
+    with calling(setting, "truth"):
         truth = np.asarray(setting.truth(own, drawn.inputs))
     expected = (_SEQUENCES, setting.num_positions, setting.num_outcomes)
     if truth.shape != expected:
-        raise _fault(setting, f"truth gives shape {truth.shape}; expected {expected}")
+        raise fault(setting, f"truth gives shape {truth.shape}; expected {expected}")
     if problem := problem_with_exact(setting, truth):
-        raise _fault(setting, f"truth: {problem}")
-    with _calling(setting, "loss"):
+        raise fault(setting, f"truth: {problem}")
+    with calling(setting, "loss"):
         loss = np.asarray(setting.loss(own, drawn.inputs, values[..., : setting.num_outcomes]))
     if loss.shape != values.shape[:3]:
-        raise _fault(setting, f"loss gives shape {loss.shape}; expected {values.shape[:3]}")
+        raise fault(setting, f"loss gives shape {loss.shape}; expected {values.shape[:3]}")
     for name, part in zip(setting.strategies, loss, strict=True):
         if not np.isfinite(part).all():
-            raise _fault(
+            raise fault(
                 setting,
                 f"strategy {name!r} has a loss of {part[~np.isfinite(part)][0]} on sequences of "
                 "the training tasks; give every outcome that can come some probability",
@@ -293,7 +275,7 @@ def _check_order(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
     turned = _predicted(setting, drawn.tasks[order], drawn.prob[order], drawn.inputs)
     for name, before, after in zip(setting.strategies, values, turned, strict=True):
         if not np.allclose(before, after, rtol=_SAME, atol=_SAME):
-            raise _fault(
+            raise fault(
                 setting,
                 f"strategy {name!r} depends on the order of the task table: its prediction changes "
                 f"by {np.abs(before - after).max():.3g} when tasks and their probabilities are "
@@ -305,14 +287,14 @@ def _check_foresight(setting: Setting, drawn: _Drawn, values: np.ndarray) -> Non
     """What is not yet shown when a prediction is made must not change it."""
     first, last = setting.first_position, setting.num_positions - 1
     for position in sorted({first, (first + last) // 2, last}):
-        changed = _unseen_replaced(setting, drawn.inputs, drawn.other, position)
+        changed = unseen_replaced(setting, drawn.inputs, drawn.other, position)
         _check_hidden(setting, drawn, changed, position)
         after = _predicted(setting, drawn.tasks, drawn.prob, changed)
         for name, one, two in zip(setting.strategies, values, after, strict=True):
             here = position - first
             difference = np.abs(one[:, here] - two[:, here]).max()
             if not difference <= _SAME * (1 + np.abs(one[:, here]).max()):
-                raise _fault(
+                raise fault(
                     setting,
                     f"strategy {name!r} looks ahead: its prediction at position {position} changes "
                     f"by {difference:.3g} when the outcome there and all that follows are others; "
@@ -329,49 +311,8 @@ def _check_hidden(setting: Setting, drawn: _Drawn, changed: np.ndarray, position
     except NotImplementedError:
         return  # inputs do not hold outcomes
     if (before != other).any() and (before == after)[before != other].all():
-        raise _fault(
+        raise fault(
             setting,
             f"tokens and readout show a transformer the outcome at position {position} before it "
             "predicts it; let the readout point at the token before",
         )
-
-
-def _unseen_replaced(
-    setting: Setting, inputs: np.ndarray, other: np.ndarray, position: int
-) -> np.ndarray:
-    """Inputs with all that a transformer has not read at a position taken from others."""
-    shown = _shown(setting, inputs, position)
-
-    def replaced(place: Sequence[Any], start: np.ndarray) -> np.ndarray | None:
-        trial = start.copy()
-        trial[(slice(None), *place)] = other[(slice(None), *place)]
-        return trial if np.array_equal(_shown(setting, trial, position), shown) else None
-
-    low, high = 0, inputs.shape[1]
-    while low < high:  # the first item from which on nothing is shown
-        middle = (low + high) // 2
-        if replaced([slice(middle, None)], inputs) is None:
-            low = middle + 1
-        else:
-            high = middle
-    changed = replaced([slice(high, None)], inputs)
-    assert changed is not None
-    if inputs.ndim > 2 and high > 0:  # and what of the item before it is not
-        for feature in range(inputs.shape[2]):
-            trial = replaced([high - 1, feature], changed)
-            changed = changed if trial is None else trial
-    return changed
-
-
-def _shown(setting: Setting, inputs: np.ndarray, position: int) -> np.ndarray:
-    """The tokens that a transformer has read when it predicts the outcome at a position."""
-    with _calling(setting, "tokens"):
-        tokens = np.asarray(setting.tokens(inputs))
-        read = range(*setting.readout.indices(tokens.shape[1]))
-    if len(tokens) != len(inputs) or len(read) != setting.num_positions:
-        raise _fault(
-            setting,
-            f"tokens of shape {tokens.shape} and readout {setting.readout} give {len(read)} "
-            f"predictions a sequence; expected {setting.num_positions}",
-        )
-    return tokens[:, : read[position] + 1]

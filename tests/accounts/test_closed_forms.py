@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 
 import diffrax
 import jax
@@ -24,6 +25,7 @@ from rational_icl.accounts import (
     RelativeCost,
     TwoBoundaries,
 )
+from rational_icl.accounts.relative_cost import learning_cost, learning_saved
 from rational_icl.cells import Cells
 
 IDENTITY = 1e-9
@@ -265,3 +267,26 @@ def test_the_weight_of_the_race_is_the_share_of_seeds_whose_circuit_forms():
     assert 0.1 < share < 0.9
     assert 1 - memorizing("kinetic", tasks, step) == pytest.approx(share, abs=1 / 200)
     assert isinstance(RIVALS["kinetic"][0], Kinetic)
+
+
+POWERS = (1e-44, 1e-20, 1e-5, 9e-3, 1.1e-2, 0.3, 0.999, 1.0, 3.0, 50.0, 1e5, 1e43)
+SHARES = (1e-60, 1e-30, 1e-8, 1e-3, 9e-3, 2e-2, 0.5, 3.0, 1e3, 1e10, 1e50)
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("share", SHARES)
+def test_what_is_learnt_and_what_is_saved_keep_their_digits(power: float, share: float):
+    """Against two hundred digits; what is saved, wherever it is less than half of N."""
+    step = 1000.0
+    with jax.enable_x64(True):
+        given = (jnp.array([[step]]), jnp.array([[step / share]]), jnp.array(power))
+        cost, saved = (float(found(*given)[0, 0]) for found in (learning_cost, learning_saved))
+    with localcontext(prec=200, Emax=10**17, Emin=-(10**17)):
+        p, scale = Decimal(power), Decimal(step / share)
+        grown = 1 + Decimal(step) / scale
+        power_law = ((1 - p) * grown.ln()).exp() - 1
+        exact = scale * (grown.ln() if p == 1 else power_law / (1 - p))
+        lacking = Decimal(step) - exact
+    assert cost == pytest.approx(float(exact), rel=IDENTITY)
+    if exact > lacking:
+        assert saved == pytest.approx(float(lacking), rel=IDENTITY)
