@@ -5,8 +5,10 @@
 Writes into OUT, for every log: NAME_left_out.csv and NAME_coverage.png, cells predicted from the
 others by region (each task diversity left out, each run left out, later steps, larger task
 diversities); coverage.csv, how often intervals hold them, by log, by task diversity and pooled over
-logs, beside what version 0.5 had; and ranks.csv and ranks.png, simulation-based calibration of the
-default model on the cells of half the runs of the first log. Logs are those shipped unless given.
+logs, beside what version 0.5 had (where task diversities are left out, its model with measurement
+errors added, on every second step); and ranks.csv and ranks.png, simulation-based calibration of
+the default model on the cells of half the runs of the first log. Logs are those shipped unless
+given.
 Some ten minutes a log on two idle cores.
 """
 
