@@ -111,8 +111,8 @@ class PredictionLogger:
         self.metadata = schema.Metadata.stated(setting, {**known, "factors": factors or {}}, where)
         num_tasks, seed = self.metadata.num_tasks, self.metadata.seed
         schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
-        id_sequences, ood_sequences = whole(id_sequences), whole(ood_sequences)
-        for key, value in (("id_sequences", id_sequences), ("ood_sequences", ood_sequences)):
+        sizes = {"id_sequences": whole(id_sequences), "ood_sequences": whole(ood_sequences)}
+        for key, value in sizes.items():
             if not isinstance(value, int) or value < 1:
                 raise LogError(f"{where}: {key} is {value}; expected at least 1")
         found = arrays.steps(steps, f"{where}, steps")
@@ -125,8 +125,7 @@ class PredictionLogger:
             setting,
             num_tasks,
             seed,
-            id_sequences,
-            ood_sequences,
+            *sizes.values(),
             None if tasks is None else _own_tasks(tasks, setting, num_tasks, where),
             self._task_prob,
         )
@@ -192,8 +191,8 @@ class PredictionLogger:
 
     def due(self, step: SupportsInt) -> bool:
         """Whether this step is to be logged and is not yet."""
-        step = whole(step)
-        return step in self._checkpoints and not self._writer.written[self._checkpoints[step]]
+        at = whole(step)
+        return at in self._checkpoints and not self._writer.written[self._checkpoints[at]]
 
     def log(self, step: SupportsInt, predict: Callable[[np.ndarray], Any]) -> None:
         """Evaluate the transformer on every split, and write one checkpoint.

@@ -4,6 +4,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -57,9 +58,7 @@ def _rows(
             yield index, arrays.plain(values, f"{archive.filename}: {key}")
 
 
-def _pieces(
-    member: zipfile.ZipExtFile, start: int, places: np.ndarray, size: int
-) -> Iterator[bytes]:
+def _pieces(member: Any, start: int, places: np.ndarray, size: int) -> Iterator[bytes]:
     """The bytes of elements, those that lie next to each other together."""
     for together in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
         member.seek(start + int(together[0]) * size)
