@@ -1,7 +1,8 @@
 """The shape of a fit's objective around a point: curvature, and where else it is as low."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,8 +48,8 @@ class Curvature:
         flat = self.vectors[self.eigenvalues / 2 <= tolerance]
         if not len(flat):
             return flat
-        pivots = qr(flat, mode="r", pivoting=True)[1][: len(flat)]
-        basis = np.linalg.solve(flat[:, pivots], flat)
+        *_, order = qr(flat, mode="r", pivoting=True)
+        basis = np.linalg.solve(flat[:, order[: len(flat)]], flat)
         return basis / np.linalg.norm(basis, axis=1, keepdims=True)
 
 
@@ -73,9 +74,9 @@ class Objective:
     divergence: Divergence
     weight: Float[np.ndarray, " cell"]
 
-    def coordinates(self, params: dict[str, float]) -> Float[np.ndarray, " parameter"]:
+    def coordinates(self, params: Mapping[Any, float]) -> Float[np.ndarray, " parameter"]:
         """Where a parameter set is; ends of ranges, such as 0, are as far as float64 reaches."""
-        return np.clip(_free(self.account, params), -_END, _END) if params else np.zeros(0)
+        return np.clip(_free(self.account, dict(params)), -_END, _END) if params else np.zeros(0)
 
     def units(self, point: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:
         """Where a point is, in units."""

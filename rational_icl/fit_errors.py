@@ -133,7 +133,7 @@ def _intervals(
     spread = np.sqrt((number - 1) * places.var(axis=0))
     error = np.where(np.array(status) == "determined", spread, np.nan)
     width = student_t.ppf((1 + level) / 2, number - 1) * error
-    place = objective.coordinates(dict(fit.params))
+    place = objective.coordinates(fit.params)
     lower, upper = (objective.params(end) for end in (place - width, place + width))
     return pd.DataFrame(
         {

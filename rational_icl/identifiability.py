@@ -191,13 +191,13 @@ def identify(
     names = list(account.priors)
     share = np.ones(len(cells)) if weight is None else weight
     objective = Objective(account, cells, split.divergence, share / share.sum())
-    point = objective.coordinates(dict(params))
+    point = objective.coordinates(params)
     best, _ = objective(point)
     tolerance = _equality_tolerance(best, split, objective.weight)
     curvature = objective.curvature(point)
     free = curvature.free(tolerance)
     ended = starts.loc[starts["objective"] <= best + tolerance, names].to_dict(orient="records")
-    others = [objective.coordinates({str(k): float(v) for k, v in row.items()}) for row in ended]
+    others = [objective.coordinates(row) for row in ended]
     others += objective.as_low(point, free, best + tolerance)
     equal = _distinct([point, *filter(objective.holds, others)], objective)
     undetermined = np.ptp([objective.units(other) for other in equal], axis=0) >= _MOST_SPREAD

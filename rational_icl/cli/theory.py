@@ -65,16 +65,20 @@ def fit(
     fitted.save(out)
     wanted = not theory.costly if jackknife is None else jackknife
     intervals = _jackknifed(fitted, cells, behaviour, jackknife) if wanted else {}
+    _show(fitted, intervals)
+    click.echo(f"saved in {out}")
+
+
+def _show(fitted: Any, intervals: dict[str, str]) -> None:
     for name, value in fitted.params.items():
         click.echo(f"{name:>12} {value:.4g}{intervals.get(name, '')}")
-    determined = fitted.identifiability
+    known = fitted.identifiability
     click.echo(f"{'objective':>12} {fitted.objective:.6g} nats")
-    click.echo(f"{'cells':>12} {fitted.regions.fitted.sum()} ({determined.counts})")
+    click.echo(f"{'cells':>12} {fitted.regions.fitted.sum()} ({known.counts})")
     if fitted.caution:
         click.echo(f"note: {fitted.caution}")
-        directions = "; ".join(determined.directions)
+        directions = "; ".join(known.directions)
         click.echo(f"note: free, in factors of e or quarters of a bounded range: {directions}")
-    click.echo(f"saved in {out}")
 
 
 def _jackknifed(fitted: Any, cells: Any, behaviour: Any, asked: bool | None) -> dict[str, str]:
