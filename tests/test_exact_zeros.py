@@ -27,7 +27,7 @@ from rational_icl.reduction import split_behaviour
 from rational_icl.settings import Categorical, Markov, Probabilities, Setting
 from rational_icl.settings.draws import draw_from
 from rational_icl.soundness import inspect_log
-from rational_icl.statistics import NUM_BLOCKS, run_statistics
+from rational_icl.statistics import NUM_BLOCKS, reference
 from rational_icl.zeros import undefined, unreachable
 
 CASE = Path(__file__).parent / "cases" / "exact_zeros.npz"
@@ -85,7 +85,8 @@ def random_case(seed: int, num_strategies: int) -> tuple[np.ndarray, np.ndarray,
 
 def behaviour_of(logged: np.ndarray, strategies: np.ndarray) -> SplitBehaviour:
     block = np.arange(strategies.shape[1]) % NUM_BLOCKS
-    return split_behaviour(run_statistics(OUTCOME, logged, strategies, block))
+    prepared = reference(OUTCOME, strategies, block)
+    return split_behaviour(prepared.compared(logged, len(logged))[0], prepared.of_strategies)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3, 4])
