@@ -7,6 +7,7 @@ of the binned divergence, `coarseness` times as much for wider bins; SLSQP stops
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from adversarial import coarseness
@@ -28,6 +29,7 @@ from rational_icl.settings import Categorical, Markov, Probabilities, Setting
 from rational_icl.settings.draws import draw_from
 from rational_icl.soundness import inspect_log
 from rational_icl.statistics import NUM_BLOCKS, reference
+from rational_icl.statistics.binned import MixtureDivergence
 from rational_icl.zeros import undefined, unreachable
 
 CASE = Path(__file__).parent / "cases" / "exact_zeros.npz"
@@ -136,6 +138,24 @@ def test_a_strategy_that_alone_allows_an_outcome_keeps_what_it_takes(
     transformer = np.array([1 - share, share])[None, None, None]
     weight, _ = best_mixtures(statistics(transformer, strategies).divergence)
     assert weight[0, -1] == pytest.approx(2 * share, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_strategies", [2, 3, 4])
+def test_curvature_is_exact_beside_a_face(num_strategies: int):
+    """Σ T Q_j Q_k / mix² at weights of 1e-12, where slopes by log w would be lost in rounding."""
+    rng = np.random.default_rng([7, num_strategies])
+    strategies = rng.dirichlet(np.ones(4), size=(num_strategies, 1, 1))
+    transformer = rng.dirichlet(np.ones(4), size=(1, 1, 1))
+    weight = np.full(num_strategies, 1e-12)
+    weight[0] = 1 - weight[1:].sum()
+    divergence = statistics(transformer, strategies).divergence
+    with jax.enable_x64(True):
+        found = jax.hessian(lambda w: divergence.of_weights(w[None])[0])(weight)
+    mixture = np.tensordot(weight, strategies, axes=1)
+    expected = np.einsum(
+        "v,jv,kv->jk", (transformer / mixture**2).ravel(), *[strategies[:, 0, 0]] * 2
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_the_case_that_ended_in_a_singular_matrix(tmp_path: Path):
@@ -262,7 +282,9 @@ def test_cells_that_every_strategy_rules_out_are_said_by_name(setting: Setting):
 def test_fits_refuse_cells_that_every_strategy_rules_out():
     cells = make_cells()
     behaviour = make_behaviour(cells)
-    behaviour.splits["id"].divergence.offset[3] = np.inf
+    divergence = behaviour.splits["id"].divergence
+    assert isinstance(divergence, MixtureDivergence)
+    np.asarray(divergence.offset)[3] = np.inf
     message = rf"1 of {len(cells)} fitted cells on split id .* of memorizing and generalizing: .*"
     with pytest.raises(FitError, match=message + "such as constant"):
         fit(

@@ -272,7 +272,7 @@ def test_infinite_divergences_are_refused():
     cells = make_cells()
     behaviour = make_behaviour(cells)
     behaviour.splits["id"].divergence.offset[3] = np.inf
-    with pytest.raises(FitError, match="infinite divergence"):
+    with pytest.raises(FitError, match="infinitely far from every mixture"):
         fit(Rational(), cells, behaviour, regions=everything(cells))
 
 

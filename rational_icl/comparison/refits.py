@@ -81,7 +81,7 @@ def _fitted(
     divergence = behaviour.splits["id"].divergence.select(usable)
     if not divergence.finite.all():
         raise FitError(
-            unreachable(divergence.finite, cells.strategies, cells.setting, cells="usable cells")
+            unreachable(divergence.finite, cells.strategies, cells.setting, cells="cells")
         )
     own = account.for_cells(select(cells, fold.fitted))
     # parameters for each task diversity that the other fit lacks cannot start from it

@@ -15,10 +15,12 @@ from rational_icl.soundness.records import SEVERITIES, Finding, Inspection
 def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
     """Read every number of a log; say what is in it, what is missing and what looks wrong.
 
-    A damaged run does not hide the state of the others. Each checkpoint is read once. Besides what
-    the schema asks for: equal checkpoints, probabilities of 0 and numbers cut off by their type,
+    A damaged run does not hide the state of the others. Each checkpoint is read once, and again if
+    it holds zeros and a strategy does. Besides what the schema asks for: equal checkpoints,
+    probabilities of 0, the transformer's and those of strategies, numbers cut off by their type,
     predictions that are worse than none or better than possible, ID and OOD swapped, tasks of
-    another run, runs that are there twice or beside `log.json`, and what only some runs have.
+    another run or another type of number, runs that are there twice or beside `log.json`, and what
+    only some runs have.
 
     Args:
         log: from `open_log`, or the path of a log (a folder, or one run).

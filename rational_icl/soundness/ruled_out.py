@@ -74,7 +74,7 @@ def _allowed(
     patterns: Bool[np.ndarray, "pattern sequence position outcome"],
 ) -> Bool[np.ndarray, "pattern step"]:
     """Whether the transformer allows something that a pattern rules out."""
-    whole = patterns.any(axis=(1, 2, 3))
+    whole = np.asarray(patterns.any(axis=(1, 2, 3)))
     zeros = values.zeros + values.impossible
     hit = np.repeat(whole[:, None], len(values.steps), axis=1)
     for place in np.flatnonzero(zeros):  # read once more: only counts of zeros were kept

@@ -104,7 +104,7 @@ def relative_distance(
     return (max(-1.0, min(1.0, ratio)) + 1) / 2
 
 
-def _mixture(strategies: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+def _mixture(strategies: np.ndarray, weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """Σ_k w_k Q_k for strategies (strategy, ..., outcome)."""
     mixture = np.zeros(np.shape(strategies)[1:])
     for weight, strategy in zip(weights, strategies, strict=True):
@@ -113,7 +113,7 @@ def _mixture(strategies: np.ndarray, weights: Sequence[float]) -> np.ndarray:
 
 
 def mixture_divergence(
-    transformer: np.ndarray, strategies: np.ndarray, weights: Sequence[float]
+    transformer: np.ndarray, strategies: np.ndarray, weights: Sequence[float] | np.ndarray
 ) -> float:
     """Mean over predictions of KL(T ‖ Σ_k w_k Q_k); strategies is (strategy, ..., outcome)."""
     return kl(transformer, _mixture(strategies, weights))
@@ -174,17 +174,6 @@ def _slopes(transformer: np.ndarray, strategies: np.ndarray, weights: np.ndarray
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(allowed & (strategies > 0), transformer * strategies / mixture, 0.0)
     return terms.sum(axis=-1).reshape(len(strategies), -1).mean(axis=1)
-
-
-def optimality_gap(
-    transformer: np.ndarray, strategies: np.ndarray, weights: Sequence[float]
-) -> float:
-    """At least how far the divergence at these weights is above the least one, nats.
-
-    It is convex, so it falls by no more than slope · (w' - w) on the way to any w' of the simplex:
-    max_k E Σ_v T_v Q_kv / mix_v - 1.
-    """
-    return float(_slopes(transformer, strategies, np.asarray(weights)).max() - 1)
 
 
 def best_mixture(transformer: np.ndarray, strategies: np.ndarray) -> tuple[np.ndarray, float]:

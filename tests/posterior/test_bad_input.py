@@ -48,7 +48,11 @@ def test_cells_that_are_not_numbers_are_refused(small, name: str, value: float):
     cells, behaviour = small
     numbers = np.array(getattr(behaviour.splits["id"], name))
     numbers[3] = value
-    words = "measurement error" if "covariance" in name else "1 of 64 chosen cells on split id are infinitely far"
+    words = (
+        "measurement error"
+        if "covariance" in name
+        else "1 of 64 chosen cells on split id are infinitely far"
+    )
     with pytest.raises(FitError, match=words):
         sampled(cells, changed(behaviour, **{name: numbers}))
 

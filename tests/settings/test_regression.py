@@ -223,7 +223,7 @@ def test_tasks_are_drawn_as_often_as_the_law_says():
         ({"noise_variance": True}, "noise_variance is True; expected float"),
         ({"noise_variance": None}, "noise_variance is None; expected float"),
         ({"num_dims": 0}, "num_dims is 0; expected at least 1"),
-        ({"num_dims": 2.0}, "num_dims is 2.0; expected int"),
+        ({"num_dims": 2.5}, "num_dims is 2.5; expected int"),
         ({"num_dims": True}, "num_dims is True; expected int"),
         ({"context_length": 0}, "context_length is 0; expected at least 1"),
         ({"context_length": "5"}, "context_length is '5'; expected int"),
