@@ -305,7 +305,7 @@ def test_a_strategy_of_infinite_loss_is_refused_by_name():
 
     setting = Stubborn(4, 6)
     tasks = setting.draw_tasks(np.random.default_rng(3), 3)
-    with pytest.raises(LogError, match=r"'constant': its loss is infinite.*probability 0"):
+    with pytest.raises(LogError, match=r"'constant' has a loss of inf on sequences"):
         profile(setting, tasks, ("memorizing", "constant"), 0)
 
 

@@ -248,7 +248,7 @@ def test_scores_are_those_of_the_refits(found: Comparison, log: tuple[Cells, Beh
 
 def test_an_account_that_fails_is_told_with_its_reason(found: Comparison):
     assert set(found.problems) == {"broken", "not_a_number"}
-    reasons = {"broken": "RuntimeError: the solver stopped", "not_a_number": "gave a finite fit"}
+    reasons = {"broken": "RuntimeError: the solver stopped", "not_a_number": "is nan at D = 1"}
     for name, reason in reasons.items():
         assert reason in found.problems[name]
         assert name not in found.fits
