@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import mmap
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from rational_icl.cells_file.columns import (
 )
 from rational_icl.logs.schema import SPLITS
 
+_HEAP = b"GCOL\x01\0\0\0"
 _READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError)
 
 
@@ -38,6 +41,7 @@ def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
     if not path.is_file():
         raise LogError(f"{where}: no such file; make it with `rational-icl summarize`")
     try:
+        _refuse_endless_heaps(path)
         with h5py.File(path, "r") as file:
             return _read(file)
     except LogError as error:
@@ -47,6 +51,26 @@ def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
             f"{where}: not a file of cells, or a damaged one ({shown(error)}); make it again with "
             "`rational-icl summarize`"
         ) from None
+
+
+def _refuse_endless_heaps(path: Path) -> None:
+    """Refuse heaps of text whose objects do not lead to the heap's end: HDF5 would read for ever.
+
+    A global heap is its signature, 8 bytes of size, and objects: 2 bytes of index, 6 others, 8
+    bytes of size, and the text, in multiples of 8 bytes; of free space, index 0, the size is whole.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        start = raw.find(_HEAP)
+        while start >= 0:
+            (size,) = struct.unpack_from("<Q", raw, start + len(_HEAP))
+            place, end = start + 16, start + size
+            while end <= len(raw) and place + 16 <= end:
+                index, length = struct.unpack_from("<H6xQ", raw, place)
+                step = length if index == 0 else 16 + -(-length // 8) * 8
+                place += step
+                if not step or place > end:
+                    raise LogError("damaged: it does not say where its texts end; make it again")
+            start = raw.find(_HEAP, start + 1)
 
 
 def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
