@@ -81,7 +81,7 @@ COMMANDS = {
         read_table,
     ),
     "sample": Command(
-        "sample logs --out new.nc --chains 2 --warmup 20 --draws 20", ("new.nc",), (),
+        "sample logs --out new.nc --chains 2 --warmup 25 --draws 25", ("new.nc",), (),
         ri.load_posterior,
     ),
     "report": Command("report logs --quick --out new", ("new",), (), read_page),
