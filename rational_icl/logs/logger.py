@@ -125,7 +125,8 @@ class PredictionLogger:
             setting,
             num_tasks,
             seed,
-            *sizes.values(),
+            sizes["id_sequences"],
+            sizes["ood_sequences"],
             None if tasks is None else _own_tasks(tasks, setting, num_tasks, where),
             self._task_prob,
         )
