@@ -59,8 +59,8 @@ def test_the_errors_are_those_of_refits_without_each_task_diversity():
 def test_transformers_that_an_account_describes_exactly_have_no_errors():
     cells, behaviour = noisy(0.0)
     whole = fit(Rational(), cells, behaviour, regions=everything(cells), num_starts=4)
-    errors = jackknife(whole, cells, behaviour).table["standard_error"].to_numpy()
-    assert (errors < 0.01).all()
+    errors = jackknife(whole, cells, behaviour).table["standard_error"].tolist()
+    assert max(errors) < 0.01
 
 
 def test_free_parameters_are_given_no_errors():
