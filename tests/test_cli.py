@@ -390,7 +390,8 @@ def test_predictions_of_exactly_zero_leave_a_whole_report(tmp_path):
     result = call("report", tmp_path / "log", "--out", tmp_path / "report", "--quick")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "report" / "index.html").read_text()
-    assert f"{len(STEPS)} cells have no relative distance" in page
+    cells = len(STEPS) * len(DIVERSITIES)
+    assert f"undefined in {len(STEPS)} of {cells} cells on split id (the transformers give" in page
 
 
 BAD_RUNS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...]]] = {
