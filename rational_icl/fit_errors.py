@@ -13,7 +13,7 @@ from rational_icl._jit import in_float64
 from rational_icl.cells import Behaviour, Cells, select
 from rational_icl.curvature import Objective
 from rational_icl.descent import minimize_divergence
-from rational_icl.fits import Fit
+from rational_icl.fits import Fit, best_start
 from rational_icl.identifiability import identify
 
 _FEWEST = 3
@@ -69,23 +69,25 @@ def jackknife(fit: Fit, cells: Cells, behaviour: Behaviour, *, level: float = 0.
 
     Raises:
         FitError: fewer than three task diversities were fitted, parameters belong to a single task
-            diversity each, the cells are not those of the fit, or `level` is not a share.
+            diversity each, a refit ends at no finite objective (`best_start`), the cells are not
+            those of the fit, or `level` is not a share.
 
     [1] Tukey (1958), Annals of Mathematical Statistics 29, 614.
     """
     if not 0 < level < 1:
         raise FitError(f"level: {level}; expected a number between 0 and 1")
-    chosen = select(cells, _fitted(fit, cells))
-    split = select(behaviour.splits["id"], fit.regions.fitted)
+    fitted, num_tasks = _fitted(fit, cells), np.asarray(cells.num_tasks)
+    chosen, split = select(cells, fitted), select(behaviour.splits["id"], fitted)
     known = fit.identifiability.undetermined if fit.identifiability else ()
     near, refits, free = pd.DataFrame([dict(fit.params)]), [], set(known)
     diversities = _left_out(fit, chosen)
     for diversity in diversities:
-        weight = (np.asarray(chosen.num_tasks) != diversity).astype(np.float64)
+        weight = (num_tasks[fitted] != diversity).astype(np.float64)
         ends = minimize_divergence(
             fit.account, chosen, split.divergence, weight=weight, near=near, num_starts=0
         )
-        refits.append({name: float(ends[name].iloc[0]) for name in fit.params})
+        regions = fit.regions._replace(fitted=fitted & (num_tasks != diversity))
+        refits.append(dict(best_start(fit.account, ends, cells, behaviour, regions).params))
         free |= set(identify(fit.account, refits[-1], ends, chosen, split, weight).undetermined)
     estimates = pd.DataFrame(refits, columns=list(fit.params))
     objective = Objective(fit.account, chosen, split.divergence, np.ones(len(chosen)))

@@ -1,12 +1,35 @@
-"""Fixtures shared by all tests: one small run, as arrays and as files. All are read-only."""
+"""Fixtures shared by all tests, and what a worker compiles. Arrays and files are read-only."""
 
+import gc
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+# Every test, and every command that a test starts, compiles into one folder and reads it from
+# there afterwards; set before JAX is imported. `pytest --cache-clear` empties it.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import jax
 import numpy as np
 import pytest
 from builders import urn_run, write_missing
 
 from rational_icl.logs import store
+
+
+@pytest.fixture(scope="module", autouse=True)
+def released() -> Iterator[None]:
+    """Compiled programs are let go after each file.
+
+    A process may map 65,530 pieces of memory and no more: the programs of a few thousand tests end
+    it with a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

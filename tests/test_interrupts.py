@@ -91,6 +91,8 @@ COMMANDS = {
     ),
     "train": Command(f"train new {FEW}", ("new",), (), read_grid),
 }  # fmt: skip
+LONG = {"sample", "report", "compare"}
+"""Commands that compile for most of a minute: every moment costs one more."""
 FINISHED = {"sample": {0, 3}}
 """Exit statuses of a command that ends by itself, if others than 0."""
 
@@ -173,9 +175,13 @@ def test_interrupts_end_a_command_in_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("times", [1, 3], ids=["once", "three times"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_interrupts_end_every_command_in_one_line(
-    name: str, times: int, inputs: Path, tmp_path: Path
-):
-    assert sweep(name, inputs, tmp_path, moments=16, times=times) == []
+def test_interrupts_end_every_command_in_one_line(name: str, inputs: Path, tmp_path: Path):
+    moments = 4 if name in LONG else 12
+    assert sweep(name, inputs, tmp_path, moments) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["check", "summarize", "fit"])
+def test_impatience_is_answered_by_the_same_line(name: str, inputs: Path, tmp_path: Path):
+    assert sweep(name, inputs, tmp_path, moments=8, times=3) == []

@@ -1,7 +1,6 @@
 """Posteriors: parameters, phase diagrams and transition times with honest error bars."""
 
 from rational_icl.posterior.calibration import (
-    coverage,
     leave_ends_out,
     leave_one_num_tasks_out,
     leave_one_run_out,
@@ -12,6 +11,7 @@ from rational_icl.posterior.files import load_posterior, save_posterior
 from rational_icl.posterior.importance import leave_one_run_out_psis
 from rational_icl.posterior.predictions import predict, predict_next_tokens
 from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
+from rational_icl.posterior.scores import coverage
 from rational_icl.posterior.sensitivity import sensitivity
 from rational_icl.posterior.simulated import simulation_based_calibration
 

@@ -24,6 +24,7 @@ from rational_icl.posterior.convergence import (
     last_attempt,
     mixing,
 )
+from rational_icl.posterior.scores import LEVELS, scores_of
 
 LEAST_BFMI = 0.3
 SENSITIVE = 0.05
@@ -213,13 +214,12 @@ def _cautions(
 
 
 def _covered(idata: InferenceData) -> dict[str, float]:
-    observed = _arviz.group(idata, "observed_data")["weight"].to_numpy()[:, :-1]
-    drawn = _arviz.group(idata, "posterior_predictive")["weight"].to_numpy()[..., :-1]
+    """Share of fitted weights inside their central intervals, by level in %."""
+    observed = _arviz.group(idata, "observed_data")["weight"].to_numpy()
+    drawn = _arviz.group(idata, "posterior_predictive")["weight"].to_numpy()
     drawn = drawn.reshape(-1, *observed.shape)
     used = _arviz.group(idata, "constant_data")["used"].to_numpy()
-    found = {}
-    for level in (0.5, 0.9):
-        low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-        inside = (observed >= low - 1e-6) & (observed <= high + 1e-6)
-        found[f"{100 * level:.0f}"] = float(inside[used].mean())
-    return found
+    names = [f"{100 * level:.0f}" for level in LEVELS]
+    places = range(observed.shape[1] - 1)
+    scores = pd.concat([scores_of(drawn[:, used, k], observed[used, k]) for k in places])
+    return {name: float(scores[f"covered_{name}"].mean()) for name in names}

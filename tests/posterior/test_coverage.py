@@ -9,7 +9,7 @@ from posteriors import doctored, groups_of, noisy, sampled
 from synthetic import make_cells
 
 import rational_icl as ri
-from rational_icl.posterior.calibration import scores_of
+from rational_icl.posterior.scores import scores_of
 
 SHORT = {"num_warmup": 25, "num_draws": 25, "progress": False}
 
