@@ -8,6 +8,7 @@ the task it had, which another does again.
 """
 
 import logging
+import os
 import sys
 import time
 import uuid
@@ -208,7 +209,7 @@ def _local_cluster(workers: int | None) -> "LocalCluster":
     # Dask has workers hand all memory back at once; getting it again costs more than the sums
     place = "distributed.nanny.pre-spawn-environ"
     keep = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT_BYTES)
-    with config.set({place: {**config.get(place), **keep}}):
+    with config.set({place: {**config.get(place), **keep}}), _semaphores_removed_in_silence():
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -217,6 +218,25 @@ def _local_cluster(workers: int | None) -> "LocalCluster":
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
+
+
+@contextmanager
+def _semaphores_removed_in_silence() -> Iterator[None]:
+    """Python's resource tracker, if it is started within, does not warn of what it removes.
+
+    It outlives a process that is ended by a signal, removes the semaphores of its workers, and
+    would say so after the last line.
+    """
+    name = "PYTHONWARNINGS"
+    before = os.environ.get(name)
+    os.environ[name] = ",".join(filter(None, [before, "ignore:resource_tracker:UserWarning"]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 @contextmanager
