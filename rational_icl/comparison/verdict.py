@@ -144,9 +144,10 @@ class Question:
         best = table[table["account"] == self.best_theory].iloc[0]
         opening = "Does a theory beat the accounts without theory?"
         if self.problem:
-            more = f"{100 * best['difference']:+.2g} points" if not np.isnan(
-                best["difference"]
-            ) else "not comparable"  # fmt: skip
+            difference = best["difference"]
+            side = "less" if difference < 0 else "more"
+            more = f"{_points(abs(difference))} points {side}"
+            more = "not comparable" if np.isnan(difference) else more
             return (
                 f"{opening} No verdict; the best theory, {self.best_theory}, against "
                 f"{self.best_benchmark}: {more}."
@@ -166,8 +167,8 @@ class Question:
         where = row["worse_at"] if sign > 0 else row["units"] - row["worse_at"]
         side = "more" if sign > 0 else "less"
         return (
-            f"{self._left(row['account'])}, {100 * abs(row['difference']):.2g} points {side} than "
-            f"{row['reference']} (90 %: {100 * low:.2g} to {100 * high:.2g}), at {where} of "
+            f"{self._left(row['account'])}, {_points(abs(row['difference']))} points {side} than "
+            f"{row['reference']} (90 %: {_points(low)} to {_points(high)}), at {where} of "
             f"{row['units']} D (p = {row['p']:.2g}; Holm over {family}: {row['p_holm']:.2g})"
         )
 
@@ -246,7 +247,13 @@ class Verdict:
 
 def percent(share: float) -> str:
     """A share of the gap, to two digits."""
-    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+    return f"{_points(share)} %"
+
+
+def _points(share: float) -> str:
+    """In hundredths, to two digits or to whole ones, never with an exponent above 99."""
+    points = 100 * share
+    return f"{points:.2g}" if abs(points) < 99.5 else f"{points:.0f}"
 
 
 def _listed(names: Sequence[str]) -> str:

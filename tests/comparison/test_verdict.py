@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rational_icl import accounts
-from rational_icl.comparison.verdict import Question, Verdict
+from rational_icl.comparison.verdict import Question, Verdict, percent
 from rational_icl.report.analysis import plain
 
 FLOOR = "constant_weights"
@@ -135,3 +135,8 @@ def test_accounts_know_whether_they_are_theories():
     strategies = ("memorizing", "generalizing")
     known = {name: accounts.make(name, strategies).theory for name in accounts.names()}
     assert {name for name, theory in known.items() if not theory} == bare
+
+
+def test_shares_are_written_without_exponents():
+    written = [percent(share) for share in (0.0143, 0.309, 0.994, 0.997, 1.0, 1.39, 14.2)]
+    assert written == ["1.4 %", "31 %", "99 %", "100 %", "100 %", "139 %", "1420 %"]
