@@ -182,6 +182,6 @@ def test_interrupts_end_every_command_in_one_line(name: str, inputs: Path, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["check", "summarize"])
+@pytest.mark.parametrize("name", ["check", "summarize", "fit"])
 def test_impatience_is_answered_by_the_same_line(name: str, inputs: Path, tmp_path: Path):
-    assert sweep(name, inputs, tmp_path, moments=6, times=3) == []
+    assert sweep(name, inputs, tmp_path, moments=8, times=3) == []

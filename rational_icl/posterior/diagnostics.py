@@ -172,7 +172,7 @@ def _cautions(
     found = []
     if attempt.divergences and not attempt.too_divergent:
         found.append(
-            f"{attempt.divergences} draws diverged ({100 * attempt.share_divergent:.1f} %; at most "
+            f"{attempt.divergences} draws diverged ({100 * attempt.share_divergent:.2g} %; at most "
             f"{100 * MOST_DIVERGENT:g} % may, at a target acceptance of {TARGETS[-1]:g} or more)"
         )
     if not bfmi >= LEAST_BFMI:

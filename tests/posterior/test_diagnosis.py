@@ -66,6 +66,8 @@ def test_replicated_cells_cover_the_observed(diagnosis, posterior):
             ranks = np.linspace(below, len(draws) - above, 1001) / len(draws)
             inside.append(np.mean((ranks >= low) & (ranks <= high)))
         assert diagnosis.covered[level] == pytest.approx(np.mean(inside), abs=2e-3)
+    assert 0.4 < diagnosis.covered["50"] < 0.85
+    assert diagnosis.covered["90"] > 0.85
 
 
 def test_chains_apart_are_told(good):
