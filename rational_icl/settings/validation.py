@@ -150,8 +150,8 @@ def _example_of(kind: type[Setting]) -> Setting | None:
             made = kind(**dict(zip((field.name for field in free), chosen, strict=True)))
             if made.problem() is None:
                 return made
-        except Exception:
-            continue
+        except (TypeError, ValueError, ArithmeticError, LookupError):
+            continue  # guessed values that the class does not take; any other error is its own
     return None
 
 

@@ -340,6 +340,15 @@ def test_a_class_whose_sizes_cannot_be_guessed_is_validated_when_used(monkeypatc
         settings.validate(Picky(2, 1234))
 
 
+def test_a_fault_of_a_class_is_no_size_that_it_refuses():
+    class Misspelt(Unnormalised):
+        def problem_with_sizes(self):
+            return self.contextlength
+
+    with pytest.raises(AttributeError, match="contextlength"):
+        settings.validate(Misspelt)
+
+
 def test_a_broken_setting_in_a_loaded_file_is_one_sentence(tmp_path: Path):
     example = Path(__file__).parents[2] / "analysis" / "coin_flips.py"
     file = tmp_path / "mine.py"
