@@ -144,10 +144,8 @@ class Question:
         best = table[table["account"] == self.best_theory].iloc[0]
         opening = "Does a theory beat the accounts without theory?"
         if self.problem:
-            difference = best["difference"]
-            side = "less" if difference < 0 else "more"
-            more = f"{_points(abs(difference))} points {side}"
-            more = "not comparable" if np.isnan(difference) else more
+            known = not np.isnan(best["difference"])
+            more = _more(best["difference"]) if known else "not comparable"
             return (
                 f"{opening} No verdict; the best theory, {self.best_theory}, against "
                 f"{self.best_benchmark}: {more}."
@@ -165,9 +163,8 @@ class Question:
         sign = 1 if row["difference"] >= 0 else -1
         low, high = sorted((sign * row["lower"], sign * row["upper"]))
         where = row["worse_at"] if sign > 0 else row["units"] - row["worse_at"]
-        side = "more" if sign > 0 else "less"
         return (
-            f"{self._left(row['account'])}, {_points(abs(row['difference']))} points {side} than "
+            f"{self._left(row['account'])}, {_more(row['difference'])} than "
             f"{row['reference']} (90 %: {_points(low)} to {_points(high)}), at {where} of "
             f"{row['units']} D (p = {row['p']:.2g}; Holm over {family}: {row['p_holm']:.2g})"
         )
@@ -254,6 +251,10 @@ def _points(share: float) -> str:
     """In hundredths, to two digits or to whole ones, never with an exponent above 99."""
     points = 100 * share
     return f"{points:.2g}" if abs(points) < 99.5 else f"{points:.0f}"
+
+
+def _more(difference: float) -> str:
+    return f"{_points(abs(difference))} points {'more' if difference >= 0 else 'less'}"
 
 
 def _listed(names: Sequence[str]) -> str:
