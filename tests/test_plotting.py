@@ -203,3 +203,25 @@ def test_recovery_is_drawn_for_one_question_at_a_time():
     later = plotting.plot_recovery(recovered, "late_steps").collections[0].get_array()
     np.testing.assert_array_equal(np.asarray(later).reshape(2, 2), np.eye(2))
     plt.close("all")
+
+
+@pytest.mark.parametrize("draw", ["weights", "curves"])
+def test_held_out_cells_are_open_and_early_ones_crosses(frame, draw):
+    rows = frame[frame["num_tasks"] == 4].head(3).copy()
+    rows["region"] = ["excluded_early", "fitted", "held_out"]
+    steps = dict(zip(rows["region"], rows["step"], strict=True))
+    rows = rows.assign(best_weight_id_a=0.5, weight_a=0.5, relative_distance_id=0.5)
+    if draw == "weights":
+        ax = plotting.plot_weights(rows, ["a"])
+    else:
+        ax = plotting.plot_curves(rows, predicted="weight_a")
+    drawn = {}
+    for points in ax.collections:
+        for place in points.get_offsets():
+            closed = len(points.get_paths()[0].vertices) > 4  # a circle, not a cross
+            filled = closed and len(points.get_facecolors()) > 0
+            drawn[float(place[0])] = "fitted" if filled else "held_out" if closed else "early"
+    plt.close(ax.figure)
+    assert drawn[steps["fitted"]] == "fitted"
+    assert drawn[steps["held_out"]] == "held_out"
+    assert drawn[steps["excluded_early"]] == "early"

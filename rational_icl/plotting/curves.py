@@ -1,7 +1,6 @@
 """Figures against training step or task diversity: lines and points."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -13,6 +12,7 @@ from rational_icl.plotting.shared import (
     STRATEGY_COLOURS,
     ordered,
     outline_fitted,
+    scatter_regions,
     span_if_empty,
     step_axis,
     words,
@@ -39,18 +39,11 @@ def plot_curves(
     ax = ax or plt.subplots(figsize=(6.6, 4.2), layout="constrained")[1]
     diversities = sorted(frame["num_tasks"].unique())
     palette = dict(zip(diversities, ordered(len(diversities)), strict=True))
-    styles = {"fitted": ("o", True), "held_out": ("o", False), "excluded_early": ("x", True)}
     for diversity, cells in frame.groupby("num_tasks"):
         colour = palette[diversity]
         line = cells.groupby("step")[predicted].mean()
         ax.plot(line.index, line, color=colour, label=f"{diversity}")
-        for region, (marker, filled) in styles.items():
-            rows = cells[cells["region"] == region]
-            open_circle: dict[str, Any] = {"facecolors": "none", "edgecolors": [colour]}
-            face: dict[str, Any] = {"c": [colour]} if filled else open_circle
-            ax.scatter(
-                rows["step"], rows[observed], s=11, marker=marker, linewidths=0.7, alpha=0.8, **face
-            )
+        scatter_regions(ax, cells, observed, colour=colour, size=11)
     span_if_empty(ax, frame["step"])
     step_axis(ax)
     ax.set_ylim(-0.03, 1.03)
@@ -75,6 +68,8 @@ def plot_curves(
 def plot_weights(frame: pd.DataFrame, strategies: Sequence[str], *, ax: Axes | None = None) -> Axes:
     """Weights against step: of best ID mixtures as points, the account's as lines.
 
+    Held-out cells are open points; early, excluded ones are crosses.
+
     Args:
         frame: from `cell_agreement`, usually of one task diversity.
         strategies: names.
@@ -83,7 +78,7 @@ def plot_weights(frame: pd.DataFrame, strategies: Sequence[str], *, ax: Axes | N
     lines = frame.groupby("step")[[f"weight_{name}" for name in strategies]].mean()
     for name, label, colour in zip(strategies, words(strategies), STRATEGY_COLOURS, strict=False):
         ax.plot(lines.index, lines[f"weight_{name}"], color=colour, label=label)
-        ax.scatter(frame["step"], frame[f"best_weight_id_{name}"], s=6, color=colour, alpha=0.6)
+        scatter_regions(ax, frame, f"best_weight_id_{name}", colour=colour, size=8)
     step_axis(ax)
     ax.set(ylim=(-0.03, 1.03), ylabel="weight")
     return ax
@@ -148,7 +143,12 @@ def plot_losses(
 
 
 def plot_crossovers(
-    runs: pd.DataFrame, predicted: pd.DataFrame, frame: pd.DataFrame, *, ax: Axes | None = None
+    runs: pd.DataFrame,
+    predicted: pd.DataFrame,
+    frame: pd.DataFrame,
+    *,
+    label: str = "predicted",
+    ax: Axes | None = None,
 ) -> Axes:
     """N*(D): each run's observed crossover as a point, the account's as a line.
 
@@ -159,6 +159,7 @@ def plot_crossovers(
         runs: from `run_crossovers`.
         predicted: columns num_tasks, predicted.
         frame: one row per cell with its `region`, from `cell_agreement`.
+        label: of the line, for the legend.
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.8), layout="constrained")[1]
     # runs of one task diversity side by side, so that none hides another
@@ -179,7 +180,7 @@ def plot_crossovers(
                 edgecolors="k", linewidths=0.8, label=label,
             )  # fmt: skip
     line = predicted.dropna(subset="predicted")
-    ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label="predicted")
+    ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label=label)
     span_if_empty(ax, frame["num_tasks"], frame["step"])
     ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
     outline_fitted(ax, frame, num_tasks_on_x=True)

@@ -1,13 +1,13 @@
 """Figures of posteriors: intervals, ridges and calibration."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from rational_icl.plotting.shared import STRATEGY_COLOURS, step_axis
+from rational_icl.plotting.shared import STRATEGY_COLOURS, scatter_regions, step_axis
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,15 +30,7 @@ def plot_interval(
     colour = STRATEGY_COLOURS[0]
     ax.fill_between(one["step"], one["lower"], one["upper"], color=colour, alpha=0.2, linewidth=0)
     ax.plot(one["step"], one["weight"], color=colour, linewidth=1.2)
-    column = f"best_weight_id_{strategy}"
-    styles: dict[str, dict[str, Any]] = {
-        "fitted": {"marker": "o", "c": "k"},
-        "held_out": {"marker": "o", "facecolors": "none", "edgecolors": "k"},
-        "excluded_early": {"marker": "x", "c": "0.6"},
-    }
-    for region, style in styles.items():
-        rows = frame[frame["region"] == region]
-        ax.scatter(rows["step"], rows[column], s=9, linewidths=0.6, alpha=0.8, **style)
+    scatter_regions(ax, frame, f"best_weight_id_{strategy}", colour="k")
     step_axis(ax)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel(f"weight, {strategy.replace('_', ' ')}")

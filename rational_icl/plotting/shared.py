@@ -73,3 +73,24 @@ def words(strategies: Sequence[str]) -> list[str]:
 
 def ordered(count: int) -> list[Any]:
     return list(sns.color_palette("viridis", count))
+
+
+def scatter_regions(
+    ax: Axes, frame: pd.DataFrame, column: str, *, colour: Any, size: float = 9.0
+) -> None:
+    """Cells against step: filled circles were fitted, open ones are held out, crosses are early.
+
+    Args:
+        frame: from `cell_agreement`.
+        column: of it, on the vertical axis.
+        colour: of all of them.
+        size: points².
+    """
+    styles: dict[str, dict[str, Any]] = {
+        "fitted": {"marker": "o", "c": [colour]},
+        "held_out": {"marker": "o", "facecolors": "none", "edgecolors": [colour]},
+        "excluded_early": {"marker": "x", "c": [colour]},
+    }
+    for region, style in styles.items():
+        rows = frame[frame["region"] == region]
+        ax.scatter(rows["step"], rows[column], s=size, linewidths=0.7, alpha=0.8, **style)

@@ -173,7 +173,9 @@ def posterior_crossover(bayesian: Bayesian, analysis: Any) -> Figure:
     account = bayesian.crossovers["account"]
     median = account["median"].where(np.isfinite(account["median"])).to_numpy()
     line = pd.DataFrame({"num_tasks": account["num_tasks"].to_numpy(), "predicted": median})
-    plotting.plot_crossovers(analysis.runs, line, analysis.frame, ax=ax)
+    plotting.plot_crossovers(
+        analysis.runs, line, analysis.frame, label="the account, median", ax=ax
+    )
     plotting.plot_crossover_interval(bayesian.crossovers["run"], label="a new run, 90 %", ax=ax)
     return figure
 
