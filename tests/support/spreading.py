@@ -12,7 +12,7 @@ import numpy as np
 from builders import save_npz, urn_run
 
 from rational_icl._cluster import cluster
-from rational_icl.cells import resumable
+from rational_icl.cells import resumable, summarize
 from rational_icl.cells.file import Columns
 from rational_icl.cells.resumable import summarize_to
 from rational_icl.logs import import_npz, open_log
