@@ -18,8 +18,8 @@ import numpy as np
 
 import rational_icl as ri
 from rational_icl import settings
+from rational_icl.cells.statistics import joined, run_statistics
 from rational_icl.settings import draws
-from rational_icl.statistics import joined, run_statistics
 
 SEQUENCES, POSITIONS, OUTCOMES, TASKS = 500, 128, 8, 4096
 
@@ -150,9 +150,9 @@ def fit_from(num_sequences: int) -> dict[str, float]:
 
 def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
     """12 task diversities × 30 steps whose transformers are noisy mixtures of two strategies."""
-    from rational_icl.cells import SplitBehaviour
-    from rational_icl.predictors import strategy_predictions
-    from rational_icl.profiles import profile
+    from rational_icl.cells.records import SplitBehaviour
+    from rational_icl.strategies.losses import profile
+    from rational_icl.strategies.predictors import strategy_predictions
 
     setting = settings.make("categorical", num_dims=OUTCOMES, context_length=32)
     steps, diversities = np.geomspace(20, 1e5, 30).round(), 2 ** np.arange(2, 14)
@@ -206,7 +206,7 @@ def fit_many() -> dict[str, float]:
 
 def posterior_from(num_runs: int) -> dict[str, float]:
     """4 chains × 1,000 draws of the default model, compilation apart, 28 cells a run."""
-    from rational_icl.cells import SplitBehaviour
+    from rational_icl.cells.records import SplitBehaviour
 
     rng = np.random.default_rng(0)
     steps = np.round(np.linspace(20**0.5, 1e5**0.5, 28) ** 2)

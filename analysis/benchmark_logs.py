@@ -70,7 +70,7 @@ REDUCED, REPEATED, GIGABYTES = 64, 16, 20
 
 def mixtures_log(folder: Path, checkpoints: int, steps: int, seed: int = 0) -> None:
     """A run whose predictions on `id` are noisy mixtures of two strategies, later ones missing."""
-    from rational_icl.predictors import strategy_predictions
+    from rational_icl.strategies.predictors import strategy_predictions
 
     setting = settings.make("categorical", num_dims=OUTCOMES, context_length=POSITIONS)
     data = draws.evaluation_data(setting, 64, seed, SEQUENCES, 1)
@@ -116,7 +116,7 @@ def read_predictions() -> dict[str, float]:
 
 def reduce_log() -> dict[str, float]:
     """From files to statistics, best mixtures and their errors, with predictors cached."""
-    from rational_icl.reduction import reduce_checkpoints
+    from rational_icl.cells.reduction import reduce_checkpoints
 
     return per_core(lambda run: reduce_checkpoints(run, "id", STRATEGIES, 0, REDUCED))
 
@@ -125,7 +125,7 @@ def reduce_log_directly() -> dict[str, float]:
     """The same sums from their definitions, one checkpoint after the other; no best mixtures."""
     from scipy.special import rel_entr
 
-    from rational_icl.predictors import strategy_predictions
+    from rational_icl.strategies.predictors import strategy_predictions
 
     kept: list[tuple[np.ndarray, ...]] = []
 
@@ -156,7 +156,7 @@ def reduce_many_gigabytes() -> dict[str, float]:
     """20 GB of predictions, 16 checkpoints linked to again and again, a piece at a time."""
     import zarr
 
-    from rational_icl.reduction import joined_behaviour, reduce_checkpoints
+    from rational_icl.cells.reduction import joined_behaviour, reduce_checkpoints
 
     steps = GIGABYTES * 10**9 // (SEQUENCES * POSITIONS * OUTCOMES * 2)
     with tempfile.TemporaryDirectory() as out:

@@ -21,8 +21,8 @@ import numpyro.distributions as dist
 import pandas as pd
 
 import rational_icl as ri
-from rational_icl.observations import Observation, StudentResiduals
-from rational_icl.responses import Response, softened
+from rational_icl.posterior.coordinates import Response, softened
+from rational_icl.posterior.noise import Observation, StudentResiduals
 
 
 class Independent(Observation):

@@ -1,6 +1,7 @@
 """Arrows point one way: which module may import which, and what starting up may cost."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 import rational_icl
 
 PACKAGE = Path(rational_icl.__file__).parent
+OWN = "rational_icl."
+DOTTED = {
+    ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in PACKAGE.rglob("*.py")
+}
 
 # From left to right, each layer may import the ones before it and itself, never one after it.
 LAYERS = [
@@ -17,37 +23,25 @@ LAYERS = [
         "_errors",
         "_arrays",
         "_cleanup",
+        "_cluster",
         "_files",
         "_locks",
         "_staging",
-        "_text",
         "_threads",
         "_workers",
     },
     {"_jit", "_arviz"},
-    {"settings", "predictors"},  # settings are validated by what predictors make of them
-    {"precision", "complexity", "profiles", "logs"},
+    {"settings", "strategies"},  # settings are validated by what predictors make of them
+    {"logs"},
     {"callbacks"},
-    {"soundness"},
-    {"statistics", "simplex"},
-    {"mixtures", "cells"},
-    {"reduction", "zeros"},
-    {"cells_file"},
-    {"summaries", "transitions"},
-    {"distribution"},
-    {"resumable"},
+    {"checks"},
+    {"cells"},
     {"accounts"},
-    {"regions", "responses"},
-    {"observations"},
-    {"descent"},
-    {"curvature"},
-    {"identifiability"},
-    {"fits"},
-    {"fit_errors"},
-    {"worth"},
-    {"phases", "agreement", "in_context"},
-    {"variants"},
+    {"fitting"},
+    {"prediction"},
+    {"robustness"},
     {"posterior"},
+    {"observations"},
     {"comparison"},
     {"plotting"},
     {"report"},
@@ -59,30 +53,28 @@ LAYER_OF = {module: index for index, layer in enumerate(LAYERS) for module in la
 
 FORBIDDEN = [
     ("accounts", "logs"),  # an account cannot peek at transformers
-    ("accounts", "summaries"),
-    ("accounts", "mixtures"),
-    ("logs", "predictors"),
+    ("logs", "strategies"),
     ("logs", "_jit"),
     ("callbacks", "_jit"),  # whoever trains in PyTorch need not have JAX started
-    ("callbacks", "predictors"),
-    ("callbacks", "complexity"),
-    ("callbacks", "profiles"),
+    ("callbacks", "strategies"),
 ]
 
 
-def imports(file: Path) -> set[str]:
-    """The package's own top-level modules that a file imports, wherever in the file."""
-    found = set()
+def imported_modules(file: Path) -> set[str]:
+    """What a file imports of the package, wherever in the file: modules, by dotted name."""
+    names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "rational_icl":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("rational_icl."):
-                found.add(node.module.split(".")[1])
+            within = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in DOTTED else node.module for name in within}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-            found |= {name.split(".")[1] for name in names if name.startswith("rational_icl.")}
-    return found
+            names |= {alias.name for alias in node.names}
+    return {name.removeprefix(OWN) for name in names if name.startswith(OWN)}
+
+
+def imports(file: Path) -> set[str]:
+    """The rooms, folders or files of the top level, that a file imports."""
+    return {name.split(".")[0] for name in imported_modules(file)}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -104,10 +96,23 @@ def test_imports_point_backwards(module, file):
     assert not imports(file) & forbidden
 
 
+def test_imports_run_in_no_circle():
+    graph = {
+        name.removeprefix(OWN): {other for other in imported_modules(file) if OWN + other in DOTTED}
+        for name, file in DOTTED.items()
+        if name != "rational_icl"
+    }
+    # a setting is validated by what predictors make of it, and imports them when that is asked
+    graph["settings.validation"].remove("strategies.predictors")
+    graphlib.TopologicalSorter(graph).prepare()
+
+
 def test_accounts_see_cells_and_not_behaviour():
     for module, file in modules():
         if module == "accounts":
             assert "Behaviour" not in file.read_text()
+            of_cells = {name for name in imported_modules(file) if name.split(".")[0] == "cells"}
+            assert all(name.startswith("cells.records") for name in of_cells)
 
 
 def test_nobody_asks_which_setting_it_is():

@@ -14,7 +14,7 @@ from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
 from rational_icl.accounts.base import Params
 from rational_icl.accounts.two_strategies import TwoStrategies, log_complement
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 START = 0.01
 """Of β1, α and ξ: the start from which the numbers of the source's loss are found again."""

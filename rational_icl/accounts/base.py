@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 Params = Mapping[str, Float[Array, ""]]
 

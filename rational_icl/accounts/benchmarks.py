@@ -12,7 +12,7 @@ from jaxtyping import Float
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Account, Params
 from rational_icl.accounts.two_strategies import TwoStrategies
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 _STEP_0, _NUM_TASKS_0 = 1000.0, 32.0
 """Where logits are stated, so that their parameters are of order one."""

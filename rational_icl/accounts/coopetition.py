@@ -12,7 +12,7 @@ from rational_icl._arrays import Array
 from rational_icl.accounts.base import Params
 from rational_icl.accounts.shared_factors import MU_2, flow, losses, solve_all, states_at
 from rational_icl.accounts.two_strategies import TwoStrategies
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 LONG = 160.0
 """Entries of d at D = D_0."""

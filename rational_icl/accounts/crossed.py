@@ -22,8 +22,8 @@ from rational_icl.accounts.ingredients import (
     PowerCost,
     PowerGrowth,
 )
-from rational_icl.accounts.posterior import StrategyPosterior
-from rational_icl.cells import Cells
+from rational_icl.accounts.strategy_posterior import StrategyPosterior
+from rational_icl.cells.records import Cells
 
 
 class Crossed(StrategyPosterior):

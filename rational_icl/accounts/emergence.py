@@ -9,7 +9,7 @@ from jaxtyping import Float
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Params
 from rational_icl.accounts.two_strategies import TwoStrategies
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 
 class Emergence(TwoStrategies):

@@ -10,9 +10,9 @@ from jaxtyping import Float
 
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Params
-from rational_icl.accounts.posterior import power_cost
 from rational_icl.accounts.rational import Rational
-from rational_icl.cells import Cells
+from rational_icl.accounts.strategy_posterior import power_cost
+from rational_icl.cells.records import Cells
 
 _RATIONAL = Rational().priors
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Params
 from rational_icl.accounts.two_strategies import TwoStrategies, log_complement
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 _LOG_ROOT = 0.5 * math.log(math.pi / 2)
 _EARLY = -30.0

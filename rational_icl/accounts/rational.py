@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Params
-from rational_icl.accounts.posterior import StrategyPosterior, power_cost
-from rational_icl.cells import Cells
+from rational_icl.accounts.strategy_posterior import StrategyPosterior, power_cost
+from rational_icl.cells.records import Cells
 
 
 class Rational(StrategyPosterior):

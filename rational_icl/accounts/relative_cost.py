@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Account, Params, normalised
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 _NEAR_ONE, _FEW = 1e-2, 1e-2
 _LEAST_BITS = 1.0

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl.accounts.base import Account, Params
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 _SMALL, _LARGE = -30.0, 5.0
 

@@ -18,7 +18,7 @@ from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts.base import Account, Params
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 from rational_icl.settings import Categorical, Setting
 
 SUM_TOLERANCE = 1e-9

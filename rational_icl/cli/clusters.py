@@ -34,7 +34,7 @@ def cluster_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     if not scheduler and not workers:
         yield None
         return
-    from rational_icl.distribution import cluster
+    from rational_icl._cluster import cluster
 
     files: tuple[Path, ...] = click.get_current_context().find_root().params.get("load", ())
     with ExitStack() as stack:

@@ -60,7 +60,7 @@ def check(logs: Path, as_json: bool) -> None:
     Exit status 2 says that there are errors, and that other commands refuse the log; warnings and
     notes leave it at 0.
     """
-    from rational_icl.soundness import described, inspect_log
+    from rational_icl.checks import described, inspect_log
 
     found = inspect_log(logs)
     click.echo(json.dumps(found.to_dict(), indent=1) if as_json else described(found))
@@ -92,7 +92,7 @@ def merge(logs: tuple[Path, ...], out: Path, conditions: bool, join: bool) -> No
     \b
         rational-icl merge logs/mine logs/theirs --out logs/all
     """
-    from rational_icl._text import shown
+    from rational_icl._errors import shown
     from rational_icl.logs import merge_logs
 
     merged = merge_logs(logs, out, conditions=conditions, join=join)

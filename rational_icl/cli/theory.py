@@ -149,7 +149,7 @@ def _printed(table: Any, hidden: Sequence[str], converged: bool, index: bool = T
 
 def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
-    from rational_icl.phases import worth_of
+    from rational_icl.prediction.phases import worth_of
 
     fitted = ri.load_fit(path)
     phase = ri.phase_diagram(fitted, num_tasks, steps, seed=seed, progress=True)
@@ -180,7 +180,7 @@ def _undetermined(fitted: Any, frame: Any) -> str:
 
 def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
-    from rational_icl.posterior.diagnostics import withheld
+    from rational_icl.posterior.diagnosis import withheld
 
     idata = ri.load_posterior(path)
     found = ri.predict(idata, num_tasks, steps, seed=seed, progress=True)

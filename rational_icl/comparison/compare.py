@@ -13,15 +13,15 @@ from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl._threads import in_threads
 from rational_icl.accounts import Account
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.comparison.choosing import choose
+from rational_icl.comparison.crossovers import account_crossovers
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
-from rational_icl.comparison.refits import Refit, refit
+from rational_icl.comparison.refit import Refit, refit
 from rational_icl.comparison.scores import crossover_scores, finite_log_weights, run_scores
 from rational_icl.comparison.tables import FLOOR, Scored, scheme_table
-from rational_icl.comparison.transitions import account_crossovers
 from rational_icl.comparison.verdict import Verdict
-from rational_icl.fits import Fit
+from rational_icl.fitting.fits import Fit
 
 _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from rational_icl._errors import FitError
-from rational_icl.cells import Behaviour, Cells
-from rational_icl.regions import FITTED_SHARE, first_step, last_fitted
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.fitting.holdout import FITTED_SHARE, first_step, last_fitted
 
 
 class Fold(NamedTuple):

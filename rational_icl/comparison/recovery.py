@@ -15,14 +15,14 @@ from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.cells.statistics import Divergence
+from rational_icl.cells.statistics.squared import SquaredDivergence
 from rational_icl.comparison.compare import compare
 from rational_icl.comparison.seeds import draw_runs, seed_scatter
 from rational_icl.comparison.tables import FITTED
-from rational_icl.fits import Fit
-from rational_icl.responses import respond, softened, weights_of
-from rational_icl.statistics import Divergence
-from rational_icl.statistics.squared import SquaredDivergence
+from rational_icl.fitting.fits import Fit
+from rational_icl.posterior.coordinates import respond, softened, weights_of
 
 _COLUMNS = ("truth", "simulation", "scheme", "account", "excess_left", "verdict", "won")
 _INSIDE = 0.02

@@ -5,11 +5,11 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from rational_icl._errors import FitError
-from rational_icl.agreement import divergence_at
-from rational_icl.cells import Behaviour, Cells, select
+from rational_icl.cells.crossovers import CROSSED, NOT_YET, UNDEFINED, run_crossovers
+from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.comparison.folds import Fold
-from rational_icl.fits import Fit
-from rational_icl.transitions import CROSSED, NOT_YET, UNDEFINED, run_crossovers
+from rational_icl.fitting.agreement import divergence_at
+from rational_icl.fitting.fits import Fit
 
 HIT, MISSED, FALSE_ALARM, AGREED = "hit", "missed", "false_alarm", "agreed"
 

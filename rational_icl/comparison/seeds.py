@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from rational_icl._errors import FitError
-from rational_icl.responses import Response
+from rational_icl.posterior.coordinates import Response
 
 
 class SeedScatter(NamedTuple):

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
-from rational_icl.statistics import Divergence
+from rational_icl.cells.statistics import Divergence
 
 _NO_WEIGHT = 1e-6
 _LEAST_STRATEGY = 1e-300

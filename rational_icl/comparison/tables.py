@@ -8,9 +8,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from rational_icl._errors import FitError
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.comparison.inference import share_left
-from rational_icl.comparison.refits import Refit
+from rational_icl.comparison.refit import Refit
 from rational_icl.comparison.scores import account_scores, excess_by_num_tasks
 from rational_icl.comparison.stacking import stacking_weights
 from rational_icl.comparison.verdict import Question

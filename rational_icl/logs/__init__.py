@@ -1,10 +1,10 @@
 """Prediction logs: the on-disk schema, a reader, a writer that survives kills, and importers."""
 
-from rational_icl.logs.folder import Log, open_log
 from rational_icl.logs.importers import import_npz, import_runs
+from rational_icl.logs.log import Log, open_log
 from rational_icl.logs.logger import PredictionLogger, TrainingBatches
-from rational_icl.logs.merging import Merged, merge_logs
-from rational_icl.logs.reader import Run
+from rational_icl.logs.merge import Merged, merge_logs
+from rational_icl.logs.run import Run
 from rational_icl.logs.schedules import checkpoint_steps
 from rational_icl.logs.schema import Metadata
 from rational_icl.logs.writer import RunWriter

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rational_icl.logs.reader import Run
+from rational_icl.logs.run import Run
 
 
 def content(run: Run) -> str:

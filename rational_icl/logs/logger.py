@@ -26,7 +26,7 @@ from jaxtyping import Float
 from rational_icl._arrays import whole
 from rational_icl._errors import LogError
 from rational_icl.logs import arrays, schema, store
-from rational_icl.logs import outputs as forms
+from rational_icl.logs import forms as forms
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import Setting, draws
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from rational_icl._errors import LogError
 from rational_icl.logs.content import combined, table_digests
-from rational_icl.logs.reader import Run
+from rational_icl.logs.run import Run
 from rational_icl.logs.writer import RunWriter
 
 OF_THE_SCHEDULE = ("step", "written")

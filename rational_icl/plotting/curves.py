@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from rational_icl.cells.crossovers import ALREADY, NOT_YET
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     STRATEGY_COLOURS,
@@ -17,7 +18,6 @@ from rational_icl.plotting.shared import (
     step_axis,
     words,
 )
-from rational_icl.transitions import ALREADY, NOT_YET
 
 
 def plot_curves(

@@ -6,7 +6,7 @@ from rational_icl.posterior.calibration import (
     leave_one_run_out,
 )
 from rational_icl.posterior.crossings import predict_crossovers, predict_thresholds
-from rational_icl.posterior.diagnostics import Diagnosis, diagnose
+from rational_icl.posterior.diagnosis import Diagnosis, diagnose
 from rational_icl.posterior.files import load_posterior, save_posterior
 from rational_icl.posterior.importance import leave_one_run_out_psis
 from rational_icl.posterior.predictions import predict, predict_next_tokens

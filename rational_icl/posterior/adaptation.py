@@ -12,10 +12,10 @@ from tqdm import tqdm
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
-from rational_icl.posterior.chains import Chains, chains, check_number
 from rational_icl.posterior.convergence import TARGETS, Attempt, judge, mixing
-from rational_icl.posterior.groups import appended, to_groups
-from rational_icl.posterior.problem import Problem
+from rational_icl.posterior.data import Problem
+from rational_icl.posterior.idata import appended, to_groups
+from rational_icl.posterior.nuts import Chains, chains, check_number
 
 
 @dataclass(frozen=True)

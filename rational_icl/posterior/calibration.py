@@ -14,14 +14,14 @@ from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.observations import Observation
-from rational_icl.posterior.groups import replicates
-from rational_icl.posterior.problem import Problem, from_dataset
+from rational_icl.fitting.holdout import FITTED_SHARE
+from rational_icl.posterior.coordinates import weights_of
+from rational_icl.posterior.data import Problem, from_dataset
+from rational_icl.posterior.idata import replicates
+from rational_icl.posterior.loo import series_log_density
+from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
 from rational_icl.posterior.scores import scores_of
-from rational_icl.posterior.whole_runs import series_log_density
-from rational_icl.regions import FITTED_SHARE
-from rational_icl.responses import weights_of
 
 _CHAINS = 4
 

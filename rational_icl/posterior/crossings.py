@@ -10,10 +10,10 @@ from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.observations import Observation
+from rational_icl.posterior.coordinates import contrasts
+from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.sampled import check_of, grid_log_weight, moved, sampled, shifts
-from rational_icl.responses import contrasts
-from rational_icl.worth import checked_steps, checked_tasks, strategy_worth
+from rational_icl.prediction.tables import checked_steps, checked_tasks, strategy_worth
 
 _LOG_STEPS = np.linspace(0.0, np.log(1e9), 400)
 _OF = ("run", "account")

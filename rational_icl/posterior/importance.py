@@ -14,10 +14,10 @@ from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.observations import Observation
+from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.loo import MOST_STRATEGIES, series_log_density
 from rational_icl.posterior.model import Model
-from rational_icl.posterior.problem import from_dataset
-from rational_icl.posterior.whole_runs import MOST_STRATEGIES, series_log_density
+from rational_icl.posterior.noise import Observation
 
 
 @in_float64

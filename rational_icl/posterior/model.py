@@ -13,11 +13,11 @@ from numpyro.distributions import constraints
 
 from rational_icl._arrays import Array
 from rational_icl.accounts import Account
-from rational_icl.cells import Cells
-from rational_icl.observations import Observation
+from rational_icl.cells.records import Cells
+from rational_icl.posterior.coordinates import Response, contrasts
 from rational_icl.posterior.effects import Effects, effect_log_density, kernel
+from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.pooling import Pooling
-from rational_icl.responses import Response, contrasts
 
 _EFFECT_PRIORS = {
     "sd_num_tasks": dist.LogNormal(math.log(0.7), 0.7),

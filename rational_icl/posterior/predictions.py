@@ -12,11 +12,16 @@ from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.observations import Observation
+from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.predictive import drawn_weights
 from rational_icl.posterior.sampled import Sampled, check_of, sampled
-from rational_icl.predictors import predictions
-from rational_icl.worth import checked_steps, checked_tasks, strategy_worth, worth_columns
+from rational_icl.prediction.tables import (
+    checked_steps,
+    checked_tasks,
+    strategy_worth,
+    worth_columns,
+)
+from rational_icl.strategies.predictors import predictions
 
 _OF = ("run", "observed", "account")
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from rational_icl.cells import Cells
-from rational_icl.posterior.groups import replicates
+from rational_icl.cells.records import Cells
+from rational_icl.posterior.coordinates import SOFTENING, Response, gaps, seen_at, weights_of
+from rational_icl.posterior.idata import replicates
 from rational_icl.posterior.model import Data, Model
 from rational_icl.posterior.pooling import CompletePooling
 from rational_icl.posterior.sampled import Logged, Sampled, grid_log_weight, shifts
-from rational_icl.responses import SOFTENING, Response, gaps, seen_at, weights_of
-from rational_icl.worth import grid_cells
+from rational_icl.prediction.tables import grid_cells
 
 
 class Grid(NamedTuple):

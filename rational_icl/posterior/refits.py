@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from rational_icl.posterior.chains import chains, check_number, constrained
 from rational_icl.posterior.model import Data, Model
+from rational_icl.posterior.nuts import chains, check_number, constrained
 
 AT_ONCE = 12
 """Posteriors sampled side by side, one chain each: more wait for the slowest of them."""

@@ -15,13 +15,13 @@ from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account
-from rational_icl.cells import Cells
-from rational_icl.fits import seen_worth
-from rational_icl.observations import Observation
+from rational_icl.cells.records import Cells
+from rational_icl.fitting.fits import seen_worth
+from rational_icl.posterior.coordinates import contrasts, longest_series
+from rational_icl.posterior.data import Problem, from_dataset
 from rational_icl.posterior.effects import draw_elsewhere
-from rational_icl.posterior.problem import Problem, from_dataset
-from rational_icl.responses import contrasts, longest_series
-from rational_icl.worth import World, grid_cells
+from rational_icl.posterior.noise import Observation
+from rational_icl.prediction.tables import World, grid_cells
 
 _MOST_DRAWS = 1000
 

@@ -14,15 +14,15 @@ from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.cells import Behaviour, Cells
-from rational_icl.observations import Observation, StudentResiduals
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.posterior.adaptation import Plan, draw, with_attempts
-from rational_icl.posterior.chains import chains, check_number
 from rational_icl.posterior.convergence import former_attempts, last_attempt, mixing
+from rational_icl.posterior.data import Problem, from_dataset, state_problem
 from rational_icl.posterior.files import last_state
-from rational_icl.posterior.groups import appended
-from rational_icl.posterior.problem import Problem, from_dataset, state_problem
-from rational_icl.regions import Regions, partition_cells
+from rational_icl.posterior.idata import appended
+from rational_icl.posterior.noise import Observation, StudentResiduals
+from rational_icl.posterior.nuts import chains, check_number
 
 
 @in_float64
@@ -45,7 +45,7 @@ def sample(
 ) -> InferenceData:
     """Draw from the posterior of an account's parameters given the best mixture of every cell.
 
-    Each cell's best-mixture weights, in coordinates without bounds (`rational_icl.responses`),
+    Each cell's best-mixture weights, in coordinates without bounds (`posterior.coordinates`),
     scatter about the account's, moved by an effect of task diversity and one of the run, with
     heavy-tailed, autocorrelated residuals and measurement error (`StudentResiduals`, and `Model`
     for the effects). Time and memory grow with the number of cells, never with that of sequences.

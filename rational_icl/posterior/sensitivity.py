@@ -7,13 +7,13 @@ import pandas as pd
 
 from rational_icl import _arviz
 from rational_icl.accounts import Account
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.fitting.holdout import partition_cells
 from rational_icl.logs import Log
 from rational_icl.posterior.convergence import last_attempt, mixing
 from rational_icl.posterior.crossings import predict_crossovers
 from rational_icl.posterior.sampling import sample
-from rational_icl.regions import partition_cells
-from rational_icl.variants import variants
+from rational_icl.robustness import variants
 
 
 def sensitivity(

@@ -14,12 +14,12 @@ from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
-from rational_icl.observations import Observation
-from rational_icl.posterior.chains import prior_draw
+from rational_icl.posterior.coordinates import Seen, seen_at, weights_of
+from rational_icl.posterior.data import from_dataset
 from rational_icl.posterior.model import Data, Latent, Model, moved
-from rational_icl.posterior.problem import from_dataset
+from rational_icl.posterior.noise import Observation
+from rational_icl.posterior.nuts import prior_draw
 from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
-from rational_icl.responses import Seen, seen_at, weights_of
 
 
 class Ranks(NamedTuple):

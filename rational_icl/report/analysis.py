@@ -9,22 +9,27 @@ import pandas as pd
 
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights
-from rational_icl.agreement import cell_agreement, divergence_at, measure_names, region_agreement
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.crossovers import observed_crossovers, run_crossovers
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.cells.summarize import summarize
+from rational_icl.cells.zeros import undefined
 from rational_icl.comparison import DEFAULT_SCHEMES, Comparison, compare
-from rational_icl.fit_errors import Jackknife, jackknife
-from rational_icl.fits import Fit, fit
+from rational_icl.fitting.agreement import (
+    cell_agreement,
+    divergence_at,
+    measure_names,
+    region_agreement,
+)
+from rational_icl.fitting.fits import Fit, fit
+from rational_icl.fitting.holdout import partition_cells
+from rational_icl.fitting.jackknife import Jackknife, jackknife
 from rational_icl.logs import Log
-from rational_icl.phases import crossovers
 from rational_icl.posterior import sample
-from rational_icl.regions import partition_cells
+from rational_icl.prediction.phases import crossovers
 from rational_icl.report import comparing
 from rational_icl.report.bayesian import Bayesian, interpret
 from rational_icl.report.published import beside_published
-from rational_icl.summaries import summarize
-from rational_icl.transitions import observed_crossovers, run_crossovers
-from rational_icl.variants import fit_variants
-from rational_icl.zeros import undefined
+from rational_icl.robustness import fit_variants
 
 REGIONS = ("fitted", "held_out")
 EXTRAPOLATIONS = ("later_steps", "larger_num_tasks")

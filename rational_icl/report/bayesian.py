@@ -14,7 +14,7 @@ from rational_icl import _arviz, plotting
 from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
 from rational_icl.posterior import Diagnosis, coverage, diagnose, predict_crossovers
-from rational_icl.posterior.diagnostics import withheld
+from rational_icl.posterior.diagnosis import withheld
 from rational_icl.posterior.predictions import Predictive, predictive
 from rational_icl.posterior.sampled import sampled
 from rational_icl.posterior.scores import scores_of

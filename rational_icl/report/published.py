@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rational_icl.agreement import region_agreement
-from rational_icl.fits import Fit
+from rational_icl.fitting.agreement import region_agreement
+from rational_icl.fitting.fits import Fit
 
 _USUAL_MLP_FACTOR = 4.0
 

@@ -242,7 +242,7 @@ def _check_shapes(setting: Setting, drawn: _Drawn) -> None:
 def _predicted(
     setting: Setting, tasks: np.ndarray, prob: np.ndarray, inputs: np.ndarray
 ) -> np.ndarray:
-    from rational_icl.predictors import unchecked_parameters
+    from rational_icl.strategies.predictors import unchecked_parameters
 
     with calling(setting, "computing predictions"):
         return unchecked_parameters(setting, tasks, inputs, setting.strategies, prob)

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from rational_icl import settings
 from rational_icl._cleanup import SAME_COMMAND, resumable
+from rational_icl._cluster import Task, spread
 from rational_icl._errors import LogError
-from rational_icl.distribution import Task, spread
 from rational_icl.logs import store
 from rational_icl.train.config import Grid, Recipe
 from rational_icl.train.grid import STATE_NAME, finish, is_finished, train_grid

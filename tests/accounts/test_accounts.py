@@ -14,9 +14,9 @@ from synthetic import make_cells, make_fit
 from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import ConstantWeights, Logistic, Plateau, Rational
-from rational_icl.accounts.posterior import StrategyPosterior
-from rational_icl.cells import Cells
-from rational_icl.fits import load_fit
+from rational_icl.accounts.strategy_posterior import StrategyPosterior
+from rational_icl.cells.records import Cells
+from rational_icl.fitting.fits import load_fit
 
 IDENTITY = 1e-10  # relative, and absolute for log weights of order one: identities in float64
 DIFFERENT = 1e-3  # log weights: what matters moves some by more

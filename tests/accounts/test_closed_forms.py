@@ -26,7 +26,7 @@ from rational_icl.accounts import (
     TwoBoundaries,
 )
 from rational_icl.accounts.relative_cost import learning_cost, learning_saved
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 IDENTITY = 1e-9
 QUADRATURE = 1e-7  # relative, of SciPy's

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from synthetic import make_cells
 
 from rational_icl.accounts import Account
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 FAR = (-100.0, -30.0, 0.0, 30.0, 100.0)  # unconstrained: e^100 = 3e43, and 1/(1 + e^-100) = 1
 MOST_POINTS = 150

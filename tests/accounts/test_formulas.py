@@ -32,7 +32,7 @@ from rational_icl.accounts.ingredients import (
     PowerGrowth,
     TaskCount,
 )
-from rational_icl.cells import Cells
+from rational_icl.cells.records import Cells
 
 IDENTITY = 1e-10  # relative, and absolute for log weights of order one: identities in float64
 LIMIT = 1e-9  # of a ceiling that is 1e-12 away from where it tends

@@ -10,7 +10,7 @@ from synthetic import SETTING, everything, make_cells, mixed_behaviour
 from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import RelativeCost, TwoStrategies
-from rational_icl.fits import fit
+from rational_icl.fitting.fits import fit
 
 IDENTITY = 1e-10
 WEIGHTS = 0.01  # of weights found again: enough to tell one strategy's share in a figure

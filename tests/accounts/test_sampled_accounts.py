@@ -8,8 +8,8 @@ from scipy.special import expit
 from synthetic import everything, make_cells
 
 from rational_icl import sample
-from rational_icl.accounts.posterior import StrategyPosterior
-from rational_icl.observations import StudentResiduals
+from rational_icl.accounts.strategy_posterior import StrategyPosterior
+from rational_icl.posterior.noise import StudentResiduals
 
 SCATTER = 0.05  # log-odds: small, so that intervals are narrow
 STEPS = np.round(np.geomspace(30, 30_000, 10))

@@ -17,9 +17,9 @@ import rational_icl as ri
 from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account, Plateau, Rational
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.comparison.folds import Fold
-from rational_icl.comparison.refits import refit
+from rational_icl.comparison.refit import refit
 
 every_case = pytest.mark.parametrize(
     ("case", "num_strategies"),

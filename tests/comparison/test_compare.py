@@ -20,9 +20,9 @@ from synthetic import make_cells, mixed_behaviour
 from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account, Rational, ScalingCollapse
-from rational_icl.cells import Behaviour, Cells, select
+from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.comparison import DEFAULT_SCHEMES, SCHEMES, Comparison, compare
-from rational_icl.comparison.refits import refit
+from rational_icl.comparison.refit import refit
 from rational_icl.comparison.tables import CEILING
 from rational_icl.comparison.tables import FLOOR as FLOOR_ACCOUNT
 

@@ -11,9 +11,9 @@ from scipy.stats import t as student
 from synthetic import make_cells, make_fit
 
 from rational_icl.accounts import Account, ConstantWeights
-from rational_icl.cells import Cells
-from rational_icl.comparison.transitions import account_crossovers, jackknife_half_width
-from rational_icl.fits import Fit
+from rational_icl.cells.records import Cells
+from rational_icl.comparison.crossovers import account_crossovers, jackknife_half_width
+from rational_icl.fitting.fits import Fit
 
 STEPS = np.array([10.0, 100.0, 1000.0, 10_000.0])
 GRID = 0.01  # of N*: steps of .03 to .05 in ln N, between which weights are nearly straight

@@ -9,9 +9,9 @@ from comparing import quadratic_behaviour, ragged_cells
 from synthetic import make_cells
 
 from rational_icl._errors import FitError
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, SCHEMES, make_folds, usable_cells
-from rational_icl.regions import partition_cells
+from rational_icl.fitting.holdout import partition_cells
 
 DIVERSITIES = np.repeat([2.0, 4.0, 8.0, 16.0, 32.0, 64.0], 2)
 STEPS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)

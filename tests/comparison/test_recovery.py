@@ -10,7 +10,7 @@ from synthetic import evaluate, make_cells, make_fit, mixed_behaviour
 
 from rational_icl import FitError
 from rational_icl.accounts import Account, ConstantWeights, LogisticSurface, Rational
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.comparison import model_recovery, simulate_runs
 
 EXACT = 1e-10

@@ -13,7 +13,7 @@ from synthetic import make_cells, make_fit
 
 from rational_icl import FitError
 from rational_icl.accounts import Account, Rational
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.comparison.folds import Fold, make_folds
 from rational_icl.comparison.scores import (
     account_scores,
@@ -22,7 +22,7 @@ from rational_icl.comparison.scores import (
     finite_log_weights,
     run_scores,
 )
-from rational_icl.fits import Fit
+from rational_icl.fitting.fits import Fit
 
 EXACT = 1e-8  # of sums of order 10 in float64
 TRUE = {"alpha": 0.5, "beta": 0.2, "gamma": 0.5}

@@ -7,7 +7,7 @@ from synthetic import make_cells
 
 from rational_icl import FitError
 from rational_icl.comparison.seeds import SeedScatter, draw_runs, seed_scatter
-from rational_icl.responses import Response, respond, weights_of
+from rational_icl.posterior.coordinates import Response, respond, weights_of
 
 STEPS = np.linspace(2, 20, 10) ** 2
 TRUTH = SeedScatter(0.4, 0.15)

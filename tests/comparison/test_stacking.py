@@ -6,8 +6,8 @@ import pytest
 from comparing import quadratic_behaviour
 from synthetic import make_cells, mixed_behaviour
 
+from rational_icl.cells.statistics import Divergence
 from rational_icl.comparison.stacking import stacking_weights
-from rational_icl.statistics import Divergence
 
 SOLVED = 1e-5
 

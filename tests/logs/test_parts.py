@@ -15,12 +15,12 @@ from tabled import Arrays
 from worlds import saved_run
 
 from rational_icl._errors import LogError
+from rational_icl.cells.summarize import summarize
+from rational_icl.checks import inspect_log
 from rational_icl.cli import main
 from rational_icl.logs import Run, import_npz, merge_logs, open_log, store
 from rational_icl.settings import Classification, Regression, Setting
 from rational_icl.settings.draws import Drawn
-from rational_icl.soundness import inspect_log
-from rational_icl.summaries import summarize
 
 STEPS = (10, 20, 40, 80, 160, 320)
 

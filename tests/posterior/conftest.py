@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from posteriors import design, noisy, sampled
 
-from rational_icl.cells import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ from posteriors import OPTIONS, assert_same, doctored, groups_of, sampled
 from rational_icl import FitError, continue_sampling, diagnose, sample, sample_conditions
 from rational_icl.posterior import adaptation
 from rational_icl.posterior.adaptation import Plan
-from rational_icl.posterior.chains import chains
 from rational_icl.posterior.convergence import LEAST_ESS, MOST_RHAT, TARGETS, Attempt, advise
-from rational_icl.posterior.problem import from_dataset
+from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.nuts import chains
 
 GOOD = Attempt(0.99, 1000, 1000, 0, 0.0, LEAST_ESS, MOST_RHAT)
 TROUBLES = {
@@ -182,7 +182,7 @@ def test_bad_budgets_are_refused(small, options, words):
 
 def test_replicated_data_of_many_cells_are_thinned_alike_at_once_and_in_pieces(small, monkeypatch):
     size = 2 * 64 * 2  # numbers a draw: chains, cells, strategies
-    monkeypatch.setattr("rational_icl.posterior.groups._MOST_REPLICATED", 40 * size)
+    monkeypatch.setattr("rational_icl.posterior.idata._MOST_REPLICATED", 40 * size)
     whole, part = sampled(*small, num_draws=100), sampled(*small, num_draws=25)
     pieces = continue_sampling(continue_sampling(part, 25, progress=False), 50, progress=False)
     drawn = [groups_of(idata)["posterior_predictive"]["weight"] for idata in (part, pieces, whole)]

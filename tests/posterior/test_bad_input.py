@@ -9,8 +9,8 @@ from synthetic import everything, make_behaviour, make_cells
 
 from rational_icl import FitError, diagnose, predict_crossovers, sample, sample_conditions
 from rational_icl.accounts import Rational
-from rational_icl.cells import Behaviour
-from rational_icl.regions import Regions
+from rational_icl.cells.records import Behaviour
+from rational_icl.fitting.holdout import Regions
 
 FEW = {"num_draws": 50}
 

@@ -14,7 +14,7 @@ from synthetic import everything, make_cells
 
 from rational_icl import FitError, diagnose, predict, sample_conditions
 from rational_icl.accounts import ConstantWeights
-from rational_icl.observations import StudentResiduals
+from rational_icl.posterior.noise import StudentResiduals
 
 NAMES = ("thin", "narrow", "wide", "huge")
 LOG_WIDTH = pd.DataFrame({"log_width": [1.0, 2.0, 3.0, 4.0]}, index=NAMES)

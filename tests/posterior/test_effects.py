@@ -13,6 +13,7 @@ from posteriors import smooth
 from scipy.stats import multivariate_normal
 from synthetic import make_behaviour, make_cells
 
+from rational_icl.posterior.coordinates import contrasts, respond
 from rational_icl.posterior.effects import (
     Effects,
     draw_elsewhere,
@@ -22,7 +23,6 @@ from rational_icl.posterior.effects import (
     kernel,
 )
 from rational_icl.posterior.model import Data, moved, series_level
-from rational_icl.responses import contrasts, respond
 
 EXACT = 1e-9
 LOOSE = 1e-8

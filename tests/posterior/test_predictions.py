@@ -15,8 +15,8 @@ from posteriors import STEPS as LOGGED
 from rational_icl import FitError, predict
 from rational_icl.posterior.predictive import nearest_variance
 from rational_icl.posterior.sampled import Logged, sampled, shifts
-from rational_icl.profiles import profile
 from rational_icl.settings.draws import Purpose, generator
+from rational_icl.strategies.losses import profile
 
 EXACT = 1e-10
 QUANTILE = 0.5

@@ -14,8 +14,8 @@ from posteriors import DIVERSITIES, OPTIONS, STEPS, TRUE, groups_of, sampled, sm
 from scipy.stats import t as student
 
 from rational_icl import _arviz
-from rational_icl.posterior.chains import chains
-from rational_icl.posterior.problem import from_dataset
+from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.nuts import chains
 
 EXACT = 1e-9
 SINGLE = 1e-6

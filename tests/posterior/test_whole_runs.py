@@ -17,10 +17,10 @@ from scipy.stats import t as student
 
 import rational_icl as ri
 from rational_icl import _arviz
-from rational_icl.cells import Behaviour
+from rational_icl.cells.records import Behaviour
 from rational_icl.posterior import importance
-from rational_icl.posterior.problem import from_dataset
-from rational_icl.posterior.whole_runs import series_log_density
+from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.loo import series_log_density
 
 QUADRATURE = 2e-3
 TOGETHER = 0.03  # the posterior of an effect is not quite normal: .013 is the worst seen

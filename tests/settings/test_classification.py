@@ -14,9 +14,9 @@ from oracles import classification
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Classification
 from rational_icl.settings.draws import draw_from, evaluation_data
+from rational_icl.strategies.predictors import strategy_predictions
 
 EXACT = 1e-10
 STANDARD_ERRORS = 4.5

@@ -16,10 +16,10 @@ from oracles import markov
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Markov
 from rational_icl.settings.draws import draw_from
 from rational_icl.settings.markov import stationary
+from rational_icl.strategies.predictors import strategy_predictions
 
 EXACT = 1e-10
 STANDARD_ERRORS = 4.5

@@ -14,9 +14,9 @@ from oracles import regression
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.predictors import predictive_parameters, strategy_predictions
 from rational_icl.settings import Regression
 from rational_icl.settings.draws import draw_from
+from rational_icl.strategies.predictors import predictive_parameters, strategy_predictions
 
 EXACT = 1e-10
 STANDARD_ERRORS = 4.5

@@ -14,8 +14,8 @@ import rational_icl as ri
 from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.cli import main
-from rational_icl.predictors import strategy_predictions
 from rational_icl.settings import Categorical, Classification, Markov, Regression
+from rational_icl.strategies.predictors import strategy_predictions
 
 SHIPPED = [
     Categorical(4, 7),

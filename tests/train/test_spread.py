@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from spreading import train_and_die_once
 from training import GRID, RECIPE
 
+from rational_icl._cluster import Task, cluster
 from rational_icl._errors import LogError
 from rational_icl.cli import main
-from rational_icl.distribution import Task, cluster
 from rational_icl.logs import open_log
 from rational_icl.train import Grid, spread, train_grid, train_spread
 

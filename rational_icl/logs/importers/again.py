@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from rational_icl._errors import LogError
-from rational_icl.logs import outputs
-from rational_icl.logs.reader import Run
+from rational_icl.logs.run import Run
 
 NUM_ROWS = 24
 """How many rows of each array are read a second time."""
@@ -27,7 +26,7 @@ class Row:
         array: its name in a log, such as `tasks` or `id/inputs`; predictions are `id/predictions`.
         at: which row: a task or sequence; of predictions a step and a sequence.
         values: what is there.
-        form: of predictions, in the words of `logs.outputs`; None: as people save them.
+        form: of predictions, in the words of `logs.forms`; None: as people save them.
     """
 
     array: str
@@ -66,7 +65,7 @@ def compare(run: Run, rows: Iterable[Row], where: str) -> None:
 
 def _logged(run: Run, row: Row) -> np.ndarray:
     setting = run.setting
-    form = outputs.FORMS[row.form] if row.form else outputs.saved_form(setting)
+    form = forms.FORMS[row.form] if row.form else forms.saved_form(setting)
     logged = form.to_logged(setting, np.asarray(row.values, dtype=np.float64))
     return setting.outcome.read(setting.outcome.stored(logged))
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs import outputs, schema
+from rational_icl.logs import schema
 from rational_icl.logs.importers import common, configuration, npz, tensors
 from rational_icl.logs.importers.again import Row, some
 from rational_icl.logs.importers.configuration import CONFIG
@@ -247,9 +247,9 @@ def _logged(
     logged = {}
     for split in splits:
         tensor = tensors.load(files[split], shape, published.axes)
-        logged[split] = outputs.to_logged(
+        logged[split] = forms.to_logged(
             published.predictions(tensor),
-            outputs.FORMS[published.form],
+            forms.FORMS[published.form],
             setting,
             found.num_sequences,
             str(files[split]),

@@ -18,9 +18,9 @@ from rational_icl._errors import LogError
 from rational_icl._files import moved
 from rational_icl._staging import staging_folder
 from rational_icl.logs import arrays, schema, store
-from rational_icl.logs.folder import refuse_duplicates
 from rational_icl.logs.importers.again import Row, compare
-from rational_icl.logs.reader import Run
+from rational_icl.logs.log import refuse_duplicates
+from rational_icl.logs.run import Run
 from rational_icl.logs.writer import RunWriter
 
 REQUIRED = ("setting", "num_tasks", "batch_size", "seed")

@@ -19,7 +19,7 @@ import numpy as np
 from rational_icl import settings
 from rational_icl._arrays import scalar
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, guards, outputs, schema
+from rational_icl.logs import arrays, guards, schema
 from rational_icl.logs.importers import common, npz_again
 
 _TABLES = ("steps", "tasks", "ood_tasks")
@@ -133,7 +133,7 @@ def _logged(
     where: str,
     checkpoint: int,
 ) -> dict[str, np.ndarray]:
-    form = outputs.saved_form(setting)
+    form = forms.saved_form(setting)
     logged = {}
     for split in splits:
         predictions, sequences = found[f"{split}_predictions"], len(found[f"{split}_inputs"])
@@ -145,7 +145,7 @@ def _logged(
                 f"= {expected}{schema.counted(setting)}"
             )
         place = f"{place}, step {found['steps'][checkpoint]}"
-        logged[split] = outputs.to_logged(predictions[checkpoint], form, setting, sequences, place)
+        logged[split] = forms.to_logged(predictions[checkpoint], form, setting, sequences, place)
     return logged
 
 

@@ -23,7 +23,7 @@ class Published(ABC):
     name: ClassVar[str]
     """The setting of this package that it is."""
     form: ClassVar[str]
-    """How its outputs state predictions, in the words of `logs.outputs`."""
+    """How its outputs state predictions, in the words of `logs.forms`."""
     axes: ClassVar[str]
     """Words for the axes of its outputs."""
     usual: ClassVar[Mapping[str, str]] = {}

@@ -6,7 +6,6 @@ import numpy as np
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs import outputs
 
 
 class Sequences:
@@ -67,16 +66,16 @@ class Sequences:
             )
 
     def _logged(self, step: np.ndarray, sequence: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        form, outcome = outputs.saved_form(self._setting), self._setting.outcome
+        form, outcome = forms.saved_form(self._setting), self._setting.outcome
         where = f"{self._where}_predictions, step "
         try:
-            found = outputs.to_logged(
+            found = forms.to_logged(
                 predicted, form, self._setting, len(step), f"{where}{step[0]} to {step[-1]}"
             )
         except LogError:
             for row in range(len(step)):  # which one it is
                 place = f"{where}{step[row]}, sequence {sequence[row]}"
-                outputs.to_logged(predicted[row : row + 1], form, self._setting, 1, place)
+                forms.to_logged(predicted[row : row + 1], form, self._setting, 1, place)
             raise
         return outcome.stored(found)
 

@@ -1,0 +1,119 @@
+"""Posteriors over strategies: all accounts that weigh evidence against complexity."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Float
+
+from rational_icl._arrays import Array
+from rational_icl.accounts.base import Account, Params, normalised
+from rational_icl.cells.records import Cells
+
+_LEAST_GAP = 1e-6
+"""Nats: below it two strategies are the same to a fit."""
+
+
+class StrategyPosterior(Account):
+    """Evidence that grows with training, against a prior that prefers simple strategies.
+
+        log π_k = −γ g(N) L_k − c(K_k) + const
+
+    What g and c are, and their parameters, distinguishes these accounts; all have the parameter
+    gamma, the evidence scale. Written per strategy, so that any K ≥ 2 works.
+    """
+
+    fixed: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    """Parameters that an ablation sets instead of fitting them."""
+
+    def whole(self, params: Params) -> dict[str, Array]:
+        """The given parameters with those that are fixed."""
+        return {**{name: jnp.asarray(value) for name, value in self.fixed.items()}, **params}
+
+    @abstractmethod
+    def growth(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
+        """g(N): how evidence grows, given all parameters."""
+
+    @abstractmethod
+    def cost(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        """c(K_k), nats that a strategy's complexity costs a priori, given all parameters."""
+
+    def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        """Log posterior probability of each strategy in each cell.
+
+        More data favours low loss; fewer bits are favoured a priori.
+
+        Args:
+            params: those of `priors`.
+            cells: N in optimizer steps, L in nats per prediction, K in bits.
+
+        Returns:
+            Normalised over `strategy`. Adding a constant to every loss of a cell changes nothing.
+        """
+        params = self.whole(params)
+        evidence = params["gamma"] * self.growth(params, cells.step)
+        # differences of losses, so that nothing large cancels
+        excess = cells.loss - cells.loss.min(axis=1, keepdims=True)
+        score = -evidence[:, None] * excess - self.cost(params, cells)
+        return normalised(score)
+
+    def pivoted(self, cells: Cells) -> Account:
+        """With the evidence of a typical cell, in nats, instead of γ, where γ is free."""
+        if "gamma" not in self.priors:
+            return self
+        apart = np.asarray(cells.loss).max(axis=1) - np.asarray(cells.loss).min(axis=1)
+        typical = np.log(np.maximum(apart, _LEAST_GAP)).mean()
+        step = float(np.exp(np.log(np.asarray(cells.step)).mean()))
+        return Pivoted(self, step, float(np.exp(typical)))
+
+
+class Pivoted(Account):
+    """A posterior over strategies with its evidence stated at a typical cell.
+
+        γ = evidence / (L₀ g(N₀))
+
+    where N₀ is the geometric mean of N and L₀ that of the largest difference of losses. γ is
+    strongly correlated with how evidence grows, given any data; the evidence hardly is. It has no
+    unit to choose a prior for, whatever the scale of the losses.
+
+    | parameter | range | meaning | unit |
+    |---|---|---|---|
+    | evidence | > 0 | by which N₀ steps tell strategies L₀ apart | nats |
+    | others | as in `account` | those of `account` but γ | |
+    """
+
+    name: ClassVar[str] = "pivoted"
+    account: StrategyPosterior
+    step: float
+    loss: float
+
+    @property
+    def priors(self) -> dict[str, dist.Distribution]:
+        """Evidence between 0.1 and 50 nats (95 %), in the place of γ."""
+        evidence = dist.LogNormal(1.0, 1.5)
+        return {
+            ("evidence" if name == "gamma" else name): (evidence if name == "gamma" else prior)
+            for name, prior in self.account.priors.items()
+        }
+
+    def natural(self, params: Params) -> dict[str, Array]:
+        """The parameters of `account`."""
+        own = {name: params[name] for name in self.account.priors if name != "gamma"}
+        unit = self.account.growth(self.account.whole(own), jnp.asarray(self.step))
+        gamma = params["evidence"] / (self.loss * unit)
+        return {name: gamma if name == "gamma" else own[name] for name in self.account.priors}
+
+    def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
+        """Those of `account` at the natural parameters."""
+        return self.account.log_weights(self.natural(params), cells)
+
+
+def power_cost(
+    complexity: Float[Array, "cell strategy"], beta: Float[Array, ""]
+) -> Float[Array, "cell strategy"]:
+    """−log of the simplicity prior, ln2 K^β."""
+    return jnp.log(2.0) * complexity**beta

@@ -1,0 +1,64 @@
+"""From records to named arrays and back, and what covers all of them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from rational_icl.cells.records import SplitBehaviour
+from rational_icl.cells.statistics import Divergence
+from rational_icl.cells.statistics.binned import MixtureDivergence
+from rational_icl.cells.statistics.squared import SquaredDivergence
+from rational_icl.settings import Means, Outcome, Probabilities, Setting
+
+FORMAT = "rational_icl.cells.records"
+VERSION = 2
+
+Columns = dict[str, np.ndarray]
+"""Arrays by field; their axes are those that the record declares for it."""
+_DIVERGENCES: dict[type[Outcome], type[Divergence]] = {
+    Probabilities: MixtureDivergence,
+    Means: SquaredDivergence,
+}
+
+
+def axes_of(record: type) -> dict[str, tuple[str, ...]]:
+    """The axes of every array of a record; the second `strategy` of one is `other_strategy`."""
+    found = {}
+    for field in fields(record):
+        declared = getattr(field.type, "dim_str", None)  # of arrays
+        if declared is not None:
+            words = declared.split()
+            second = words.index("strategy") + 1 if words.count("strategy") > 1 else len(words)
+            words[second : second + 1] = ["other_strategy"] * (second < len(words))
+            found[field.name] = tuple(words)
+    return found
+
+
+def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
+    """The axes of every array of a split, those of its divergence among them."""
+    return {**axes_of(SplitBehaviour), **axes_of(_DIVERGENCES[type(setting.outcome)])}
+
+
+def to_columns(record: Any) -> Columns:
+    """The arrays of `Cells`, or of `SplitBehaviour` and its divergence."""
+    own = {name: np.asarray(getattr(record, name)) for name in axes_of(type(record))}
+    divergence = getattr(record, "divergence", None)
+    return own if divergence is None else {**own, **to_columns(divergence)}
+
+
+def to_split(columns: Mapping[str, np.ndarray], setting: Setting) -> SplitBehaviour:
+    """The opposite of `to_columns`, for a split."""
+    kind = _DIVERGENCES[type(setting.outcome)]
+    divergence = kind(**{name: columns[name] for name in axes_of(kind)})
+    own = {name: columns[name] for name in axes_of(SplitBehaviour)}
+    return SplitBehaviour(**own, divergence=divergence)
+
+
+def checksum(attributes: Any, names: Any, digests: Any) -> str:
+    """SHA-256 of a file's attributes, its lists of names, and the digest of each array."""
+    text = json.dumps([attributes, names, digests], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,169 @@
+"""Reading cells that may come from anyone: nothing larger than the file, nothing outside of it."""
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from rational_icl import settings
+from rational_icl._errors import LogError, shown
+from rational_icl.cells.file.columns import (
+    FORMAT,
+    VERSION,
+    Columns,
+    axes_of,
+    checksum,
+    split_axes,
+    to_split,
+)
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.logs.schema import SPLITS
+
+_HEAP = b"GCOL\x01\0\0\0"
+_READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError)
+
+
+def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
+    """Read cells and behaviour that `save_cells` or `summarize_to` wrote.
+
+    Raises:
+        LogError: there are none, the file is damaged, or it holds something else.
+    """
+    path = Path(path)
+    where = shown(path)
+    if not path.is_file():
+        raise LogError(f"{where}: no such file; make it with `rational-icl summarize`")
+    try:
+        _refuse_endless_heaps(path)
+        with h5py.File(path, "r") as file:
+            return _read(file)
+    except LogError as error:
+        raise LogError(f"{where}: {error}") from None
+    except _READ_ERRORS as error:
+        raise LogError(
+            f"{where}: not a file of cells, or a damaged one ({shown(error)}); make it again with "
+            "`rational-icl summarize`"
+        ) from None
+
+
+def _refuse_endless_heaps(path: Path) -> None:
+    """Refuse heaps of text whose objects do not lead to the heap's end: HDF5 would read for ever.
+
+    A global heap is its signature, 8 bytes of size, and objects: 2 bytes of index, 6 others, 8
+    bytes of size, and the text, in multiples of 8 bytes; of free space, index 0, the size is whole.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        start = raw.find(_HEAP)
+        while start >= 0:
+            (size,) = struct.unpack_from("<Q", raw, start + len(_HEAP))
+            place, end = start + 16, start + size
+            while end <= len(raw) and place + 16 <= end:
+                index, length = struct.unpack_from("<H6xQ", raw, place)
+                step = length if index == 0 else 16 + -(-length // 8) * 8
+                place += step
+                if not step or place > end:
+                    raise LogError("damaged: it does not say where its texts end; make it again")
+            start = raw.find(_HEAP, start + 1)
+
+
+def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
+    found = {name: _plain(value) for name, value in file.attrs.items() if name[0] != "_"}
+    if found.get("format") != FORMAT:
+        raise LogError("not a file of cells; make one with `rational-icl summarize`")
+    if found.get("version") != VERSION:
+        raise LogError(
+            f"version {found.get('version')!r} of cells; this release reads {VERSION}: make them "
+            "again with `rational-icl summarize`"
+        )
+    setting = settings.make(found["setting"], **json.loads(found["setting_parameters"]))
+    names = {name: _names(file, name) for name in ("strategy", "run")}
+    strategies, runs = tuple(names["strategy"]), tuple(names["run"])
+    splits = [str(name) for name in json.loads(found["splits"])]
+    if not {"id"} <= set(splits) <= {*SPLITS, *setting.extra_splits}:
+        raise LogError(f"splits are {shown(splits)}; make the file again")
+    sizes = {"strategy": len(strategies), "other_strategy": len(strategies)}
+    columns = _columns(file, {"run_index": ("cell",), **axes_of(Cells)}, sizes)
+    parts = {
+        split: _columns(_group(file, split), split_axes(setting), dict(sizes)) for split in splits
+    }
+    every = {**columns, **{f"{s}/{name}": v for s in splits for name, v in parts[s].items()}}
+    digests = {name: hashlib.sha256(values.data).hexdigest() for name, values in every.items()}
+    if found.pop("sha256", None) != checksum(found, names, digests):
+        raise LogError("its checksum does not fit what it holds; make the file again")
+    run = columns.pop("run_index")
+    own = bool(found["own_task_prob"])
+    cells = Cells(strategies=strategies, setting=setting, own_task_prob=own, **columns)
+    _refuse_senseless(cells, run, runs)
+    return cells, Behaviour(runs, run, {s: to_split(parts[s], setting) for s in splits})
+
+
+def _refuse_senseless(cells: Cells, run: np.ndarray, runs: tuple[str, ...]) -> None:
+    """A checksum says that a file is whole, not that who made it was in their right mind."""
+    known, names = cells.setting.strategies, cells.strategies
+    if len(names) < 2 or len(set(names)) < len(names) or set(names) - set(known):
+        raise LogError(f"strategies are {shown(', '.join(names))}; expected some of {known}")
+    if not len(run) or run.min() < 0 or run.max() >= len(runs):
+        raise LogError(f"cells of runs that are not among its {len(runs)}; make the file again")
+    for name in axes_of(Cells):
+        values = getattr(cells, name)
+        least = 1 if values.ndim == 1 else 0  # of sizes and steps; of losses and bits
+        if not np.isfinite(values).all() or values.min() < least:
+            raise LogError(f"{name} is not all finite and at least {least}; make the file again")
+
+
+def _names(file: h5py.File, name: str) -> list[str]:
+    listed = _dataset(file, name)
+    if not h5py.check_string_dtype(listed.dtype) or listed.ndim != 1:
+        raise LogError(f"{name} is not a list of names; make the file again")
+    return np.asarray(listed.asstr()[...]).tolist()
+
+
+def _columns(
+    group: h5py.Group, axes: Mapping[str, tuple[str, ...]], sizes: dict[str, int]
+) -> Columns:
+    """The arrays of these axes; `sizes` says what is known of their lengths, and learns more."""
+    found = {}
+    for name, words in axes.items():
+        held = _dataset(group, name)
+        kind = np.int64 if name == "run_index" else np.float64
+        if held.dtype != kind or held.ndim != len(words):
+            raise LogError(f"{name} is of {held.ndim} axes and {held.dtype}; make the file again")
+        for word, size in zip(words, held.shape, strict=True):
+            if sizes.setdefault(word, size) != size:
+                raise LogError(f"{name} has {size} on axis {word}; expected {sizes[word]}")
+        if held.id.get_storage_size() != held.size * held.dtype.itemsize:
+            raise LogError(f"{name} is not all there; make the file again")
+        found[name] = held[...]
+    return found
+
+
+def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """One array that lies in this file as it is, so that it is no larger than the file."""
+    held = _own(group, name)
+    if not isinstance(held, h5py.Dataset):
+        raise LogError(f"{name} is missing; make the file again")
+    if held.chunks or held.external or held.is_virtual:
+        raise LogError(f"{name} is compressed, or lies elsewhere; make the file again")
+    return held
+
+
+def _group(group: h5py.Group, name: str) -> h5py.Group:
+    held = _own(group, name)
+    if not isinstance(held, h5py.Group):
+        raise LogError(f"{name} is missing; make the file again")
+    return held
+
+
+def _own(group: h5py.Group, name: str) -> Any:
+    """What has this name in this file; None where a link leads elsewhere."""
+    return group.get(name) if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value

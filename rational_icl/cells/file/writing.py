@@ -1,0 +1,172 @@
+"""Writing cells, all at once or a few after the other."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5netcdf
+import h5py
+import numpy as np
+
+from rational_icl._errors import LogError, shown
+from rational_icl._files import replacing
+from rational_icl.cells.file.columns import (
+    FORMAT,
+    VERSION,
+    axes_of,
+    checksum,
+    split_axes,
+    to_columns,
+)
+from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
+
+_NAMES = h5py.string_dtype()
+
+
+class CellsWriter:
+    """Writes a file of known size, a few cells after the other; use it in `with`.
+
+    The file appears under its name when the block ends without an error.
+
+    Args:
+        path: of the file.
+        cells: any cells of the log: they say what is the same for all.
+        runs: names.
+        sizes: how many there are of `cell`, and of `bin` for each split as `SPLIT/bin`.
+        splits: their names.
+        provenance: further attributes, words only.
+
+    Raises:
+        LogError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cells: Cells,
+        runs: tuple[str, ...],
+        sizes: Mapping[str, int],
+        splits: tuple[str, ...],
+        provenance: Mapping[str, str],
+    ):
+        self._path, self._cells, self._runs = path, cells, runs
+        self._sizes, self._splits, self._provenance = sizes, splits, provenance
+        self._variables: dict[str, h5netcdf.Variable] = {}
+        self._digests: dict[str, Any] = {}
+        self._start = 0
+
+    def __enter__(self) -> "CellsWriter":
+        with _writing(self._path), ExitStack() as stack:
+            partial = stack.enter_context(replacing(self._path))
+            self._file = stack.enter_context(h5netcdf.File(partial, "w"))
+            self._reserve()
+            self._stack = stack.pop_all()
+        return self
+
+    def _reserve(self) -> None:
+        strategies, setting = self._cells.strategies, self._cells.setting
+        size = {"cell": self._sizes["cell"], "run": len(self._runs), "strategy": len(strategies)}
+        self._file.dimensions = {**size, "other_strategy": len(strategies)}
+        for axis, words in (("strategy", strategies), ("run", self._runs)):
+            listed = self._file.create_variable(axis, (axis,), _NAMES)
+            listed[...] = np.array(words, dtype=object)
+        created = {"run_index": self._file.create_variable("run_index", ("cell",), np.int64)}
+        for name, axes in axes_of(Cells).items():
+            created[name] = self._file.create_variable(name, axes, np.float64)
+        for split in self._splits:
+            group = self._file.create_group(split)
+            if f"{split}/bin" in self._sizes:
+                group.dimensions = {"bin": self._sizes[f"{split}/bin"]}
+            for name, axes in split_axes(setting).items():
+                created[f"{split}/{name}"] = group.create_variable(name, axes, np.float64)
+        self._variables = created
+
+    def write(self, cells: Cells, run: np.ndarray, splits: Mapping[str, SplitBehaviour]) -> None:
+        """The next cells.
+
+        Args:
+            cells: some.
+            run: (cell,) which of the runs each is of.
+            splits: what they did.
+        """
+        columns = {"run_index": run, **to_columns(cells)}
+        for split in self._splits:
+            found = to_columns(splits[split])
+            columns |= {f"{split}/{name}": values for name, values in found.items()}
+        stop = self._start + len(run)
+        with _writing(self._path):
+            for name, values in columns.items():
+                variable = self._variables[name]
+                wide = np.zeros((len(run), *variable.shape[1:]), dtype=variable.dtype)
+                wide[tuple(slice(size) for size in values.shape)] = values
+                variable[self._start : stop] = wide
+                self._digests.setdefault(name, hashlib.sha256()).update(wide.tobytes())
+        self._start = stop
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with _writing(self._path), self._stack:
+            self._file.attrs.update(self._attributes())
+
+    def _attributes(self) -> dict[str, Any]:
+        setting = self._cells.setting
+        found = {
+            "format": FORMAT,
+            "version": VERSION,
+            "setting": setting.name,
+            "setting_parameters": json.dumps(setting.parameters()),
+            "own_task_prob": int(self._cells.own_task_prob),
+            "splits": json.dumps(self._splits),
+            **self._provenance,
+        }
+        digests = {name: one.hexdigest() for name, one in self._digests.items()}
+        names = {"strategy": list(self._cells.strategies), "run": list(self._runs)}
+        return {**found, "sha256": checksum(found, names, digests)}
+
+
+def save_cells(cells: Cells, behaviour: Behaviour, path: str | Path, **provenance: str) -> None:
+    """Write cells and behaviour to a NetCDF file, which `load_cells` reads back exactly.
+
+    Args:
+        cells, behaviour: from `summarize`.
+        path: of the file; one that is there is replaced.
+        provenance: further attributes of the file.
+
+    Raises:
+        LogError: the file cannot be written.
+    """
+    sizes = {"cell": len(cells)}
+    for name, split in behaviour.splits.items():
+        sizes |= bins_of({name: split})
+    provenance = {"release": version("rational_icl"), **provenance}
+    names = tuple(behaviour.splits)
+    with CellsWriter(Path(path), cells, behaviour.runs, sizes, names, provenance) as writer:
+        writer.write(cells, behaviour.run, behaviour.splits)
+
+
+def bins_of(splits: Mapping[str, SplitBehaviour]) -> dict[str, int]:
+    """How many bins each split has, as `CellsWriter` is told; none where statistics have none."""
+    found = {}
+    for name, split in splits.items():
+        for field, axes in axes_of(type(split.divergence)).items():
+            if "bin" in axes:
+                shape = np.shape(getattr(split.divergence, field))
+                found[f"{name}/bin"] = shape[axes.index("bin")]
+    return found
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise LogError(
+            f"{shown(path)}: cannot be written ({shown(error)}); is its folder there, and the disk "
+            "not full?"
+        ) from None

@@ -1,0 +1,162 @@
+"""One run, read once and reduced to what the checks need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from rational_icl._errors import LogError, shown
+from rational_icl.checks.findings import Finding, RunFacts
+from rational_icl.logs import Metadata, Run, store
+from rational_icl.logs.content import combined, digest, table_digests
+
+
+class Values(NamedTuple):
+    """The logged predictions of one split.
+
+    Args:
+        steps: of the checkpoints that could be read.
+        digests: of what each holds on disk.
+        loss: mean realised loss of each sequence, nats, over outcomes of a probability above 0.
+        impossible: how many outcomes came that had been given the probability 0.
+        zeros: how many other probabilities are exactly 0.
+        extremes: how many numbers are the largest that their type on disk can hold.
+        last: the predictions of the last of them.
+        came: what came, as a prediction of one who knows it.
+    """
+
+    steps: Integer[np.ndarray, " step"]
+    digests: tuple[str, ...]
+    loss: Float[np.ndarray, "step sequence"]
+    impossible: Integer[np.ndarray, " step"]
+    zeros: Integer[np.ndarray, " step"]
+    extremes: Integer[np.ndarray, " step"]
+    last: Float[np.ndarray, "sequence position outcome"]
+    came: Float[np.ndarray, "sequence position outcome"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What was read of a run.
+
+    Args:
+        facts: what is in it.
+        findings: what could not be read.
+        run: the run, or None if its metadata or tables cannot be read; then what follows is empty.
+        planned: optimizer steps of all its checkpoints, complete or not.
+        digests: of its metadata and tables, by name.
+        values: by split, of those with a checkpoint that can be read.
+    """
+
+    facts: RunFacts
+    findings: list[Finding]
+    run: Run | None = None
+    planned: tuple[int, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """Of the run, if it can be read."""
+        return None if self.run is None else self.run.metadata
+
+    @property
+    def predictions(self) -> str:
+        """A digest of everything but the metadata."""
+        own = {name: value for name, value in self.digests.items() if name != "metadata"}
+        logged = {split: ",".join(values.digests) for split, values in self.values.items()}
+        return combined({**own, **{f"{split} predictions": one for split, one in logged.items()}})
+
+
+def read_run(path: Path) -> Reading:
+    """Read a run, a folder or packed; what cannot be read becomes findings of severity error."""
+    name = store.run_name(path)
+    facts = RunFacts(name, packed=path.is_file(), size=_size(path))
+    try:
+        run = Run(path)
+        facts = _described(facts, run.metadata)
+        run.check_tables()
+        tables = run.tables()
+        digests = table_digests(run, tables)
+    except LogError as error:
+        return Reading(facts, [damaged(error, run=name)])
+    planned = tuple(tables["step"].tolist())
+    facts = replace(
+        facts,
+        steps=tuple(run.steps.tolist()),
+        planned=len(planned),
+        sequences={split: len(run.inputs(split)) for split in run.splits},
+    )
+    findings: list[Finding] = []
+    read = {split: _read_split(run, split, findings) for split in run.splits}
+    run.close()
+    values = {split: one for split, one in read.items() if one is not None}
+    return Reading(facts, findings, run, planned, digests, values)
+
+
+def damaged(
+    error: LogError, run: str | None = None, split: str | None = None, steps: tuple[int, ...] = ()
+) -> Finding:
+    """An error of the log as a finding: what its sentence says, and then what to do."""
+    problem, _, advice = shown(error).rpartition("; ")
+    if not problem:
+        problem, advice = advice, "copy it again, log it again, or take it out of the log"
+    return Finding("error", "damaged", problem, advice, run, split, steps)
+
+
+def by_sequence(
+    loss: Float[np.ndarray, "*rows sequence position"],
+) -> Float[np.ndarray, "*rows sequence"]:
+    """Mean over the positions where it is finite; 0 where none is."""
+    known = np.isfinite(loss)
+    return np.where(known, loss, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+
+
+def _read_split(run: Run, split: str, findings: list[Finding]) -> Values | None:
+    outcome, wanted = run.setting.outcome, run.outcomes(split)
+    steps, digests, losses, counts, last = [], [], [], [], None
+    for checkpoint, step in enumerate(run.steps.tolist()):
+        try:
+            stored = run.checked(split, checkpoint)
+        except LogError as error:
+            findings.append(damaged(error, run.name, split, (step,)))
+            continue
+        last = outcome.from_logged(outcome.read(stored))
+        loss = outcome.divergence(wanted, last)
+        steps.append(step)
+        digests.append(digest(stored))
+        losses.append(by_sequence(loss))
+        counts.append(_counts(stored, loss))
+    if last is None:
+        return None
+    impossible, zeros, extremes = np.array(counts).T
+    loss = np.stack(losses)
+    return Values(np.array(steps), tuple(digests), loss, impossible, zeros, extremes, last, wanted)
+
+
+def _counts(stored: np.ndarray, loss: np.ndarray) -> tuple[int, int, int]:
+    """Outcomes that came at probability 0, other zeros, and numbers at the end of their type."""
+    impossible = int(np.count_nonzero(np.isinf(loss)))
+    zeros = int(np.count_nonzero(np.isneginf(stored)))
+    extremes = int(np.count_nonzero(np.abs(stored) == np.finfo(stored.dtype).max))
+    return impossible, max(0, zeros - impossible), extremes
+
+
+def _described(facts: RunFacts, metadata: Metadata) -> RunFacts:
+    return replace(
+        facts,
+        setting=metadata.setting.name,
+        parameters=metadata.setting.parameters(),
+        num_tasks=metadata.num_tasks,
+        seed=metadata.seed,
+        batch_size=metadata.batch_size,
+        factors=metadata.factors,
+    )
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,364 @@
+"""Point estimates: the parameters that bring an account's mixtures closest to transformers."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from numpyro.distributions import biject_to
+
+from rational_icl import accounts, settings
+from rational_icl._arrays import Array
+from rational_icl._errors import FitError, RationalICLError
+from rational_icl._files import read_json, replacing
+from rational_icl._jit import in_float64
+from rational_icl.accounts import Account
+from rational_icl.cells.records import Behaviour, Cells, select
+from rational_icl.cells.zeros import unreachable
+from rational_icl.fitting.holdout import Regions, partition_cells
+from rational_icl.fitting.identifiability import Identifiability, from_json, identify
+from rational_icl.fitting.optimize import divergence_at, minimize_divergence
+
+_FAR_OUT = np.log(1e6)
+_ACCURACY = 1e-6
+_MOST_MOVED = 1e-9
+_NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
+_MOST_BYTES = 2**28
+_NOT_A_FIT = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted account, with all that predicting needs and no transformer data.
+
+    Args:
+        account: the theory.
+        params: its fitted parameters, in natural units.
+        objective: mean divergence from the mixture over the fitted ID cells, nats, at `params`.
+        starts: one row per optimizer start: where it ended, its objective, whether it converged,
+            and why it was discarded, empty if it was not (see `best_start`).
+        strategies: names.
+        setting: how data are drawn.
+        seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
+        regions: which cells were fitted, held out and excluded.
+        own_task_prob: whether the log holds task probabilities of its own.
+        identifiability: what the fitted cells determine; None of refits, which nobody predicts
+            from, and in files of releases before 0.6.
+    """
+
+    account: Account
+    params: Mapping[str, float]
+    objective: float
+    starts: pd.DataFrame
+    strategies: tuple[str, ...]
+    setting: settings.Setting
+    batch_size: float
+    seen: pd.DataFrame
+    regions: Regions
+    own_task_prob: bool = False
+    identifiability: Identifiability | None = None
+
+    @in_float64
+    def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
+        """Log weights of the strategies in the given cells, at the fitted parameters.
+
+        Raises:
+            FitError: one is not a number, or weights of a cell do not sum to one.
+        """
+        params = {name: jnp.asarray(value) for name, value in self.params.items()}
+        log_weight = np.asarray(_log_weights(self.account, params, cells))
+        if problem := accounts.problem_with_weights(log_weight, cells, may_be_zero=True):
+            raise FitError(f"account {self.account.name!r}: {problem}")
+        return log_weight
+
+    @property
+    @in_float64
+    def at_boundary(self) -> tuple[str, ...]:
+        """Parameters that ended within about 10⁻⁶ of an end of their range, or past 10⁶."""
+        free = {
+            name: float(biject_to(prior.support).inv(jnp.asarray(self.params[name])))
+            for name, prior in self.account.priors.items()
+        }
+        return tuple(name for name, value in free.items() if not abs(value) < _FAR_OUT)
+
+    @property
+    def caution(self) -> str:
+        """Which parameters the data leave free, in a sentence; empty if none or not known."""
+        return self.identifiability.caution(self.at_boundary) if self.identifiability else ""
+
+    @property
+    def equal_fits(self) -> tuple["Fit", ...]:
+        """This fit, and the same account at other parameters that fit equally well.
+
+        Of fits without `identifiability`, those are where optimizer starts ended within 10⁻⁶ nats
+        and at other parameters, to two digits.
+        """
+        if not self.params:
+            return (self,)
+        if self.identifiability is None:
+            near = self.starts["objective"] <= self.objective + _ACCURACY
+            ended = pd.concat([pd.DataFrame([dict(self.params)]), self.starts[near]])
+            others = ended.reindex(columns=list(self.params)).dropna()
+            others = others[~others.map("{:.1e}".format).duplicated()].iloc[1:]
+        else:
+            others = self.identifiability.equal.iloc[1:]
+        rows = others.to_dict(orient="records")
+        return (self, *(replace(self, params=params) for params in rows))
+
+    def save(self, path: str | Path) -> None:
+        """Write the fit as JSON, for `load_fit`.
+
+        Raises:
+            FitError: the account has a known name but ingredients that the file would not hold.
+        """
+        name, options = self.account.name, accounts.options(self.account)
+        known = name in accounts.names()
+        if known and accounts.remake(name, self.strategies, options) != self.account:
+            raise FitError(
+                f"account: {name!r} with ingredients other than its own cannot be saved; save its "
+                "parameters instead"
+            )
+        document = {
+            "schema": 1,
+            "account": name,
+            "account_options": options,
+            "params": dict(self.params),
+            "objective": self.objective,
+            "starts": self.starts.replace(_NO_NUMBER).to_dict(orient="list"),
+            "strategies": list(self.strategies),
+            "setting": {"name": self.setting.name, **self.setting.parameters()},
+            "batch_size": self.batch_size,
+            "seen": self.seen.to_dict(orient="list"),
+            "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
+            "own_task_prob": self.own_task_prob,
+            "identifiability": self.identifiability and self.identifiability.to_json(),
+        }
+        with replacing(Path(path)) as partial:
+            partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+@eqx.filter_jit
+def _log_weights(account: Account, params: Mapping[str, Array], cells: Cells) -> Array:
+    return account.log_weights(params, cells)
+
+
+def load_fit(path: str | Path) -> Fit:
+    """Read a fit written by `Fit.save`.
+
+    Raises:
+        FitError: there is none, or it is not one.
+    """
+    try:
+        found = read_json(Path(path), _MOST_BYTES)
+        if found["schema"] != 1:
+            raise FitError(f"schema {found['schema']!r}; this release reads 1")
+        sizes = dict(found["setting"])
+        account = accounts.remake(
+            found["account"], tuple(found["strategies"]), found.get("account_options", {})
+        )
+        _check_saved(found, set(account.priors))
+        determined = found.get("identifiability")
+        return Fit(
+            account=account,
+            params={str(k): float(v) for k, v in found["params"].items()},
+            objective=float(found["objective"]),
+            starts=pd.DataFrame(found["starts"]),
+            strategies=tuple(found["strategies"]),
+            setting=settings.make(sizes.pop("name"), **sizes),
+            batch_size=float(found["batch_size"]),
+            seen=pd.DataFrame(found["seen"]),
+            regions=Regions(**{k: np.array(v, dtype=bool) for k, v in found["regions"].items()}),
+            own_task_prob=bool(found.get("own_task_prob", False)),
+            identifiability=determined and from_json(determined, tuple(account.priors)),
+        )
+    except RationalICLError as error:
+        raise FitError(f"{path}: {error}") from None
+    except _NOT_A_FIT as error:
+        raise FitError(
+            f"{path}: not a saved fit ({_in_words(error)}); make one with "
+            "`rational-icl fit LOGS --out FILE`"
+        ) from None
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "it holds no JSON"
+    return "something in it is of another kind"
+
+
+def _check_saved(found: dict[str, Any], names: set[str]) -> None:
+    if set(found["params"]) != names or not np.isfinite(list(found["params"].values())).all():
+        raise FitError(f"params: {found['params']}; expected a finite {', '.join(sorted(names))}")
+    if not (np.isfinite(found["batch_size"]) and found["batch_size"] > 0):
+        raise FitError(f"batch_size: {found['batch_size']}; expected a number above 0")
+    lengths = {len(cells) for cells in found["regions"].values()}
+    if len(lengths) > 1 or not all(
+        isinstance(cell, bool) for cells in found["regions"].values() for cell in cells
+    ):
+        raise FitError("regions: not of the same cells; make the fit again")
+    columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in found["strategies"]}
+    missing = (columns | {"num_tasks"}) - set(found["seen"])
+    if missing:
+        raise FitError(f"seen: {', '.join(sorted(missing))} missing; make the fit again")
+    seen = pd.DataFrame(found["seen"])
+    if not np.isfinite(seen.to_numpy(dtype=float)).all() or seen["num_tasks"].duplicated().any():
+        raise FitError("seen: not finite numbers, a row a task diversity; make the fit again")
+
+
+@in_float64
+def fit(
+    account: Account,
+    cells: Cells,
+    behaviour: Behaviour,
+    *,
+    regions: Regions | None = None,
+    num_starts: int = 16,
+    seed: int = 0,
+) -> Fit:
+    """Minimise the mean divergence of transformers from the account's mixtures.
+
+        mean over fitted ID cells of the divergence of T from Σ_k π_k Q_k
+
+    by L-BFGS with exact gradients in unconstrained coordinates (log or logit, as the support of the
+    prior asks), from the best of 32 draws of the prior for every start; with many cells and bins,
+    first on some of the cells, so that each start goes over all of them only near its end. The
+    criterion is that of Wurgaft et al. (2025), arXiv:2506.17859. Cost does not depend on how many
+    sequences were logged.
+
+    Args:
+        account: a theory, such as `accounts.Rational()`.
+        cells, behaviour: from `summarize`.
+        regions: which cells to fit; `partition_cells(cells, behaviour)` if None.
+        num_starts: optimizer starts; all are reported.
+        seed: of the starts.
+
+    Returns:
+        The best start's parameters, where every start ended, and what the cells determine.
+
+    Raises:
+        FitError: too few cells or task diversities, an account that does not keep what accounts
+            promise (`accounts.validate`), or no start ends at a finite objective (`best_start`).
+    """
+    accounts.validate_at_first_use(account, cells)
+    regions = regions or partition_cells(cells, behaviour)
+    chosen = select(cells, regions.fitted)
+    account = account.for_cells(chosen)
+    divergence = behaviour.splits["id"].divergence.select(regions.fitted)
+    if not divergence.finite.all():
+        raise FitError(unreachable(divergence.finite, cells.strategies, cells.setting))
+    starts = minimize_divergence(account, chosen, divergence, num_starts=num_starts, seed=seed)
+    best = best_start(account, starts, cells, behaviour, regions)
+    split = select(behaviour.splits["id"], regions.fitted)
+    determined = identify(account, best.params, best.starts, chosen, split)
+    return replace(best, identifiability=determined)
+
+
+@in_float64
+def best_start(
+    account: Account, starts: pd.DataFrame, cells: Cells, behaviour: Behaviour, regions: Regions
+) -> Fit:
+    """The fit that the best of an optimizer's starts ended at.
+
+    An optimizer works on numbers without bounds, and its compiled objective may be finite where the
+    natural parameters, which are all that a fit keeps, no longer hold what it saw. So weights in
+    all cells of the log and the objective are computed again from the natural parameters. A start
+    is discarded where a log weight is not finite in any cell, fitted or not, where weights do not
+    sum to one (1e-9), or where its objective moves by more than 1e-9, or 1e-9 of itself above 1.
+    Of what is left, objectives are those at natural parameters; a discarded start has none (NaN).
+
+    Args:
+        account: the theory.
+        starts: from `minimize_divergence`.
+        cells, behaviour: of the whole log.
+        regions: of these cells.
+
+    Raises:
+        FitError: no start is left; why each was discarded.
+    """
+    checked = _recomputed(account, starts, cells, behaviour, regions.fitted)
+    kept = checked[checked["discarded"] == ""]
+    if kept.empty:
+        reasons = "; ".join(dict.fromkeys(checked["discarded"]))
+        raise FitError(
+            f"account {account.name!r}: none of {len(checked)} starts gave a fit: {reasons}"
+        )
+    best = kept.iloc[int(kept["objective"].argmin())]
+    return Fit(
+        account=account,
+        params={name: float(best[name]) for name in account.priors},
+        objective=float(best["objective"]),
+        starts=checked,
+        strategies=cells.strategies,
+        setting=cells.setting,
+        batch_size=float(cells.batch_size[0]),
+        seen=seen_worth(cells),
+        regions=regions,
+        own_task_prob=cells.own_task_prob,
+    )
+
+
+def _recomputed(
+    account: Account, starts: pd.DataFrame, cells: Cells, behaviour: Behaviour, fitted: np.ndarray
+) -> pd.DataFrame:
+    """The starts with their objectives at natural parameters, and why some are discarded.
+
+    All cells are computed, whichever are fitted, so that one compiled program serves all folds.
+    """
+    rows = []
+    for row in starts.to_dict("records"):
+        params = {name: row[name] for name in account.priors}
+        infinite = [f"{name} = {value}" for name, value in params.items() if not np.isfinite(value)]
+        objective, problem = np.nan, f"it ended at {', '.join(infinite)}" if infinite else ""
+        if not infinite:
+            objective, problem = _at(account, params, cells, behaviour, fitted)
+        problem = problem or _moved(row["objective"], objective)
+        objective = np.nan if problem else objective
+        rows.append({**row, "objective": objective, "discarded": problem})
+    return pd.DataFrame(rows)
+
+
+def _at(
+    account: Account,
+    params: Mapping[str, float],
+    cells: Cells,
+    behaviour: Behaviour,
+    fitted: np.ndarray,
+) -> tuple[float, str]:
+    """The objective at natural parameters, or what is wrong with weights there."""
+    wide = {name: jnp.asarray(value) for name, value in params.items()}
+    log_weight = np.asarray(_log_weights(account, wide, cells))
+    if problem := accounts.problem_with_weights(log_weight, cells):
+        return np.nan, problem
+    divergence = divergence_at(behaviour.splits["id"].divergence, log_weight)
+    return float(divergence[fitted].mean()), ""
+
+
+def _moved(optimized: float, recomputed: float) -> str:
+    if abs(recomputed - optimized) <= _MOST_MOVED * max(1.0, abs(optimized)):
+        return ""
+    return (
+        f"its objective is {optimized:.9g} to the optimizer and {recomputed:.9g} at the parameters "
+        "where it ended"
+    )
+
+
+def seen_worth(cells: Cells) -> pd.DataFrame:
+    """Mean loss and complexity per task diversity, as columns loss_K and complexity_K."""
+    columns = {"num_tasks": np.asarray(cells.num_tasks)}
+    for k, strategy in enumerate(cells.strategies):
+        columns[f"loss_{strategy}"] = np.asarray(cells.loss)[:, k]
+        columns[f"complexity_{strategy}"] = np.asarray(cells.complexity)[:, k]
+    return pd.DataFrame(columns).groupby("num_tasks", as_index=False).mean()

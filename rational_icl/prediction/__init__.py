@@ -1,0 +1,1 @@
+"""Strategies' weights at any task diversity and step, logged or not."""

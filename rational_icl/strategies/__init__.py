@@ -1,0 +1,1 @@
+"""What exact Bayesian strategies predict, what they lose and how complex they are."""

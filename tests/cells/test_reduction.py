@@ -1,0 +1,392 @@
+"""The unit of work from a log to behaviour, against plain sums over one checkpoint at a time.
+
+Tolerances. Two ways of summing 10³ to 10⁴ float64 terms, of which none is larger than a few nats:
+1e-12 of the sum of their sizes. Ranges differ in how many checkpoints a product of matrices holds.
+"""
+
+import itertools
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from builders import urn_run, write_missing
+from scipy.special import rel_entr
+from synthetic import evaluate
+from worlds import WORLDS
+
+from rational_icl._errors import LogError
+from rational_icl.cells import reduction
+from rational_icl.cells.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
+from rational_icl.cells.statistics import NUM_BLOCKS, checkpoints_at_once, reference
+from rational_icl.cells.statistics.binned import BinnedStatistics
+from rational_icl.cells.statistics.bins import bin_width
+from rational_icl.logs import Run
+from rational_icl.settings import Means, Probabilities
+from rational_icl.strategies.predictors import strategy_predictions
+
+SUMS = 1e-12
+BINNED = 1e-6  # nats: what binned statistics promise
+STRATEGIES = ("memorizing", "generalizing", "constant")
+STEPS = tuple(range(1, 8))
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    reduction._last.clear()
+    yield
+    reduction._last.clear()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 7 checkpoints; copy it before changing it."""
+    path = tmp_path_factory.mktemp("reduction") / "run.zarr"
+    write_missing(path, urn_run(steps=STEPS, num_sequences=19, context_length=9))
+    return path
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A run of its own for every test."""
+    path = tmp_path / "run.zarr"
+    write_missing(path, urn_run(steps=STEPS))
+    return path
+
+
+def overwrite(path: Path, checkpoint: int, values: np.ndarray) -> None:
+    """As no writer of this package would."""
+    array = zarr.open_group(path, mode="r+")["id/log_prob"]
+    assert isinstance(array, zarr.Array)
+    array[checkpoint] = values
+
+
+# --- one checkpoint, half precision and others ------------------------------------------------
+
+
+def plain(log_prob: np.ndarray, predicted: np.ndarray, block: np.ndarray) -> dict[str, np.ndarray]:
+    """All sums of one checkpoint from their definitions; bins in order, with their centres."""
+    prob = np.exp(log_prob)
+    width, number = bin_width(len(predicted)), len(predicted)
+    best = predicted.max(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.nan_to_num(np.log(predicted / best), nan=0.0, neginf=-np.inf)
+        log_prob = np.where(prob > 0, log_prob, 0.0)
+        reward = np.where(prob > 0, prob * np.log(best), 0.0)
+    name = np.where(np.isneginf(ratio), -np.inf, np.floor(ratio / width))
+    centre = np.where(np.isneginf(name), 0.0, (name + 0.5) * width)
+    shift = np.where(np.isneginf(ratio), 0.0, ratio - centre)
+    bins, place = np.unique(name.reshape(number, -1), axis=1, return_inverse=True)
+    place = place.reshape(best.shape)
+    whose = np.broadcast_to(block[:, None, None], best.shape)
+    found = {
+        "bins": bins.T,
+        "mass": np.zeros((NUM_BLOCKS, bins.shape[1])),
+        "first": np.zeros((NUM_BLOCKS, bins.shape[1], number)),
+        "second": np.zeros((NUM_BLOCKS, bins.shape[1], number, number)),
+        "offset": np.zeros(NUM_BLOCKS),
+        "distance": np.zeros((NUM_BLOCKS, number)),
+    }
+    np.add.at(found["mass"], (whose, place), prob)
+    np.add.at(found["offset"], whose, prob * log_prob - reward)
+    for j in range(number):
+        np.add.at(found["first"][..., j], (whose, place), prob * shift[j])
+        apart = 0.5 * (rel_entr(prob, predicted[j]) + rel_entr(predicted[j], prob))
+        np.add.at(found["distance"][:, j], whose, apart)
+        for k in range(number):
+            np.add.at(found["second"][..., j, k], (whose, place), prob * shift[j] * shift[k])
+    return found
+
+
+def assert_equals_plain(stored: np.ndarray, predicted: np.ndarray, block: np.ndarray) -> None:
+    """Statistics of checkpoints (step, ...) in the type of a file against `plain`."""
+    found, doubtful = reference(Probabilities(), predicted, block).compared(stored, len(stored))
+    assert isinstance(found, BinnedStatistics)
+    assert not doubtful.any()
+    for step, one in enumerate(stored):
+        expected = plain(Probabilities().read(one), predicted, block)
+        bins = np.where(found.bins == np.iinfo(np.int32).min, -np.inf, found.bins)
+        np.testing.assert_array_equal(bins, expected.pop("bins"))
+        for name, values in expected.items():
+            np.testing.assert_allclose(getattr(found, name)[step], values, rtol=SUMS, atol=SUMS)
+
+
+def drawn(number: int, zeros: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Checkpoints (5, 21, 6, 4) and strategies, of which some rule outcomes out."""
+    rng = np.random.default_rng([811, number, zeros])
+    predicted = rng.dirichlet(np.full(4, 0.6), size=(number, 21, 6))
+    if zeros:
+        predicted[0, :8, :, 1] = 0
+        predicted[1, 4:12, :, 2] = 0
+        predicted[:, 12:14, 2, 3] = 0
+        predicted /= predicted.sum(axis=-1, keepdims=True)
+    return rng.dirichlet(np.full(4, 0.9), size=(5, 21, 6)), predicted
+
+
+BLOCKS = {
+    "in turn": np.arange(21) % NUM_BLOCKS,
+    "in one piece each": np.arange(21) // 4,
+    "in disorder, some empty": np.random.default_rng(812).integers(2, 5, 21),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(("number", "zeros"), [(2, False), (2, True), (3, True), (4, False)])
+def test_statistics_are_plain_sums(number: int, zeros: bool, kind: type, block: str):
+    transformer, predicted = drawn(number, zeros)
+    assert_equals_plain(np.log(transformer).astype(kind), predicted, BLOCKS[block])
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+@pytest.mark.parametrize("number", [2, 3])
+def test_zeros_of_the_transformer_count_as_zeros(number: int, kind: type):
+    """Minus infinity, and logarithms whose exponential underflows; 0 log 0 too."""
+    transformer, predicted = drawn(number, zeros=True)
+    transformer[1, 3:9, :, 1] = 0  # strategy 0 rules it out too, up to sequence 8
+    transformer[2, :, 4] = np.eye(4)[np.arange(21) % 4]
+    transformer[3, 12:14, 2, 3] = 0  # what every strategy rules out
+    transformer /= transformer.sum(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        stored = np.log(transformer).astype(kind)
+    stored[4, 6, 2] = [np.log(0.5), -1000, np.log(0.5), -np.inf]
+    block = BLOCKS["in turn"]
+    assert_equals_plain(stored, predicted, block)
+    found, _ = reference(Probabilities(), predicted, block).compared(stored, 5)
+    assert isinstance(found, BinnedStatistics)
+    assert np.isinf(found.distance).any()
+    assert np.isfinite(found.distance).any()
+    assert np.isfinite(found.offset[3]).sum() == NUM_BLOCKS
+
+
+def test_many_checkpoints_and_outcomes_make_no_difference():
+    """More than a tile holds, and rows that are whole pages of memory."""
+    rng = np.random.default_rng(813)
+    predicted = rng.dirichlet(np.ones(8), size=(2, 20, 128))
+    stored = np.log(rng.dirichlet(np.ones(8), size=(3, 20, 128))).astype(np.float16)
+    assert_equals_plain(stored, predicted, np.arange(20) % NUM_BLOCKS)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_products_of_errors_are_plain_sums(kind: type):
+    rng = np.random.default_rng(814)
+    predicted = rng.normal(size=(3, 21, 6, 1))
+    stored = rng.normal(size=(5, 21, 6, 1)).astype(kind)
+    block = BLOCKS["in disorder, some empty"]
+    found, doubtful = reference(Means(0.25), predicted, block).compared(stored, 5)
+    assert not doubtful.any()
+    for step, name, j in itertools.product(range(5), range(NUM_BLOCKS), range(3)):
+        here = block == name
+        apart = stored[step, here].astype(float) - predicted[j, here]
+        expected = (apart**2).sum() / 0.5
+        np.testing.assert_allclose(found.distance[step, name, j], expected, rtol=SUMS)
+
+
+def test_few_checkpoints_are_taken_together_where_each_takes_much_memory():
+    """32, or 30 MB of predictions, or 64 MB of sums: 8 blocks, bins, 1 + K + K² numbers."""
+    transformer, predicted = drawn(4, zeros=False)
+    prepared = reference(Probabilities(), predicted, BLOCKS["in turn"])
+    found, _ = prepared.compared(transformer, 5)
+    assert isinstance(found, BinnedStatistics)
+    assert prepared.sums_bytes == 8 * len(found.bins) * 21 * 8
+    assert [checkpoints_at_once(prepared, size) for size in (1, 10**6, 10**9)] == [32, 30, 1]
+    kinds = np.random.default_rng(816).dirichlet(np.ones(8), size=(4, 21, 100))
+    large = reference(Probabilities(), kinds, BLOCKS["in turn"])
+    assert checkpoints_at_once(large, 1) == 2**26 // large.sums_bytes < 20
+
+
+# --- from a run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["id", "ood"])
+def test_behaviour_is_that_of_the_run(folder: Path, split: str):
+    """Divergence and distances against predictions read one by one."""
+    run = Run(folder)
+    found = reduce_checkpoints(run, split, STRATEGIES, 0, len(STEPS))
+    predicted = strategy_predictions(run.setting, run.tasks, run.inputs(split), STRATEGIES)
+    weights = np.array([0.2, 0.5, 0.3])
+    mixed = np.tensordot(weights, predicted, axes=1)
+    divergence = evaluate(found.divergence, weights)
+    for checkpoint in range(len(STEPS)):
+        prob = run.predictions(split, checkpoint)
+        expected = rel_entr(prob, mixed).sum(axis=-1).mean()
+        np.testing.assert_allclose(divergence[checkpoint], expected, rtol=0, atol=BINNED)
+        near, far = (
+            (rel_entr(prob, one) + rel_entr(one, prob)).sum(axis=-1).mean() for one in predicted[:2]
+        )
+        between = (rel_entr(*predicted[:2]) + rel_entr(*predicted[1::-1])).sum(axis=-1).mean()
+        ratio = (np.clip((far - near) / between, -1, 1) + 1) / 2
+        np.testing.assert_allclose(found.relative_distance[checkpoint], ratio, rtol=0, atol=1e-10)
+        assert found.best_divergence[checkpoint] <= divergence[checkpoint] + SUMS
+
+
+@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 1, 2, 6, 7)])
+def test_ranges_do_not_depend_on_each_other(folder: Path, cuts: tuple[int, ...]):
+    run = Run(folder)
+    whole = reduce_checkpoints(run, "id", STRATEGIES, 0, len(STEPS))
+    parts = [
+        reduce_checkpoints(run, "id", STRATEGIES, first, last)
+        for first, last in itertools.pairwise(cuts)
+    ]
+    together = joined_behaviour(parts)
+    for name in ("relative_distance", "relative_distance_error", "best_divergence"):
+        np.testing.assert_allclose(getattr(together, name), getattr(whole, name), atol=SUMS)
+    np.testing.assert_allclose(together.best_weight, whole.best_weight, rtol=0, atol=1e-9)
+    weights = [0.2, 0.5, 0.3]
+    found, expected = (evaluate(one.divergence, weights) for one in (together, whole))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
+
+
+def test_few_checkpoints_at_once_are_the_same_as_all(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    run = Run(folder)
+    whole = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
+    monkeypatch.setattr("rational_icl.cells.reduction.checkpoints_at_once", lambda *_: 3)
+    parts = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
+    for name, expected in vars(whole).items():
+        np.testing.assert_allclose(getattr(parts, name), expected, rtol=SUMS, atol=SUMS)
+
+
+@pytest.mark.parametrize("name", ["regression", "markov", "classification"])
+def test_every_kind_of_setting_is_reduced(name: str):
+    """What a run would give, from a world: no NaN, weights on the simplex."""
+    world = WORLDS[name]
+    predicted = strategy_predictions(
+        world.setting, world.tasks, world.inputs, world.setting.strategies, world.task_prob
+    )
+    outcome = world.setting.outcome
+    stored = outcome.stored(outcome.to_logged(np.stack([predicted.mean(axis=0)] * 3)))
+    block = np.arange(len(world.inputs)) % NUM_BLOCKS
+    prepared = reference(outcome, predicted, block)
+    found, doubtful = prepared.compared(stored, 3)
+    assert not doubtful.any()
+    behaviour = reduction.split_behaviour(found, prepared.of_strategies)
+    np.testing.assert_allclose(behaviour.best_divergence, 0, rtol=0, atol=BINNED)
+
+
+# --- what is wrong is said as everywhere else -------------------------------------------------
+
+
+def not_a_number(values: np.ndarray) -> np.ndarray:
+    values[3, 2, 1] = np.nan
+    return values
+
+
+def logits(values: np.ndarray) -> np.ndarray:
+    return values + np.float16(0.5)
+
+
+def one_row(values: np.ndarray) -> np.ndarray:
+    values[7, 5] += np.float16(0.01)
+    return values
+
+
+def huge(values: np.ndarray) -> np.ndarray:
+    values[0, 0, 0] = np.inf
+    return values
+
+
+def nothing_possible(values: np.ndarray) -> np.ndarray:
+    values[0, 0] = -np.inf
+    return values
+
+
+@pytest.mark.parametrize("damage", [not_a_number, logits, one_row, huge, nothing_possible])
+def test_a_checkpoint_that_is_no_prediction_is_refused_in_the_readers_words(damaged: Path, damage):
+    overwrite(damaged, 4, damage(Run(damaged).stored("id", 4)))
+    run = Run(damaged)
+    with pytest.raises(LogError) as expected:
+        run.logged("id", 4)
+    with pytest.raises(LogError) as found:
+        reduce_checkpoints(run, "id", STRATEGIES, 0, len(STEPS))
+    assert str(found.value) == str(expected.value)
+    assert "run 'run', id predictions, step 5: " in str(found.value)
+    assert np.isfinite(reduce_checkpoints(run, "id", STRATEGIES, 0, 4).best_divergence).all()
+
+
+def test_predictions_that_are_no_floating_point_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    zeros = np.zeros((19, 9, 4), dtype=np.int16)
+    monkeypatch.setattr(Run, "stored", lambda *_: zeros)
+    with pytest.raises(LogError, match="step 3: dtype int16; expected float16"):
+        reduce_checkpoints(Run(folder), "id", STRATEGIES, 2, 4)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (3, 2), (-1, 2), (0, 8), (7, 8)])
+def test_checkpoints_that_are_not_there_are_refused(folder: Path, first: int, last: int):
+    with pytest.raises(LogError, match=f"checkpoints {first} to {last}; expected some of 0 to 7"):
+        reduce_checkpoints(Run(folder), "id", STRATEGIES, first, last)
+
+
+@pytest.mark.parametrize("largest", [1e39, np.inf, np.nan])
+def test_means_that_are_none_are_doubtful(largest: float):
+    stored = np.zeros((3, 8, 2, 1))
+    stored[1, 4, 1] = largest
+    predicted = np.stack([np.zeros((8, 2, 1)), np.ones((8, 2, 1))])
+    _, doubtful = reference(Means(0.25), predicted, np.arange(8)).compared(stored, 3)
+    assert doubtful.tolist() == [False, True, False]
+
+
+# --- what is kept between calls ---------------------------------------------------------------
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the inputs for which predictors were computed, one entry each time."""
+    shapes = []
+
+    def counted(setting, tasks, inputs, *further):
+        assert not reduction._last  # never two at once
+        shapes.append(inputs.shape)
+        return strategy_predictions(setting, tasks, inputs, *further)
+
+    monkeypatch.setattr(reduction, "strategy_predictions", counted)
+    return shapes
+
+
+def test_predictors_are_computed_once_for_a_split(folder: Path, computed: list):
+    for first in range(4):
+        reduce_checkpoints(Run(folder), "id", STRATEGIES, first, first + 1)
+    assert len(computed) == 1
+    reduce_checkpoints(Run(folder), "ood", STRATEGIES, 0, 1)
+    reduce_checkpoints(Run(folder), "ood", STRATEGIES[:2], 0, 1)
+    assert len(computed) == 3
+    assert len(reduction._last) == 1
+
+
+def test_a_run_replaced_by_another_of_its_path_is_not_taken_for_it(tmp_path: Path, computed: list):
+    path = tmp_path / "run.zarr"
+    found = []
+    for seed in (0, 1):
+        write_missing(path, urn_run(seed=seed))
+        found.append(reduce_checkpoints(Run(path), "id", STRATEGIES, 0, 3).best_divergence)
+        path.rename(tmp_path / f"old{seed}.zarr")
+    assert len(computed) == 2
+    assert (np.abs(found[0] - found[1]) > 1e-6).all()
+
+
+def test_memory_does_not_grow_with_the_number_of_checkpoints(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """But by what is kept of each, and by garbage that type checks leave for a while."""
+    rng = np.random.default_rng(815)
+    predicted = rng.dirichlet(np.full(8, 2.0), size=(2, 40, 64))
+    predicted[1] = predicted[0] + 0.001 * (predicted[1] - predicted[0])
+    stored = np.log(predicted[0]).astype(np.float16)
+    monkeypatch.setattr("rational_icl.cells.statistics._BYTES_AT_ONCE", 10 * stored.nbytes)
+
+    monkeypatch.setattr(Run, "steps", np.arange(1, 1001))
+    monkeypatch.setattr(Run, "stored", lambda *_: stored.copy())
+    run = Run(folder)
+    prepared = reference(Probabilities(), predicted, np.arange(40) % NUM_BLOCKS)
+    monkeypatch.setattr(reduction, "_reference", lambda *_: prepared)
+    peaks = []
+    for last in (20, 20, 200):  # what is compiled or cached, the first time
+        tracemalloc.start()
+        found = reduce_checkpoints(run, "id", STRATEGIES[:2], 0, last)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(found.best_weight) == last
+    assert peaks[2] < peaks[1] + 0.4 * 180 * stored.nbytes
