@@ -16,12 +16,12 @@ package), and sha256, which covers these and every array, so that damage shows.
 
 from rational_icl.cells.file.columns import Columns, split_axes, to_columns, to_split
 from rational_icl.cells.file.reading import load_cells
-from rational_icl.cells.file.writing import CellsWriter, bins_of, save_cells
+from rational_icl.cells.file.writing import CellsWriter, nodes_of, save_cells
 
 __all__ = [
     "CellsWriter",
     "Columns",
-    "bins_of",
+    "nodes_of",
     "load_cells",
     "save_cells",
     "split_axes",

@@ -9,7 +9,7 @@ from jaxtyping import Float, Integer
 
 from rational_icl.cells.statistics.base import NUM_BLOCKS, Divergence, Reference, RunStatistics
 from rational_icl.cells.statistics.squared import SquaredReference
-from rational_icl.cells.statistics.tiled import BinnedReference
+from rational_icl.cells.statistics.checkpoints import NodeReference
 from rational_icl.settings import Means, Outcome, Probabilities
 
 _CHECKPOINTS_AT_ONCE = 32
@@ -37,7 +37,7 @@ def reference(
 
 @reference.register
 def _(outcome: Probabilities, predicted, block) -> Reference:
-    return BinnedReference(predicted, block)
+    return NodeReference(predicted, block)
 
 
 @reference.register
