@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from adversarial import CASES, coarseness, urns
+from adversarial import CASES, urns
 from oracles import measures
 from synthetic import evaluate, statistics
 
@@ -56,7 +56,7 @@ def test_a_mixture_is_found_again(num_strategies: int):
     weights = [[0.2, 0.8], [0.95, 0.05]] if num_strategies == 2 else [[0.2, 0.5, 0.3]]
     weight, divergence = best(mixed(strategies, weights), strategies)
     np.testing.assert_allclose(weight, weights, rtol=0, atol=10 * WEIGHT)
-    np.testing.assert_allclose(divergence, 0, rtol=0, atol=BINNED * coarseness(num_strategies))
+    np.testing.assert_allclose(divergence, 0, rtol=0, atol=BINNED)
 
 
 @pytest.mark.parametrize("name", ["urns", "zeros_in_a_strategy", "zeros_in_both"])
@@ -68,7 +68,7 @@ def test_optima_at_the_vertices(num_strategies: int, name: str):
     beyond /= beyond.sum(axis=-1, keepdims=True)
     for transformer in (strategies, beyond):
         weight, divergence = best(transformer, strategies)
-        allowed = VERTEX * coarseness(num_strategies)
+        allowed = VERTEX
         np.testing.assert_allclose(weight, np.eye(num_strategies), rtol=0, atol=allowed)
         assert np.isfinite(divergence).all()
 

@@ -16,7 +16,7 @@ _CHECKPOINTS_AT_ONCE = 32
 _BYTES_AT_ONCE = 30_000_000
 """Larger arrays are not taken from memory already in use, and fresh pages cost as much as work."""
 _SUMS_AT_ONCE = 2**26
-"""Bytes. Bins of four strategies are so many that their sums take more than the predictions."""
+"""Bytes. Nodes may be so many that their sums take more than the predictions."""
 
 
 @singledispatch
@@ -72,7 +72,7 @@ def run_statistics(
         block: which of the `NUM_BLOCKS` blocks each sequence counts towards.
 
     Returns:
-        Additive statistics. Error of a binned divergence: see `bins.bin_width`.
+        Additive statistics. Error of a divergence on nodes: see `families.PROMISE`.
     """
     prepared = reference(outcome, predicted, block)
     size = checkpoints_at_once(prepared, predicted[0].nbytes)

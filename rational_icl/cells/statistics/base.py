@@ -104,8 +104,10 @@ class RunStatistics(eqx.Module):
 class Reference(ABC):
     """Strategies' predictions of a split, prepared for many checkpoints to be compared with."""
 
-    of_strategies: RunStatistics
-    """Statistics of the first two strategies, as if each were a checkpoint."""
+    @property
+    @abstractmethod
+    def of_strategies(self) -> RunStatistics:
+        """Statistics of the first two strategies, as if each were a checkpoint."""
 
     @property
     @abstractmethod

@@ -6,16 +6,15 @@ are products of matrices, worked out tile by tile while the tile is in cache.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
-from functools import cache
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 from scipy.special import rel_entr, xlogy
-from threadpoolctl import ThreadpoolController
 
+from rational_icl._threads import one_blas_thread
 from rational_icl.cells.statistics.base import NUM_BLOCKS, Reference, by_block
 from rational_icl.cells.statistics.families import PROMISE, Family, families_of
 from rational_icl.cells.statistics.nodes import NodeStatistics
@@ -67,10 +66,13 @@ class NodeReference(Reference):
         total = self._predicted.sum(axis=0)
         self._log_total = np.log(np.where(total > 0, total, 1.0))
         self._impossible = np.flatnonzero(total == 0)
-        with _one_thread():
-            self._members = list(_families(self._predicted, predicted.shape[-1]))
+        self._members = list(_families(self._predicted, predicted.shape[-1]))
+        self._first_two = predicted[:2]
+
+    @cached_property
+    def of_strategies(self) -> NodeStatistics:
         with np.errstate(divide="ignore"):
-            self.of_strategies = self.compared(np.log(predicted[:2]), 2)[0]
+            return self.compared(np.log(self._first_two), 2)[0]
 
     @property
     def sums_bytes(self) -> int:
@@ -82,7 +84,7 @@ class NodeReference(Reference):
     ) -> tuple[NodeStatistics, Bool[np.ndarray, " step"]]:
         sums = _Sums(steps, len(self._predicted), [one.family.num_sums for one in self._members])
         every = _side_by_side(stored, steps, self._order)
-        with _one_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for block, tile in self._tiles:
                 self._add(sums, block, tile, every[:, tile])
         return self._statistics(sums), sums.doubtful
@@ -228,17 +230,6 @@ def _families(
         error = PROMISE / 2 * num_predictions * len(outcome) / predicted.shape[1]
         for members, family in families_of(ratio, outcome // num_outcomes, error):
             yield _Members(family, strategies, outcome[members])
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """Threads of BLAS would wait for each other longer than products of this size take."""
-    return _blas().limit(limits=1, user_api="blas")
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """Looked up once, because that takes as long as several checkpoints."""
-    return ThreadpoolController()
 
 
 def _side_by_side(

@@ -24,6 +24,7 @@ import scipy.linalg
 import scipy.sparse
 from jaxtyping import Float, Integer
 
+from rational_icl._threads import one_blas_thread
 from rational_icl.cells.statistics.weights import fresh_weights, grid_weights
 
 PROMISE = 1e-6
@@ -224,9 +225,10 @@ def _sound_nodes(
     """Nodes that pass the check, or None if several attempts at more nodes do not."""
     candidates, tried = _representatives(ratio), np.empty((0, ratio.shape[1]))
     for attempt in range(_ATTEMPTS):
-        family = _chosen(ratio, candidates, tried, attempt)
         fresh = fresh_weights(ratio.shape[1], _FRESH, attempt)
-        error, worst = family.errors(fresh, starts)
+        with one_blas_thread():
+            family = _chosen(ratio, candidates, tried, attempt)
+            error, worst = family.errors(fresh, starts)
         if error.max() <= allowed:
             return family
         if error.max() > _HOPELESS * allowed:

@@ -29,7 +29,7 @@ class NodeStatistics(RunStatistics):
     """Additive sums for predicted probabilities.
 
     Args:
-        node: r of each node: probabilities by strategy that sum to one, 0 where a strategy rules
+        ratio: r of each node: probabilities by strategy that sum to one, 0 where a strategy rules
             outcomes out.
         coefficient: of log(r·w). They sum to the number of predictions; those of outcomes that T
             rules out are 0.
@@ -41,7 +41,7 @@ class NodeStatistics(RunStatistics):
 
     per_step: ClassVar[tuple[str, ...]] = ("coefficient", "offset", "distance")
 
-    node: Float[np.ndarray, "strategy node"]
+    ratio: Float[np.ndarray, "strategy node"]
     coefficient: Float[np.ndarray, "step block node"]
     offset: Float[np.ndarray, "step block"]
     distance: Float[np.ndarray, "step block strategy"]
@@ -49,13 +49,13 @@ class NodeStatistics(RunStatistics):
     count: Float[np.ndarray, " block"]
 
     def __add__(self, other: "NodeStatistics") -> "NodeStatistics":
-        if np.array_equal(self.node, other.node):
-            node, coefficient = self.node, self.coefficient + other.coefficient
+        if np.array_equal(self.ratio, other.ratio):
+            ratio, coefficient = self.ratio, self.coefficient + other.coefficient
         else:
-            node = np.concatenate([self.node, other.node], axis=-1)
+            ratio = np.concatenate([self.ratio, other.ratio], axis=-1)
             coefficient = np.concatenate([self.coefficient, other.coefficient], axis=-1)
         return NodeStatistics(
-            node,
+            ratio,
             coefficient,
             self.offset + other.offset,
             self.distance + other.distance,
@@ -66,7 +66,7 @@ class NodeStatistics(RunStatistics):
     def of_block(self, block: int) -> "NodeStatistics":
         one = slice(block, block + 1)
         return NodeStatistics(
-            self.node,
+            self.ratio,
             self.coefficient[:, one],
             self.offset[:, one],
             self.distance[:, one],
@@ -78,9 +78,9 @@ class NodeStatistics(RunStatistics):
     def divergence(self) -> "MixtureDivergence":
         total, steps = self.count.sum(), len(self.offset)
         coefficient = self.coefficient.sum(axis=1) / total
-        node = np.broadcast_to(self.node, (steps, *self.node.shape))
+        ratio = np.broadcast_to(self.ratio, (steps, *self.ratio.shape))
         offset = self.offset.sum(axis=1) / total
-        return MixtureDivergence(coefficient, node, offset).padded(_round_size(self.node.shape[-1]))
+        return MixtureDivergence(coefficient, ratio, offset).padded(_round_size(self.ratio.shape[-1]))
 
 
 def _round_size(nodes: int) -> int:
@@ -97,14 +97,14 @@ class MixtureDivergence(Divergence):
 
     Args:
         coefficient: c, shares of predicted probability; they sum to one.
-        node: r, the same in all cells of a run; 0 where a strategy rules outcomes out.
+        ratio: r, the same in all cells of a run; 0 where a strategy rules outcomes out.
         offset: the part that does not depend on the weights, nats.
     """
 
-    per_run: ClassVar[tuple[str, ...]] = ("node",)
+    per_run: ClassVar[tuple[str, ...]] = ("ratio",)
 
     coefficient: Float[Array, "cell node"]
-    node: Float[Array, "cell strategy node"]
+    ratio: Float[Array, "cell strategy node"]
     offset: Float[Array, " cell"]
 
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
@@ -126,7 +126,7 @@ class MixtureDivergence(Divergence):
     ) -> Float[Array, " cell"]:
         """The divergence at weights in units of exp(log_unit)."""
         # a sum of few terms, which XLA fuses with the logarithm where it would not fuse a product
-        total = sum(weight[:, k, None] * self.node[:, k] for k in range(self.node.shape[1]))
+        total = sum(weight[:, k, None] * self.ratio[:, k] for k in range(self.ratio.shape[1]))
         # where no strategy with any weight allows an outcome, the divergence is infinite, unless
         # the transformer rules it out too
         ruled_out = total == 0
@@ -137,7 +137,7 @@ class MixtureDivergence(Divergence):
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.node.shape[0], self.node.shape[1]
+        return self.ratio.shape[0], self.ratio.shape[1]
 
     @property
     def finite(self) -> Bool[np.ndarray, " cell"]:
@@ -145,22 +145,24 @@ class MixtureDivergence(Divergence):
 
     @property
     def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
-        never = (np.asarray(self.node) == 0) & (np.asarray(self.coefficient)[:, None] != 0)
+        never = (np.asarray(self.ratio) == 0) & (np.asarray(self.coefficient)[:, None] != 0)
         return never.any(axis=2) | ~self.finite[:, None]
 
     @property
     def alike(self) -> Bool[np.ndarray, " cell"]:
-        node = np.asarray(self.node)
-        same = (node[:, 0] == node[:, 1]) | (np.asarray(self.coefficient) == 0)
+        ratio = np.asarray(self.ratio)
+        same = (ratio[:, 0] == ratio[:, 1]) | (np.asarray(self.coefficient) == 0)
         return np.asarray(same.all(axis=1))
 
     @classmethod
     def joined(cls, parts: Sequence["MixtureDivergence"]) -> "MixtureDivergence":
-        width = max(part.node.shape[-1] for part in parts)
+        width = max(part.ratio.shape[-1] for part in parts)
         every = [part.padded(width) for part in parts]
-        leaves = {name: [getattr(part, name) for part in every] for name in cls.__annotations__}
-        leaves.pop("per_run", None)
-        return cls(**{name: np.concatenate(part) for name, part in leaves.items()})
+        return cls(
+            np.concatenate([part.coefficient for part in every]),
+            np.concatenate([part.ratio for part in every]),
+            np.concatenate([part.offset for part in every]),
+        )
 
     def padded(self, nodes: int) -> "MixtureDivergence":
         """The same with more nodes, all of them without a coefficient."""
@@ -169,4 +171,4 @@ class MixtureDivergence(Divergence):
             wide = [(0, 0)] * (leaf.ndim - 1) + [(0, nodes - leaf.shape[-1])]
             return np.pad(np.asarray(leaf), wide)
 
-        return MixtureDivergence(pad(self.coefficient), pad(self.node), self.offset)
+        return MixtureDivergence(pad(self.coefficient), pad(self.ratio), self.offset)

@@ -5,6 +5,7 @@ E_jk = E (T - Q_j)(T - Q_k) / 2s² the divergence is w'Ew: no term cancels anoth
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -113,7 +114,10 @@ class SquaredReference(Reference):
         between = [np.diagonal(self._products(one), axis1=1, axis2=2) for one in predicted]
         self._between = np.stack(between, axis=1)
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
-        self.of_strategies = self.compared(predicted[:2], 2)[0]
+
+    @cached_property
+    def of_strategies(self) -> SquaredStatistics:
+        return self.compared(self._predicted[:2], 2)[0]
 
     @property
     def sums_bytes(self) -> int:
