@@ -1,8 +1,9 @@
 """Probabilities of exactly zero, wherever they stand: who gives them, and that nothing breaks.
 
 Random tables of predictions, in which strategies are sparse, one-hot, uniform or copies of each
-other and the transformer has zeros of its own, against SciPy on the plain sum. Tolerances are those
-of the binned divergence, `coarseness` times as much for wider bins; SLSQP stops at 1e-13.
+other and the transformer has zeros of its own, against SciPy on the plain sum. The cases
+have few different outcomes, so that statistics are the plain sums but for rounding; SLSQP stops at
+1e-13.
 """
 
 from pathlib import Path
