@@ -133,7 +133,7 @@ def predictive(
 @in_float64
 def predict_next_tokens(
     idata: InferenceData,
-    tasks: Float[np.ndarray, "task *rest"],
+    tasks: Float[np.ndarray, " task *rest"],
     inputs: Array,
     step: float,
     *,
