@@ -30,8 +30,8 @@ from documents import FOLDER, Document, apart, frozen, leaves, rewrite
 import rational_icl as ri
 
 LOGS = ("urns", "urns_mlp_0.5", "urns_mlp_8", "regression", "classification", "markov")
-THIN = 7
-"""One cell in so many is written down; means are of all."""
+THIN = {"cells": 9, "posterior": 7, "fits": 49}
+"""One cell in so many is written down; means are of all. Runs have 28 checkpoints: with 9, all."""
 FEW_ACCOUNTS = ("rational", "rational_plateau", "kinetic", "logistic_surface", "constant_weights")
 SAVED_FITS = ("urns", "markov")
 GRID = {"num_tasks": [4, 10, 64, 200], "steps": [1.0, 100.0, 777.0, 1e4, 1e6]}
@@ -184,14 +184,14 @@ def divergences(divergence: Any, cells: ri.Cells) -> Document:
         }
 
 
-def _thinned(values: Any) -> Document:
-    """One cell in `THIN`, and mean and root mean square of all finite numbers, by column."""
+def _thinned(values: Any, every: int = THIN["cells"]) -> Document:
+    """One cell in so many, and mean and root mean square of all finite numbers, by column."""
     values = np.asarray(values)
     finite = np.isfinite(values)
     known = np.where(finite, values, 0.0)
     count = np.maximum(finite.sum(axis=0), 1)
     return {
-        "cells": values[::THIN],
+        "cells": values[::every],
         "mean": known.sum(axis=0) / count,
         "size": np.sqrt((known**2).sum(axis=0) / count),
         "unknown": int((~finite).sum()),
@@ -217,7 +217,7 @@ def fits(log: str) -> Document:
             "objective": fit.objective,
             "params": {key: value for key, value in fit.params.items() if key not in loose},
             "loose_params": {key: fit.params[key] for key in sorted(loose)},
-            "weight": np.exp(fit.log_weights(cells))[:: THIN * THIN],
+            "weight": np.exp(fit.log_weights(cells))[:: THIN["fits"]],
         }
         if name == "rational" and log in SAVED_FITS and WRITING:
             fit.save(FOLDER / f"fit_{log}.json")
@@ -286,7 +286,9 @@ def sampled(log: str) -> Document:
         "variables": sorted(map(str, posterior.data_vars)),
         "mean": {str(name): posterior[name].values.mean() for name in single},
         "sd": {str(name): posterior[name].values.std() for name in single},
-        "observed": {str(name): _thinned(seen[name].values) for name in seen.data_vars},
+        "observed": {
+            str(name): _thinned(seen[name].values, THIN["posterior"]) for name in seen.data_vars
+        },
         **found,
     }
 
