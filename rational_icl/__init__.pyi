@@ -46,6 +46,7 @@ from .logs import import_runs as import_runs
 from .logs import merge_logs as merge_logs
 from .logs import open_log as open_log
 from .posterior import Diagnosis as Diagnosis
+from .posterior import Posterior as Posterior
 from .posterior import continue_sampling as continue_sampling
 from .posterior import coverage as coverage
 from .posterior import diagnose as diagnose

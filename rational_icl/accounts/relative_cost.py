@@ -67,7 +67,7 @@ class RelativeCost(Account):
 
 
 def learning_cost(
-    step: Float[Array, "cell #strategy"],
+    step: Float[Array, " cell #strategy"],
     scale: Float[Array, "cell strategy"],
     power: Float[Array, ""],
 ) -> Float[Array, "cell strategy"]:
@@ -84,7 +84,7 @@ def learning_cost(
 
 
 def learning_saved(
-    step: Float[Array, "cell #strategy"],
+    step: Float[Array, " cell #strategy"],
     scale: Float[Array, "cell strategy"],
     power: Float[Array, ""],
 ) -> Float[Array, "cell strategy"]:

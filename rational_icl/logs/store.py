@@ -178,14 +178,6 @@ def _is_copy(file: Path, packed: zipfile.ZipInfo) -> bool:
         return False
 
 
-def _is_same(file: Path, size: int, crc: int) -> bool:
-    """Whether a file has that size and checksum, or is gone."""
-    with suppress(FileNotFoundError):
-        guards.check_regular(file)
-        return file.stat().st_size == size and zlib.crc32(file.read_bytes()) == crc
-    return True
-
-
 def remove_leftover(folder: Path) -> None:
     """Delete the folder of a run that is packed, if it is still there.
 

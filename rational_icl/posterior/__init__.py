@@ -1,5 +1,6 @@
 """Posteriors: parameters, phase diagrams and transition times with honest error bars."""
 
+from rational_icl.posterior.base import Posterior, load_posterior, save_posterior
 from rational_icl.posterior.calibration import (
     leave_ends_out,
     leave_one_num_tasks_out,
@@ -7,7 +8,6 @@ from rational_icl.posterior.calibration import (
 )
 from rational_icl.posterior.crossings import predict_crossovers, predict_thresholds
 from rational_icl.posterior.diagnosis import Diagnosis, diagnose
-from rational_icl.posterior.files import load_posterior, save_posterior
 from rational_icl.posterior.importance import leave_one_run_out_psis
 from rational_icl.posterior.predictions import predict, predict_next_tokens
 from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
@@ -17,6 +17,7 @@ from rational_icl.posterior.simulated import simulation_based_calibration
 
 __all__ = [
     "Diagnosis",
+    "Posterior",
     "continue_sampling",
     "coverage",
     "diagnose",

@@ -6,12 +6,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
-from rational_icl.accounts import Account
+from rational_icl.posterior.base import PosteriorLike
 from rational_icl.posterior.coordinates import contrasts
-from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.sampled import check_of, grid_log_weight, moved, sampled, shifts
 from rational_icl.prediction.tables import checked_steps, checked_tasks, strategy_worth
 
@@ -21,15 +19,13 @@ _OF = ("run", "account")
 
 @in_float64
 def predict_crossovers(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     num_tasks: Sequence[int] | np.ndarray,
     *,
     of: str = "run",
     interval: float = 0.9,
     condition: str | None = None,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
 ) -> xr.Dataset:
     """The step N*(D) at which the first strategy comes to outweigh the second, with its chance.
 
@@ -37,8 +33,8 @@ def predict_crossovers(
     and a run, cross. Residuals, which come and go, and measurement error have no part in it.
 
     Args:
-        idata, num_tasks, of, interval, condition, seed, account, observation: see `predict`; of is
-            `run` or `account`.
+        posterior, num_tasks, of, interval, condition, seed: see `predict`; of is `run` or
+            `account`.
 
     Returns:
         step (draw, num_tasks): the first upward crossing, infinite where there is none by step
@@ -50,7 +46,7 @@ def predict_crossovers(
         FitError: as `predict`.
     """
     check_of(of, interval, _OF)
-    post = sampled(idata, condition, account, observation)
+    post = sampled(posterior, condition)
     diversities = np.unique(checked_tasks(num_tasks))
     worth = strategy_worth(post.world, diversities, seed=seed)
     log_weight = grid_log_weight(post, worth, np.exp(_LOG_STEPS))
@@ -81,7 +77,7 @@ def predict_crossovers(
 
 @in_float64
 def predict_thresholds(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     steps: Sequence[float] | np.ndarray,
     num_tasks: Sequence[int] | np.ndarray,
     *,
@@ -89,8 +85,6 @@ def predict_thresholds(
     interval: float = 0.9,
     condition: str | None = None,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
 ) -> xr.Dataset:
     """The task diversity D*(N) up to which the first strategy outweighs the second.
 
@@ -98,7 +92,7 @@ def predict_thresholds(
     above the largest, infinite.
 
     Args:
-        idata, of, interval, condition, seed, account, observation: see `predict_crossovers`.
+        posterior, of, interval, condition, seed: see `predict_crossovers`.
         steps: N.
         num_tasks: task diversities to look between; two or more.
 
@@ -110,7 +104,7 @@ def predict_thresholds(
         FitError: as `predict`, or fewer than two task diversities.
     """
     check_of(of, interval, _OF)
-    post = sampled(idata, condition, account, observation)
+    post = sampled(posterior, condition)
     diversities, grid = np.unique(checked_tasks(num_tasks)), np.unique(checked_steps(steps))
     if len(diversities) < 2:
         raise FitError("num_tasks: expected two or more to look between")

@@ -9,10 +9,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
-from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
-from rational_icl.accounts import Account
-from rational_icl.posterior.noise import Observation
+from rational_icl.posterior.base import PosteriorLike
 from rational_icl.posterior.predictive import drawn_weights
 from rational_icl.posterior.sampled import Sampled, check_of, sampled
 from rational_icl.prediction.tables import (
@@ -28,7 +26,7 @@ _OF = ("run", "observed", "account")
 
 @in_float64
 def predict(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     num_tasks: Sequence[int] | np.ndarray,
     steps: Sequence[float] | np.ndarray,
     *,
@@ -36,14 +34,12 @@ def predict(
     interval: float = 0.9,
     condition: str | None = None,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
     """Phase diagram with intervals: weight of every strategy at any task diversity and step.
 
     Args:
-        idata: from `sample` or `load_posterior`.
+        posterior: from `sample` or `load_posterior`.
         num_tasks, steps: seen or not; see `phase_diagram`.
         of: `run`, the weights of a transformer not yet trained, with the effects of its task
             diversity and its run and its residuals; `observed`, those weights as they would be
@@ -52,7 +48,6 @@ def predict(
         interval: probability inside the central interval.
         condition: which one, where there are several.
         seed: of task tables for unseen task diversities, and of effects.
-        account, observation: those it was sampled with, where they are not the package's own.
         progress: show a bar over unseen task diversities.
 
     Residuals of a run are drawn along its steps, those logged and those asked for, from the same
@@ -69,7 +64,7 @@ def predict(
     """
     check_of(of, interval, _OF)
     diversities, grid = np.unique(checked_tasks(num_tasks)), np.unique(checked_steps(steps))
-    post = sampled(idata, condition, account, observation)
+    post = sampled(posterior, condition)
     return predictive(post, diversities, grid, of, seed, progress).summary(interval)
 
 
@@ -132,23 +127,21 @@ def predictive(
 
 @in_float64
 def predict_next_tokens(
-    idata: InferenceData,
-    tasks: Float[np.ndarray, "task *rest"],
+    posterior: PosteriorLike,
+    tasks: Float[np.ndarray, " task *rest"],
     inputs: Array,
     step: float,
     *,
     interval: float = 0.9,
     condition: str | None = None,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
 ) -> xr.Dataset:
     """Predictions of a transformer trained on these tasks for `step` steps, with intervals.
 
         T̂ = Σ_k π_k Q_k,   averaged over draws of π as `predict` makes them of a `run`
 
     Args:
-        idata, interval, condition, seed, account, observation: see `predict`.
+        posterior, interval, condition, seed: see `predict`.
         tasks, inputs: as `predictions` takes them, of the setting that was sampled.
         step: N.
 
@@ -158,7 +151,7 @@ def predict_next_tokens(
     Raises:
         FitError, LogError: as `predict` and `predictions`.
     """
-    post = sampled(idata, condition, account, observation)
+    post = sampled(posterior, condition)
     known = predictions(post.world.setting, tasks, inputs, post.world.strategies)
     own = known.to_numpy()
     check_of("run", interval, _OF)

@@ -12,13 +12,13 @@ from jaxtyping import Float
 
 from rational_icl import _arviz
 from rational_icl._arrays import Array
-from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Cells
 from rational_icl.fitting.fits import seen_worth
+from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import contrasts, longest_series
-from rational_icl.posterior.data import Problem, from_dataset
+from rational_icl.posterior.data import Problem
 from rational_icl.posterior.effects import draw_elsewhere
 from rational_icl.posterior.noise import Observation
 from rational_icl.prediction.tables import World, grid_cells
@@ -62,19 +62,18 @@ class Sampled(NamedTuple):
 
 
 def sampled(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     condition: str | None = None,
-    account: Account | None = None,
-    observation: Observation | None = None,
 ) -> Sampled:
     """A posterior, read for prediction: at most 1,000 of its draws, evenly spaced.
 
     Raises:
         FitError: it was not made by `sample`, or has no such condition.
     """
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    given = Posterior.of(posterior)
+    problem = given.problem
     place = _place(problem, condition)
-    stacked = _arviz.group(idata, "posterior").stack(sample=("chain", "draw"))
+    stacked = _arviz.group(given.idata, "posterior").stack(sample=("chain", "draw"))
     every = max(1, -(-stacked.sizes["sample"] // _MOST_DRAWS))
     some = stacked.isel(sample=slice(None, None, every))
 

@@ -1,7 +1,5 @@
 """How conclusions change with what was assumed: one call, one table."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -10,6 +8,7 @@ from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.holdout import partition_cells
 from rational_icl.logs import Log
+from rational_icl.posterior.base import Posterior
 from rational_icl.posterior.convergence import last_attempt, mixing
 from rational_icl.posterior.crossings import predict_crossovers
 from rational_icl.posterior.sampling import sample
@@ -64,20 +63,20 @@ def sensitivity(
     for name, make in every.items():
         changed, chosen = make()
         splits = ("id", "ood") if name == "ID and OOD" else ("id",)
-        idata = sample(account, changed, behaviour, regions=chosen, splits=splits, **options)
-        frames.append(_summary(idata, account, cells).assign(variant=name))
+        drawn = sample(account, changed, behaviour, regions=chosen, splits=splits, **options)
+        frames.append(_summary(drawn, account, cells).assign(variant=name))
     columns = ["variant", "quantity", "mean", "lower", "upper", "converged"]
     return pd.concat(frames, ignore_index=True)[columns]
 
 
-def _summary(idata: Any, account: Account, cells: Cells) -> pd.DataFrame:
-    posterior = _arviz.group(idata, "posterior")
-    converged = last_attempt(idata, mixing(idata)).converged
+def _summary(drawn: Posterior, account: Account, cells: Cells) -> pd.DataFrame:
+    posterior = _arviz.group(drawn.idata, "posterior")
+    converged = last_attempt(drawn.idata, mixing(drawn.idata)).converged
     rows = []
     for name in account.priors:
         value = posterior[name].to_numpy()
         rows.append((name, value.mean(), *np.quantile(value, [0.05, 0.95])))
-    found = predict_crossovers(idata, np.unique(np.asarray(cells.num_tasks)), of="account")
+    found = predict_crossovers(drawn, np.unique(np.asarray(cells.num_tasks)), of="account")
     for one in found["num_tasks"].to_numpy():
         at = found.sel(num_tasks=one)
         values = [float(at[kind]) for kind in ("median", "lower", "upper")]

@@ -11,9 +11,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from rational_icl import _arviz, plotting
-from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
-from rational_icl.posterior import Diagnosis, coverage, diagnose, predict_crossovers
+from rational_icl.posterior import (
+    Diagnosis,
+    Posterior,
+    coverage,
+    diagnose,
+    predict_crossovers,
+)
 from rational_icl.posterior.diagnosis import withheld
 from rational_icl.posterior.predictions import Predictive, predictive
 from rational_icl.posterior.sampled import sampled
@@ -27,7 +32,7 @@ class Bayesian:
     """A posterior and what it says of the log it is of.
 
     Args:
-        idata: from `sample`.
+        posterior: from `sample`.
         diagnosis: from `diagnose`.
         phase: from `predict`, as it would be observed of a run not yet trained, at the task
             diversities and steps logged.
@@ -37,7 +42,7 @@ class Bayesian:
             trained, with standard errors over task diversities (`coverage`).
     """
 
-    idata: InferenceData
+    posterior: Posterior
     diagnosis: Diagnosis
     phase: xr.Dataset
     crossovers: dict[str, xr.Dataset]
@@ -69,7 +74,7 @@ class Bayesian:
             .to_dict(orient="index"),
             "crossover": self.crossover_table.to_dict(orient="records"),
             "slope": {of: self._slope(found["slope"]) for of, found in self.crossovers.items()},
-            "data_sha256": self.idata.attrs["data_sha256"],
+            "data_sha256": self.posterior.idata.attrs["data_sha256"],
         }
 
     @property
@@ -87,21 +92,23 @@ class Bayesian:
 
 
 @in_float64
-def interpret(idata: InferenceData, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
+def interpret(posterior: Posterior, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
     """Check a posterior and predict the log it is of.
 
     Args:
-        idata: from `sample`.
+        posterior: from `sample`.
         frame: from `cell_agreement`.
         strategies: names.
     """
     diversities, steps = np.unique(frame["num_tasks"]).astype(int), np.unique(frame["step"])
-    drawn = predictive(sampled(idata), diversities, steps.astype(float), "observed")
+    drawn = predictive(sampled(posterior), diversities, steps.astype(float), "observed")
     return Bayesian(
-        idata=idata,
-        diagnosis=diagnose(idata),
+        posterior=posterior,
+        diagnosis=diagnose(posterior),
         phase=drawn.summary(0.9),
-        crossovers={of: predict_crossovers(idata, diversities, of=of) for of in ("account", "run")},
+        crossovers={
+            of: predict_crossovers(posterior, diversities, of=of) for of in ("account", "run")
+        },
         coverage=_coverage(drawn, frame, strategies),
     )
 
@@ -155,7 +162,7 @@ def posterior_bands(bayesian: Bayesian, analysis: Any) -> Figure:
 def posterior_ridge(bayesian: Bayesian, analysis: Any) -> Figure:
     """Joint draws of every two parameters of the account."""
     del analysis
-    posterior = _arviz.group(bayesian.idata, "posterior")
+    posterior = _arviz.group(bayesian.posterior.idata, "posterior")
     known = [name for name in ("alpha", "beta", "gamma") if name in posterior]
     own = known or [str(name) for name in posterior if posterior[name].ndim == 2][:3]
     pairs = [(x, y) for i, x in enumerate(own) for y in own[i + 1 :]] or [(own[0], own[0])]

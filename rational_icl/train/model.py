@@ -115,7 +115,9 @@ class Transformer(eqx.Module):
         )
         self.readout = sizes.readout
 
-    def __call__(self, tokens: Shaped[Array, "token *feature"]) -> Float[Array, "position outcome"]:
+    def __call__(
+        self, tokens: Shaped[Array, " token *feature"]
+    ) -> Float[Array, "position outcome"]:
         """The output after each token of `readout`, from the tokens up to it, for one sequence."""
         stream = jax.vmap(self.embedding)(tokens)
         for block in self.blocks[:-1]:

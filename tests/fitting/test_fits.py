@@ -23,6 +23,7 @@ from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights, Rational
 from rational_icl.cells.records import Behaviour, Cells, select
+from rational_icl.fitting import optimize
 from rational_icl.fitting.fits import Fit, best_start, fit, load_fit
 from rational_icl.fitting.holdout import Regions
 
@@ -95,7 +96,7 @@ def test_weights_of_zero_leave_cells_out(numbers: int, monkeypatch):
     selected = optimize.minimize_divergence(
         Rational(), select(cells, inside), divergence.select(inside), **options
     )
-    monkeypatch.setattr(descent, "_MOST_NUMBERS", numbers)
+    monkeypatch.setattr(optimize, "_MOST_NUMBERS", numbers)
     weight = inside.astype(float)
     assert (optimize._thinned(cells, divergence, weight) is not None) == (size > numbers)
     weighted = optimize.minimize_divergence(Rational(), cells, divergence, weight=weight, **options)

@@ -15,12 +15,14 @@ from typing import Any
 import fuzzing
 import pytest
 
-TESTS = Path(fuzzing.__file__).parent
+SUPPORT = Path(fuzzing.__file__).parent
 
 
 def judged(first: int, count: int) -> dict[str, Any]:
     """What became of the logs of so many seeds."""
-    paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    paths = os.pathsep.join(
+        filter(None, [str(SUPPORT), str(SUPPORT.parent), os.environ.get("PYTHONPATH")])
+    )
     done = subprocess.run(
         [sys.executable, fuzzing.__file__, str(first), str(count)],
         env={**os.environ, "PYTHONPATH": paths},

@@ -6,6 +6,7 @@ from oracles import measures, urns
 
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import Purpose, draw_from, generator
+from rational_icl.strategies import losses as of_strategies
 from rational_icl.strategies.complexity import FLOAT_BITS, complexity, table_bits
 from rational_icl.strategies.losses import RELATIVE_ERROR, Profile, profile
 
@@ -30,9 +31,9 @@ def drawn(setting: Categorical, num_tasks: int, seed: int) -> Profile:
 def test_losses_equal_a_monte_carlo_of_oracles_on_the_same_sequences(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(losses, "_SEQUENCES_AT_ONCE", 10)
-    monkeypatch.setattr(losses, "_MOST_SEQUENCES", 30)
-    monkeypatch.setattr(losses, "RELATIVE_ERROR", 0.0)  # so that all 30 are used
+    monkeypatch.setattr(of_strategies, "_SEQUENCES_AT_ONCE", 10)
+    monkeypatch.setattr(of_strategies, "_MOST_SEQUENCES", 30)
+    monkeypatch.setattr(of_strategies, "RELATIVE_ERROR", 0.0)  # so that all 30 are used
     setting = Categorical(3, 6)
     tasks = draw_table(setting, 4, 31)
     found = profile(setting, tasks, (*BOTH, "constant"), 32)

@@ -102,9 +102,9 @@ def measured(cells: Cells, weight: np.ndarray, error: float = 0.005) -> Behaviou
 
 
 def sampled(cells: Cells, behaviour: Behaviour, **options: Any) -> Any:
-    """A posterior of the rational account, of all cells."""
+    """ArviZ groups of a posterior of the rational account, of all cells."""
     given = {**OPTIONS, "regions": everything(cells), **options}
-    return sample(Rational(), cells, behaviour, **given)
+    return sample(Rational(), cells, behaviour, **given).idata
 
 
 def groups_of(idata: Any) -> dict[str, xr.Dataset]:

@@ -134,8 +134,8 @@ class Reference(ABC):
 
 
 def by_block(
-    values: Float[np.ndarray, "sequence *rest"], block: Integer[np.ndarray, " sequence"]
-) -> Float[np.ndarray, "block *rest"]:
+    values: Float[np.ndarray, " sequence *rest"], block: Integer[np.ndarray, " sequence"]
+) -> Float[np.ndarray, " block *rest"]:
     """Sums over the sequences of each block."""
     total = np.zeros((NUM_BLOCKS, *values.shape[1:]))
     np.add.at(total, block, values)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rational_icl._errors import LogError
+from rational_icl.logs import forms
 from rational_icl.logs.run import Run
 
 NUM_ROWS = 24

@@ -23,7 +23,7 @@ import numpy as np
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs import schema
+from rational_icl.logs import forms, schema
 from rational_icl.logs.importers import common, configuration, npz, tensors
 from rational_icl.logs.importers.again import Row, some
 from rational_icl.logs.importers.configuration import CONFIG

@@ -19,7 +19,7 @@ import numpy as np
 from rational_icl import settings
 from rational_icl._arrays import scalar
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, guards, schema
+from rational_icl.logs import arrays, forms, guards, schema
 from rational_icl.logs.importers import common, npz_again
 
 _TABLES = ("steps", "tasks", "ood_tasks")

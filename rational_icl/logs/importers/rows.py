@@ -6,6 +6,7 @@ import numpy as np
 
 from rational_icl import settings
 from rational_icl._errors import LogError
+from rational_icl.logs import forms
 
 
 class Sequences:
