@@ -240,6 +240,9 @@ def test_hostile_files_are_refused_in_words(spoil, tmp_path):
 
 def test_a_checksum_does_not_make_nonsense_sound(tmp_path):
     cells, behaviour = made(SETTINGS["probabilities"])
+    with pytest.raises(LogError, match="not among the 1 named"):
+        save_cells(cells, Behaviour(("one",), behaviour.run, behaviour.splits), tmp_path / "no.nc")
+    cells, behaviour = made(SETTINGS["means"])  # of which nothing is written once a run
     far = Behaviour(("one",), behaviour.run, behaviour.splits)
     save_cells(cells, far, tmp_path / "cells.nc")
     with pytest.raises(LogError, match="not among its 1"):

@@ -254,8 +254,13 @@ def test_few_checkpoints_at_once_are_the_same_as_all(folder: Path, monkeypatch: 
     whole = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
     monkeypatch.setattr("rational_icl.cells.reduction.checkpoints_at_once", lambda *_: 3)
     parts = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
-    for name, expected in vars(whole).items():
-        np.testing.assert_allclose(getattr(parts, name), expected, rtol=SUMS, atol=SUMS)
+    for name in ("ratio", "offset", "distance", "strategy_distance", "count"):
+        found, expected = getattr(parts, name), getattr(whole, name)
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+    # nodes are nearly dependent: rounding moves coefficients, but not what they sum up to
+    for weights in ([0.2, 0.5, 0.3], [1e-9, 1e-14, 1 - 1e-9]):
+        found, expected = (evaluate(one.divergence, weights) for one in (parts, whole))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
 
 
 @pytest.mark.parametrize("name", ["regression", "markov", "classification"])

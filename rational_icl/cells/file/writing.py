@@ -119,6 +119,8 @@ class CellsWriter:
 
     def _keep(self, name: str, run: np.ndarray, values: np.ndarray) -> None:
         """What is the same in all cells of a run is written once, at the end."""
+        if run.max() >= len(self._runs):
+            raise LogError(f"cells of runs that are not among the {len(self._runs)} named")
         self._of_runs[name][run] = values
         if not np.array_equal(self._of_runs[name][run], values):
             raise LogError(f"{name} differs between cells of one run; write each run by itself")
