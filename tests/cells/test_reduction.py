@@ -81,7 +81,9 @@ def plain(log_prob: np.ndarray, predicted: np.ndarray, block: np.ndarray) -> dic
         ratio = np.where(total > 0, predicted / total, 1.0)
         at_weights = [
             np.where(
-                (prob > 0) & (total > 0), prob * np.log(np.tensordot(w[:number], ratio, axes=1)), 0.0
+                (prob > 0) & (total > 0),
+                prob * np.log(np.tensordot(w[:number], ratio, axes=1)),
+                0.0,
             )
             for w in WEIGHTS
         ]
@@ -111,9 +113,7 @@ def assert_equals_plain(stored: np.ndarray, predicted: np.ndarray, block: np.nda
     for step, one in enumerate(stored):
         expected = plain(Probabilities().read(one), predicted, block)
         coefficient = found.coefficient[step]
-        np.testing.assert_allclose(
-            coefficient.sum(axis=1), expected["mass"], rtol=SUMS, atol=SUMS
-        )
+        np.testing.assert_allclose(coefficient.sum(axis=1), expected["mass"], rtol=SUMS, atol=SUMS)
         for name in ("offset", "distance"):
             np.testing.assert_allclose(
                 getattr(found, name)[step], expected[name], rtol=SUMS, atol=SUMS

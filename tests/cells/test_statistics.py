@@ -40,7 +40,9 @@ def assert_equals_oracle(name: str, weights: list[list[float]], tolerance: float
     for w in weights:
         expected = measures.mixture_divergence(transformer[0], strategies, w)
         found = evaluate(divergence, w)[0]
-        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=tolerance, err_msg=f"weights {w}")
+        np.testing.assert_allclose(
+            found, expected, rtol=SUMS, atol=tolerance, err_msg=f"weights {w}"
+        )
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])

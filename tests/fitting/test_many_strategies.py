@@ -1,10 +1,10 @@
 """Three and four strategies: statistics, best mixtures and fits, in every setting.
 
-Tolerances. Divergences on nodes promise 1e-6 nats for any weights. Squared errors are exact: float64
-sums of ~1,000 terms in another order, 1e-12 relative. Best mixtures are exact to rounding, but nodes
-move the slope by ~1e-6, which is 1e-4 in a weight that changes a divergence by .01 w². Logs hold
-means in float32 (relative 6e-8) and log-probabilities in half precision (5e-4 each, at random):
-weights fitted to 24 sequences of them are known to 1e-5 and 2e-3.
+Tolerances. Divergences on nodes promise 1e-6 nats for any weights. Squared errors are exact:
+float64 sums of ~1,000 terms in another order, 1e-12 relative. Best mixtures are exact to rounding,
+but nodes move the slope by ~1e-6, which is 1e-4 in a weight that changes a divergence by .01 w².
+Logs hold means in float32 (relative 6e-8) and log-probabilities in half precision (5e-4 each, at
+random): weights fitted to 24 sequences of them are known to 1e-5 and 2e-3.
 """
 
 import json

@@ -21,8 +21,8 @@ from rational_icl.cells.file.writing import CellsWriter, nodes_of, save_cells
 __all__ = [
     "CellsWriter",
     "Columns",
-    "nodes_of",
     "load_cells",
+    "nodes_of",
     "save_cells",
     "split_axes",
     "to_columns",

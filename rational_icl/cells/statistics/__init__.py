@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from rational_icl.cells.statistics.base import NUM_BLOCKS, Divergence, Reference, RunStatistics
-from rational_icl.cells.statistics.squared import SquaredReference
 from rational_icl.cells.statistics.checkpoints import NodeReference
+from rational_icl.cells.statistics.squared import SquaredReference
 from rational_icl.settings import Means, Outcome, Probabilities
 
 _CHECKPOINTS_AT_ONCE = 32

@@ -140,8 +140,9 @@ class NodeReference(Reference):
             never[forbidding] |= (coefficient != 0).any(axis=0)
         offset = np.where(sums.lost, np.inf, sums.offset)
         # T log Q_k = T log Σ_j Q_j + T log r_k
-        distance = 0.5 * (offset - log_ratio + self._negentropy.T[..., None]
-                          - sums.crossed.transpose(1, 0, 2))
+        distance = 0.5 * (
+            offset - log_ratio + self._negentropy.T[..., None] - sums.crossed.transpose(1, 0, 2)
+        )
         distance = np.where(never | sums.ruled_out.transpose(1, 0, 2), np.inf, distance)
         return NodeStatistics(
             np.concatenate(nodes, axis=1),
@@ -198,9 +199,7 @@ class _Sums:
             self.ruled_out[block, k] |= zero[one > 0].any(axis=0)
 
 
-def _tiles(
-    block: Integer[np.ndarray, " sequence"], each: int
-) -> Iterator[tuple[int, slice]]:
+def _tiles(block: Integer[np.ndarray, " sequence"], each: int) -> Iterator[tuple[int, slice]]:
     """Blocks and outcomes of a few sequences of one block each, small enough for the cache.
 
     Args:
@@ -226,7 +225,9 @@ def _families(
         strategies = np.flatnonzero(allowed[:, outcome[0]])
         ratio = predicted[np.ix_(strategies, outcome)].T
         # what float64 can hardly hold must not become a zero
-        ratio = np.maximum(ratio / ratio.sum(axis=1, keepdims=True), np.finfo(float).smallest_subnormal)
+        ratio = np.maximum(
+            ratio / ratio.sum(axis=1, keepdims=True), np.finfo(float).smallest_subnormal
+        )
         error = PROMISE / 2 * num_predictions * len(outcome) / predicted.shape[1]
         for members, family in families_of(ratio, outcome // num_outcomes, error):
             yield _Members(family, strategies, outcome[members])

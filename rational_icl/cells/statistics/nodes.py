@@ -80,7 +80,9 @@ class NodeStatistics(RunStatistics):
         coefficient = self.coefficient.sum(axis=1) / total
         ratio = np.broadcast_to(self.ratio, (steps, *self.ratio.shape))
         offset = self.offset.sum(axis=1) / total
-        return MixtureDivergence(coefficient, ratio, offset).padded(_round_size(self.ratio.shape[-1]))
+        return MixtureDivergence(coefficient, ratio, offset).padded(
+            _round_size(self.ratio.shape[-1])
+        )
 
 
 def _round_size(nodes: int) -> int:
