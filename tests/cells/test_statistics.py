@@ -8,7 +8,8 @@ from oracles import measures
 from synthetic import evaluate, statistics
 
 from rational_icl.cells.statistics import NUM_BLOCKS, joined, run_statistics
-from rational_icl.cells.statistics.families import DistinctOutcomes, FewNodes, families_of
+from rational_icl.cells.statistics.choice import families_of
+from rational_icl.cells.statistics.families import DistinctOutcomes, FewNodes
 from rational_icl.cells.statistics.nodes import NodeStatistics
 from rational_icl.settings import Categorical, Probabilities
 from rational_icl.settings.draws import draw_from
@@ -216,7 +217,7 @@ def test_nodes_are_the_same_every_time():
 
 def test_every_promise_is_kept_where_nodes_have_to_be_chosen_again(monkeypatch):
     """Two nodes at first: more are taken, then outcomes are split, then they are nodes."""
-    monkeypatch.setattr("rational_icl.cells.statistics.families._MOST_NODES", 2)
+    monkeypatch.setattr("rational_icl.cells.statistics.choice._MOST_NODES", 2)
     assert_equals_oracle("many_alike", INSIDE[3], REQUIRED)
 
 

@@ -72,7 +72,7 @@ def run_statistics(
         block: which of the `NUM_BLOCKS` blocks each sequence counts towards.
 
     Returns:
-        Additive statistics. Error of a divergence on nodes: see `families.PROMISE`.
+        Additive statistics. Error of a divergence on nodes: see `choice.PROMISE`.
     """
     prepared = reference(outcome, predicted, block)
     size = checkpoints_at_once(prepared, predicted[0].nbytes)

@@ -7,6 +7,7 @@ sequences: statistics of disjoint parts of a log add up, so they can be computed
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -104,10 +105,13 @@ class RunStatistics(eqx.Module):
 class Reference(ABC):
     """Strategies' predictions of a split, prepared for many checkpoints to be compared with."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def of_strategies(self) -> RunStatistics:
         """Statistics of the first two strategies, as if each were a checkpoint."""
+        return self._compared_strategies()
+
+    @abstractmethod
+    def _compared_strategies(self) -> RunStatistics: ...
 
     @property
     @abstractmethod

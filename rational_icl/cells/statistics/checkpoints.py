@@ -6,7 +6,6 @@ are products of matrices, worked out tile by tile while the tile is in cache.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -16,7 +15,8 @@ from scipy.special import rel_entr, xlogy
 
 from rational_icl._threads import one_blas_thread
 from rational_icl.cells.statistics.base import NUM_BLOCKS, Reference, by_block
-from rational_icl.cells.statistics.families import PROMISE, Family, families_of
+from rational_icl.cells.statistics.choice import PROMISE, families_of
+from rational_icl.cells.statistics.families import Family
 from rational_icl.cells.statistics.nodes import NodeStatistics
 from rational_icl.settings.precision import SUM_TOLERANCE
 
@@ -69,8 +69,7 @@ class NodeReference(Reference):
         self._members = list(_families(self._predicted, predicted.shape[-1]))
         self._first_two = predicted[:2]
 
-    @cached_property
-    def of_strategies(self) -> NodeStatistics:
+    def _compared_strategies(self) -> NodeStatistics:
         with np.errstate(divide="ignore"):
             return self.compared(np.log(self._first_two), 2)[0]
 

@@ -5,7 +5,6 @@ E_jk = E (T - Q_j)(T - Q_k) / 2s² the divergence is w'Ew: no term cancels anoth
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -115,8 +114,7 @@ class SquaredReference(Reference):
         self._between = np.stack(between, axis=1)
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
 
-    @cached_property
-    def of_strategies(self) -> SquaredStatistics:
+    def _compared_strategies(self) -> SquaredStatistics:
         return self.compared(self._predicted[:2], 2)[0]
 
     @property
