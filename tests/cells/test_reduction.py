@@ -196,13 +196,13 @@ def test_products_of_errors_are_plain_sums(kind: type):
 
 
 def test_few_checkpoints_are_taken_together_where_each_takes_much_memory(monkeypatch):
-    """32, or 30 MB of predictions, or 64 MB of sums."""
+    """128, or 134 MB of predictions, or 64 MB of sums."""
     transformer, predicted = drawn(4, zeros=False)
     prepared = reference(Probabilities(), predicted, BLOCKS["in turn"])
     found, _ = prepared.compared(transformer, 5)
     assert isinstance(found, NodeStatistics)
     assert prepared.sums_bytes >= found.coefficient[0].nbytes
-    assert [checkpoints_at_once(prepared, size) for size in (1, 10**6, 10**9)] == [32, 30, 1]
+    assert [checkpoints_at_once(prepared, size) for size in (1, 10**7, 10**9)] == [128, 13, 1]
     monkeypatch.setattr("rational_icl.cells.statistics._SUMS_AT_ONCE", 7 * prepared.sums_bytes)
     assert checkpoints_at_once(prepared, 1) == 7
 

@@ -12,9 +12,9 @@ from rational_icl.cells.statistics.checkpoints import NodeReference
 from rational_icl.cells.statistics.squared import SquaredReference
 from rational_icl.settings import Means, Outcome, Probabilities
 
-_CHECKPOINTS_AT_ONCE = 32
-_BYTES_AT_ONCE = 30_000_000
-"""Larger arrays are not taken from memory already in use, and fresh pages cost as much as work."""
+_CHECKPOINTS_AT_ONCE = 128
+_BYTES_AT_ONCE = 2**27
+"""What nodes need of the strategies is worked out again for every so many checkpoints."""
 _SUMS_AT_ONCE = 2**26
 """Bytes. Nodes may be so many that their sums take more than the predictions."""
 

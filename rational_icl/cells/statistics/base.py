@@ -124,7 +124,7 @@ class Reference(ABC):
     ) -> tuple[RunStatistics, Bool[np.ndarray, " step"]]:
         """Statistics of some checkpoints, and which of them are doubtful.
 
-        Cost falls by half from one checkpoint at a time to 32.
+        Cost a checkpoint falls with how many are compared at a time.
 
         Args:
             stored: one array a checkpoint, as a log holds them, in the type of the file (floating

@@ -6,6 +6,7 @@ are products of matrices, worked out tile by tile while the tile is in cache.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ from rational_icl.settings.precision import SUM_TOLERANCE
 
 _PAGE, _CACHE_LINE = 4096, 64
 """Bytes."""
-_OUTCOMES_AT_ONCE = 2**11
-"""With 32 checkpoints, half a megabyte of float64: several such arrays stay in cache."""
+_NUMBERS_AT_ONCE = 2**16
+"""Half a megabyte of float64: several such arrays stay in cache."""
 
 
 class _Members(NamedTuple):
@@ -59,7 +60,8 @@ class NodeReference(Reference):
         self._negentropy = by_block(xlogy(predicted, predicted).sum(axis=(2, 3)).T, block)
         # sequences of a block beside each other, as a tile is of one block
         self._order = np.argsort(block, kind="stable")
-        self._tiles = list(_tiles(block[self._order], predicted[0, 0].size))
+        self._ordered_block = block[self._order]
+        self._each, self._num_outcomes = predicted[0, 0].size, predicted.shape[-1]
         ordered = predicted[:, self._order]
         self._predicted = ordered.reshape(len(predicted), -1)
         self._predicted_sum = ordered.sum(axis=-1).reshape(len(predicted), -1)
@@ -84,43 +86,39 @@ class NodeReference(Reference):
         sums = _Sums(steps, len(self._predicted), [one.family.num_sums for one in self._members])
         every = _side_by_side(stored, steps, self._order)
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for block, tile in self._tiles:
-                self._add(sums, block, tile, every[:, tile])
+            for block, sequences in _tiles(self._ordered_block, self._each * steps):
+                self._add(sums, block, sequences, every)
         return self._statistics(sums), sums.doubtful
 
     def _add(
-        self, sums: "_Sums", block: int, tile: slice, stored: Shaped[np.ndarray, "step each"]
+        self, sums: "_Sums", block: int, sequences: slice, every: Shaped[np.ndarray, "step each"]
     ) -> None:
         """Everything but the best mixture is linear in T or in log T, so that a few products of
         matrices do for all checkpoints."""
-        predicted, outcomes = self._predicted[:, tile], stored.shape[1]
-        width = predicted.shape[1] * self._predicted_sum.shape[1] // self._predicted.shape[1]
-        rows = slice(tile.start * width // outcomes, tile.stop * width // outcomes)
-        value = np.empty(stored.shape[::-1])
-        np.copyto(value, stored.T)
-        prob = np.exp(value)
-        by_row = prob.reshape(width, -1, len(stored))
-        total = (np.ones(by_row.shape[1]) @ by_row)[:, None]
+        tile = slice(sequences.start * self._each, sequences.stop * self._each)
+        rows = slice(tile.start // self._num_outcomes, tile.stop // self._num_outcomes)
+        predicted, stored = self._predicted[:, tile], every[:, tile]
+        value = stored.astype(np.float64)
+        prob = _exponential(stored, value)
+        by_row = prob.reshape(len(prob), -1, self._num_outcomes)
+        total = by_row @ np.ones(self._num_outcomes)
         sums.check(total, stored.dtype)
-        by_row *= 1 / total
-        log_total = np.log(total[:, 0])
+        by_row *= 1 / total[..., None]
+        log_total = np.log(total)
         if prob.min() == 0:
             sums.add_zeros(block, predicted, value)
-        sums.crossed[block] += predicted @ value - self._predicted_sum[:, rows] @ log_total
+        sums.crossed[block] += predicted @ value.T - self._predicted_sum[:, rows] @ log_total.T
         value *= prob
-        negentropy = np.ones(len(value)) @ value - np.ones(width) @ log_total
-        sums.offset[block] += negentropy - self._log_total[tile] @ prob
+        sums.offset[block] += value.sum(axis=1) - log_total.sum(axis=1)
+        sums.offset[block] -= prob @ self._log_total[tile]
         for place, (family, _, outcome) in enumerate(self._members):
-            first, last = np.searchsorted(outcome, [tile.start, tile.stop])
-            if first == last:
-                continue
-            whole = last - first == outcomes
-            mass = prob if whole else prob[outcome[first:last] - tile.start]
-            sums.of_family[place][block] += family.columns(slice(first, last)).T @ mass
-        first, last = np.searchsorted(self._impossible, [tile.start, tile.stop])
-        if first < last:
-            impossible = self._impossible[first:last] - tile.start
-            sums.lost[block] |= (prob[impossible] > 0).any(axis=0)
+            few, some = _within(outcome, tile)
+            if few.stop > few.start:
+                mass = prob if len(some) == prob.shape[1] else prob[:, some]
+                sums.of_family[place][block] += family.columns(few).T @ mass.T
+        _, impossible = _within(self._impossible, tile)
+        if len(impossible):
+            sums.lost[block] |= (prob[:, impossible] > 0).any(axis=1)
 
     def _statistics(self, sums: "_Sums") -> NodeStatistics:
         strategies, steps = len(self._predicted), len(sums.doubtful)
@@ -177,16 +175,16 @@ class _Sums:
         self.ruled_out = np.zeros((NUM_BLOCKS, strategies, steps), dtype=bool)
         self.doubtful = np.zeros(steps, dtype=bool)
 
-    def check(self, total: Float[np.ndarray, "prediction one step"], dtype: np.dtype[Any]) -> None:
+    def check(self, total: Float[np.ndarray, "step prediction"], dtype: np.dtype[Any]) -> None:
         """Note which checkpoints hold predictions that do not sum to one."""
-        for extreme in (total.min(axis=(0, 1)), total.max(axis=(0, 1))):
+        for extreme in (total.min(axis=1), total.max(axis=1)):
             self.doubtful |= ~(np.abs(extreme - 1) <= SUM_TOLERANCE[dtype.itemsize])
 
     def add_zeros(
         self,
         block: int,
         predicted: Float[np.ndarray, "strategy outcome"],
-        value: Float[np.ndarray, "outcome step"],
+        value: Float[np.ndarray, "step outcome"],
     ) -> None:
         """0 log 0 is 0, and Q log 0 is infinite; both are left out of the sums.
 
@@ -195,21 +193,44 @@ class _Sums:
         zero = np.isneginf(value)
         value[zero] = 0.0
         for k, one in enumerate(predicted):
-            self.ruled_out[block, k] |= zero[one > 0].any(axis=0)
+            self.ruled_out[block, k] |= zero[:, one > 0].any(axis=1)
+
+
+def _exponential(
+    stored: Shaped[np.ndarray, "step outcome"], value: Float[np.ndarray, "step outcome"]
+) -> Float[np.ndarray, "step outcome"]:
+    """exp of what is stored; numbers in half precision are so few that all are looked up."""
+    if stored.dtype != np.float16:
+        return np.exp(value)
+    return _half_exponentials()[stored.view(np.uint16)]
+
+
+@cache
+def _half_exponentials() -> Float[np.ndarray, "65536"]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.exp(np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float64))
+
+
+def _within(
+    outcome: Integer[np.ndarray, " member"], tile: slice
+) -> tuple[slice, Integer[np.ndarray, " some"]]:
+    """Which of these outcomes, in ascending order, are in a tile, and where in the tile."""
+    few = slice(*np.searchsorted(outcome, [tile.start, tile.stop]).tolist())
+    return few, outcome[few] - tile.start
 
 
 def _tiles(block: Integer[np.ndarray, " sequence"], each: int) -> Iterator[tuple[int, slice]]:
-    """Blocks and outcomes of a few sequences of one block each, small enough for the cache.
+    """Blocks and a few sequences of each, small enough for all checkpoints to stay in cache.
 
     Args:
         block: of every sequence, in ascending order.
-        each: outcomes of a sequence.
+        each: numbers of a sequence in all checkpoints.
     """
-    size = max(1, _OUTCOMES_AT_ONCE // each)
+    size = max(1, _NUMBERS_AT_ONCE // each)
     for name in np.unique(block):
-        first, last = np.searchsorted(block, [name, name + 1])
+        first, last = np.searchsorted(block, [name, name + 1]).tolist()
         for start in range(first, last, size):
-            yield int(name), slice(start * each, min(start + size, last) * each)
+            yield int(name), slice(start, min(start + size, last))
 
 
 def _families(

@@ -29,8 +29,8 @@ _RANK = 1e-10
 """Nats: what is left of every candidate's function when no more nodes are taken."""
 _FRESH = 48
 _HOPELESS = 30
-"""Times what is allowed: an error that half as many nodes again will not mend."""
-_ATTEMPTS = 2
+"""Times what is allowed: an error that a few more nodes will not mend."""
+_ATTEMPTS, _GROWTH = 3, 1.25
 _NARROWEST = 0.05
 _SEED = 20250618
 
@@ -133,7 +133,7 @@ def _chosen(
         attempt: how many have failed; more nodes are taken then, from a finer grid.
     """
     few, strategies = ratio[candidates], ratio.shape[1]
-    growth = 1.5**attempt
+    growth = _GROWTH**attempt
     weight = np.concatenate([grid_weights(few, int(_GRID * growth)), tried])
     values = np.log(few @ weight.T)
     nodes = _pivots(values.T, int(_MOST_NODES * growth), _RANK * 0.1**attempt)
