@@ -186,12 +186,15 @@ def test_statistics_of_disjoint_parts_add_up(kind: str, number: int):
         )
         for chosen in (part, ~part)
     )
+    exact = set(vars(whole)) - {"ratio", "coefficient"}  # parts have nodes of their own
+    allowed = SUMS if kind == "regression" else PROMISE
     for total in (first + second, second + first):
-        for field, expected in vars(whole).items():
-            np.testing.assert_allclose(getattr(total, field), expected, rtol=SUMS, atol=SUMS)
+        for field in exact:
+            found, expected = getattr(total, field), getattr(whole, field)
+            np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
         weights = random_weights(number)
         found, expected = (evaluate(one.divergence, weights) for one in (total, whole))
-        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=allowed)
         for found, expected in zip(relative_distance(total), relative_distance(whole), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=SUMS)
 
@@ -202,13 +205,15 @@ def test_statistics_of_a_block_are_those_of_its_sequences(kind: str, number: int
     transformer = transformers(predicted, kind)
     whole = statistics(kind, transformer, predicted)
     weights = random_weights(number)
+    # an eighth of what the promise is a mean over
+    allowed = SUMS if kind == "regression" else NUM_BLOCKS * PROMISE
     for block in (0, NUM_BLOCKS - 1):
         here = slice(block, None, NUM_BLOCKS)
         alone = statistics(kind, transformer[:, here], predicted[:, here])
         found, expected = (
             evaluate(one.divergence, weights) for one in (whole.of_block(block), alone)
         )
-        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=allowed)
         assert whole.of_block(block).count.sum() == whole.count[block]
 
 
