@@ -8,6 +8,7 @@ import numpy as np
 
 from rational_icl._errors import LogError
 from rational_icl.logs.content import combined, table_digests
+from rational_icl.logs.forms import Encoded
 from rational_icl.logs.run import Run
 from rational_icl.logs.writer import RunWriter
 
@@ -52,7 +53,7 @@ def refuse_parts(runs: Iterable[Run], where: str) -> None:
 def same_at(first: Run, second: Run, step: int) -> bool:
     """Whether two runs of the same splits hold the same predictions at a step."""
     return all(
-        np.array_equal(_checked(first, split, step), _checked(second, split, step), equal_nan=True)
+        np.array_equal(_stored(first, split, step), _stored(second, split, step), equal_nan=True)
         for split in first.splits
     )
 
@@ -83,7 +84,9 @@ def join(runs: Sequence[Run], folder: Path) -> Path:
     ) as writer:
         for checkpoint, step in enumerate(steps):
             run = holder[step]
-            writer.write(checkpoint, {split: _checked(run, split, step) for split in splits})
+            writer.write(
+                checkpoint, {split: Encoded(_stored(run, split, step)) for split in splits}
+            )
         if first.overrides:
             loss, complexity = zip(*first.overrides.values(), strict=True)
             writer.write_overrides(list(first.overrides), np.array(loss), np.array(complexity))
@@ -93,8 +96,8 @@ def join(runs: Sequence[Run], folder: Path) -> Path:
 def _tables(run: Run) -> str:
     digests = table_digests(run, run.tables())
     run.close()
-    return combined({name: one for name, one in digests.items() if name not in OF_THE_SCHEDULE})
+    return combined({name: own for name, own in digests.items() if name not in OF_THE_SCHEDULE})
 
 
-def _checked(run: Run, split: str, step: int) -> np.ndarray:
+def _stored(run: Run, split: str, step: int) -> np.ndarray:
     return run.checked(split, int(np.searchsorted(run.steps, step)))

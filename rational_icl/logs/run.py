@@ -1,7 +1,6 @@
 """Reading a run: it is opened at once, its predictions only when asked for."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ import numpy as np
 import zarr
 from jaxtyping import Bool, Float, Integer, Shaped
 
+from rational_icl import _guards
 from rational_icl._errors import LogError
 from rational_icl.logs import schema, store
 from rational_icl.settings import Setting
@@ -271,9 +271,5 @@ class Run:
         return self._arrays[name]
 
 
-@contextmanager
-def _reading(where: str) -> Iterator[None]:
-    try:
-        yield
-    except store.READ_ERRORS as error:
-        raise LogError(f"{where}: cannot be read ({error}); copy or log it again") from None
+def _reading(where: str) -> AbstractContextManager[None]:
+    return _guards.decoding(where, "cannot be read", "copy or log it again")

@@ -217,14 +217,9 @@ def check_steps(steps: np.ndarray, where: str) -> None:
         )
 
 
-def check_logged(
-    logged: np.ndarray, setting: settings.Setting, where: str, tolerance: float | None = None
-) -> None:
-    """Raises LogError unless these are predictions as a log of this setting holds them.
-
-    Rows may sum from one by `tolerance`; by that of the array's own type if None.
-    """
-    if problem := setting.outcome.problem_with_logged(logged, tolerance):
+def check_logged(logged: np.ndarray, setting: settings.Setting, where: str) -> None:
+    """Raises LogError unless these are predictions as a log of this setting holds them."""
+    if problem := setting.outcome.problem_with_logged(logged):
         raise LogError(f"{where}: {problem}")
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from rational_icl._cleanup import undone_at_exit
 from rational_icl._errors import LogError
-from rational_icl._files import moved, read_json
+from rational_icl._files import moved
+from rational_icl._guards import read_json
 
 PAGE, DOCUMENT = "index.html", "report.json"
 _MOST_BYTES = 2**30
