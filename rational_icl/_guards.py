@@ -27,8 +27,10 @@ _ENCRYPTED = 0x1
 
 
 @contextmanager
-def decoding(where: str, problem: str, cure: str) -> Iterator[None]:
-    """Turns whatever is raised inside into a LogError: "where: problem (first line); cure".
+def decoding(
+    where: str, problem: str, cure: str, kind: type[RationalICLError] = LogError
+) -> Iterator[None]:
+    """Turns whatever is raised inside into one sentence: "where: problem (reason); cure".
 
     Errors of this package pass through. Decoders of damaged files raise nearly anything (NumPy a
     SyntaxError, Zarr an AttributeError, pyarrow a SystemError), so no list of classes is complete.
@@ -37,14 +39,24 @@ def decoding(where: str, problem: str, cure: str) -> Iterator[None]:
         where: what the sentence begins with.
         problem: what the file then is not, such as "not a readable table".
         cure: what to do.
+        kind: of the error that is raised.
     """
     try:
         yield
     except RationalICLError:
         raise
     except Exception as error:
-        told = str(error).partition("\n")[0]
-        raise LogError(f"{where}: {problem} ({told}); {cure}") from None
+        raise kind(f"{where}: {problem} ({_reason(error)}); {cure}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError) and error.args:
+        return f"{error.args[0]} is missing"
+    if isinstance(error, TypeError | AttributeError | IndexError):
+        return "something in it is of another kind"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition("\n")[0]
 
 
 def check_regular(path: Path) -> None:
@@ -73,20 +85,19 @@ def read_json(path: Path, max_bytes: int) -> dict[str, Any]:
 
     Raises:
         OSError: there is no such file, or it is no ordinary one.
-        ValueError, RecursionError: it is longer than that, or holds no JSON object.
+        ValueError: it is longer than that, or holds no JSON object.
     """
     return json_object(read_bounded(path, max_bytes))
 
 
 def json_object(content: bytes) -> dict[str, Any]:
-    """The JSON object that bytes hold.
-
-    Raises:
-        ValueError, RecursionError: they hold none.
-    """
-    document = json.loads(content)
+    """The JSON object that bytes hold. Raises ValueError if they hold none."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it holds no JSON: {error}") from None
     if not isinstance(document, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("it holds no JSON object")
     return document
 
 

@@ -25,6 +25,7 @@ LAYERS = [
         "_cleanup",
         "_cluster",
         "_files",
+        "_guards",
         "_locks",
         "_staging",
         "_threads",

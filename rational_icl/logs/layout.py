@@ -165,7 +165,7 @@ def _refuse_foreign(folder: Path, attributes: Mapping[str, Any]) -> None:
         raise LogError(f"{folder}: is a file; name a folder for the run")
     if not any(folder.iterdir()):
         return
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError):
         document = _guards.read_json(folder / zarr_guard.METADATA, zarr_guard.MAX_METADATA_BYTES)
         held = document.get("attributes")
         if isinstance(held, dict) and _described(held) == dict(attributes):

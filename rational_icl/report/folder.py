@@ -98,7 +98,7 @@ def listed(folder: Path) -> list[str]:
 
 def _document(out: Path) -> dict[str, Any] | None:
     """The document of the report in a folder; None if there is no report."""
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError):
         document = read_json(out / DOCUMENT, _MOST_BYTES)
         if "schema" in document and ("accounts" in document or "logs" in document):
             return document
