@@ -21,6 +21,7 @@ DOTTED = {
 LAYERS = [
     {
         "_errors",
+        "_extras",
         "_arrays",
         "_cleanup",
         "_cluster",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rational_icl._errors import LogError
 from rational_icl.checks.findings import Finding
-from rational_icl.checks.run import RunSummary, damaged
+from rational_icl.checks.run import Readable, RunSummary, damaged
 from rational_icl.logs import Metadata, manifest, store
 from rational_icl.logs.merge import differences
 from rational_icl.strategies.precision import WIDE, precision
@@ -16,17 +16,17 @@ _MAX_NAMES = 3
 
 def of_log(summaries: Sequence[RunSummary]) -> Iterator[Finding]:
     """What runs lack beside the others, several conditions, and tasks of several precisions."""
-    conditions: dict[Hashable, list[RunSummary]] = defaultdict(list)
+    conditions: dict[Hashable, list[Readable]] = defaultdict(list)
     for summary in summaries:
-        if summary.metadata is not None:
+        if (metadata := summary.metadata) is not None:
             yield from _unwritten(summary)
-            conditions[summary.metadata.condition].append(summary)
+            conditions[metadata.condition].append((metadata, summary))
     for runs in conditions.values():
         yield from _missing_seeds(runs)
         yield from _missing_steps(runs)
         yield from _missing_splits(runs)
     if len(conditions) > 1:
-        yield _several_conditions([runs[0].metadata for runs in conditions.values()])
+        yield _several_conditions([metadata for (metadata, _), *_ in conditions.values()])
     yield from _mixed_precision(summaries)
 
 
@@ -80,11 +80,10 @@ def _unwritten(summary: RunSummary) -> Iterator[Finding]:
         yield Finding("note", "unfinished", problem, advice, facts.run, steps=lacking)
 
 
-def _missing_seeds(runs: Sequence[RunSummary]) -> Iterator[Finding]:
+def _missing_seeds(runs: Sequence[Readable]) -> Iterator[Finding]:
     seeds: dict[int, set[int]] = defaultdict(set)
-    for summary in runs:
-        assert summary.metadata is not None
-        seeds[summary.metadata.num_tasks].add(summary.metadata.seed)
+    for metadata, _ in runs:
+        seeds[metadata.num_tasks].add(metadata.seed)
     in_any = set().union(*seeds.values())
     lacking = [
         f"{', '.join(map(str, sorted(in_any - present)))} at num_tasks {num_tasks}"
@@ -96,10 +95,10 @@ def _missing_seeds(runs: Sequence[RunSummary]) -> Iterator[Finding]:
         yield Finding("note", "missing_seeds", problem, "train or add them, if they were meant")
 
 
-def _missing_steps(runs: Sequence[RunSummary]) -> Iterator[Finding]:
-    counts = Counter(step for summary in runs for step in summary.planned)
+def _missing_steps(runs: Sequence[Readable]) -> Iterator[Finding]:
+    counts = Counter(step for _, summary in runs for step in summary.planned)
     common = {step for step, count in counts.items() if 2 * count >= len(runs) - 1}
-    for summary in runs:
+    for _, summary in runs:
         if lacking := tuple(sorted(common - set(summary.planned))):
             problem = f"it has none of {len(lacking)} checkpoints that most other runs have"
             advice = "log them, if they were meant"
@@ -107,9 +106,9 @@ def _missing_steps(runs: Sequence[RunSummary]) -> Iterator[Finding]:
             yield Finding("note", "missing_steps", problem, advice, run, None, lacking)
 
 
-def _missing_splits(runs: Sequence[RunSummary]) -> Iterator[Finding]:
-    in_any = {split: None for summary in runs for split in summary.facts.sequences}
-    for summary in runs:
+def _missing_splits(runs: Sequence[Readable]) -> Iterator[Finding]:
+    in_any = {split: None for _, summary in runs for split in summary.facts.sequences}
+    for _, summary in runs:
         for split in in_any:
             if split not in summary.facts.sequences:
                 problem = "other runs have this split, and fits leave out what only some runs have"

@@ -4,12 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from rational_icl.checks.findings import Finding
-from rational_icl.checks.run import RunSummary
+from rational_icl.checks.run import Readable, RunSummary
 from rational_icl.logs import Metadata
 from rational_icl.logs.parts import HOW_TO_JOIN, OF_THE_SCHEDULE
-
-_Readable = tuple[Metadata, RunSummary]
-"""A run whose metadata and tables could be read."""
 
 
 def of_log(summaries: Sequence[RunSummary]) -> Iterator[Finding]:
@@ -24,19 +21,17 @@ def of_log(summaries: Sequence[RunSummary]) -> Iterator[Finding]:
 
 
 def _groups(
-    runs: Sequence[_Readable], key: Callable[[Metadata, RunSummary], Hashable]
-) -> list[list[_Readable]]:
-    groups: dict[Hashable, list[_Readable]] = defaultdict(list)
+    runs: Sequence[Readable], key: Callable[[Metadata, RunSummary], Hashable]
+) -> list[list[Readable]]:
+    groups: dict[Hashable, list[Readable]] = defaultdict(list)
     for metadata, summary in runs:
         groups[key(metadata, summary)].append((metadata, summary))
     return list(groups.values())
 
 
-def _same_run(runs: Sequence[_Readable]) -> Iterator[Finding]:
+def _same_run(runs: Sequence[Readable]) -> Iterator[Finding]:
     """Parts of one schedule that were logged as several runs, and runs that may be such."""
-    for (_, first), *others in _groups(
-        runs, lambda meta, _: (meta.condition, meta.num_tasks, meta.seed)
-    ):
+    for (_, first), *others in _groups(runs, lambda meta, _: meta.label):
         for _, summary in others:
             steps, first_steps = set(summary.facts.steps), set(first.facts.steps)
             differ = sorted(
@@ -94,12 +89,12 @@ def _span(steps: Sequence[int]) -> str:
     return f"{steps[0]} to {steps[-1]}" if steps else "none"
 
 
-def _same_cells(runs: Sequence[_Readable]) -> Iterator[Finding]:
+def _same_cells(runs: Sequence[Readable]) -> Iterator[Finding]:
     seen: dict[Hashable, RunSummary] = {}
     for meta, summary in runs:
         shared = defaultdict(list)
         for step in summary.facts.steps:
-            cell = (meta.condition, meta.num_tasks, meta.seed, step)
+            cell = (meta.label, step)
             first = seen.setdefault(cell, summary)
             if first is not summary:
                 shared[first].append(step)
@@ -118,7 +113,7 @@ def _same_cells(runs: Sequence[_Readable]) -> Iterator[Finding]:
             )
 
 
-def _same_predictions(runs: Sequence[_Readable]) -> Iterator[Finding]:
+def _same_predictions(runs: Sequence[Readable]) -> Iterator[Finding]:
     logged = [(meta, summary) for meta, summary in runs if summary.splits]
     for (_, first), *others in _groups(logged, lambda _, summary: summary.predictions):
         for _, summary in others:
@@ -131,7 +126,7 @@ def _same_predictions(runs: Sequence[_Readable]) -> Iterator[Finding]:
             )
 
 
-def _same_tasks(runs: Sequence[_Readable]) -> Iterator[Finding]:
+def _same_tasks(runs: Sequence[Readable]) -> Iterator[Finding]:
     for (original, first), *others in _groups(runs, lambda _, run: run.digests["tasks"]):
         for meta, summary in others:
             if meta.seed != original.seed:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 from rational_icl._errors import LogError, shown
 from rational_icl.checks.findings import Finding, RunFacts
 from rational_icl.logs import Metadata, Run, store
-from rational_icl.logs.content import combined, digest, table_digests
+from rational_icl.logs.digests import array_digest, combined, table_digests
 
 
 class SplitSummary(NamedTuple):
@@ -76,6 +76,10 @@ class RunSummary:
         return combined(digests)
 
 
+Readable = tuple[Metadata, RunSummary]
+"""A run whose metadata and tables could be read."""
+
+
 def read_run(path: Path) -> RunSummary:
     """Read a run, a folder or packed; what cannot be read becomes findings of severity error."""
     name = store.run_name(path)
@@ -132,7 +136,7 @@ def _read_split(run: Run, split: str, findings: list[Finding]) -> SplitSummary |
         last = outcome.from_logged(outcome.read(stored))
         loss = outcome.divergence(outcomes, last)
         steps.append(step)
-        digests.append(digest(stored))
+        digests.append(array_digest(stored))
         losses.append(by_sequence(loss))
         counts.append(_counts(stored, loss))
     if last is None:

@@ -51,11 +51,11 @@ def checkpoint_steps(first: int, last: int, num: int, spacing: str = "sqrt") -> 
     """
     if spacing not in _SCALES:
         raise LogError(f"spacing is {spacing!r}; expected one of {', '.join(_SCALES)}")
-    for name, value, least in (("first", first, 1), ("last", last, first), ("num", num, 1)):
+    for name, value, minimum in (("first", first, 1), ("last", last, first), ("num", num, 1)):
         if not isinstance(value, int | np.integer):
             raise LogError(f"{name} is {value!r}; expected an integer")
-        if value < least:
-            raise LogError(f"{name} is {value}; expected at least {least}")
+        if value < minimum:
+            raise LogError(f"{name} is {value}; expected at least {minimum}")
     scale, inverse = _SCALES[spacing]
     spaced = inverse(np.linspace(scale(float(first)), scale(float(last)), num))
     steps = sorted(set(np.round(spaced).astype(int).tolist()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rational_icl._errors import LogError
-from rational_icl.logs.content import combined, table_digests
+from rational_icl.logs.digests import combined, table_digests
 from rational_icl.logs.forms import Encoded
 from rational_icl.logs.run import Run
 from rational_icl.logs.writer import RunWriter
@@ -26,18 +26,17 @@ def parts(runs: Iterable[Run]) -> list[list[Run]]:
     Raises:
         LogError: a table is damaged.
     """
-    alike = defaultdict(list)
+    labelled = defaultdict(list)
     for run in runs:
-        meta = run.metadata
-        alike[(*meta.condition, meta.num_tasks, meta.seed)].append(run)
-    whole = defaultdict(list)
-    for several in alike.values():
-        for run in several if len(several) > 1 else ():
-            whole[_tables(run)].append(run)
+        labelled[run.metadata.label].append(run)
+    groups = defaultdict(list)
+    for group in labelled.values():
+        for run in group if len(group) > 1 else ():
+            groups[_tables_digest(run)].append(run)
     return [
-        sorted(several, key=lambda run: (run.steps.tolist(), run.name))
-        for several in whole.values()
-        if len({tuple(run.steps.tolist()) for run in several}) > 1
+        sorted(group, key=lambda run: (run.steps.tolist(), run.name))
+        for group in groups.values()
+        if len({tuple(run.steps.tolist()) for run in group}) > 1
     ]
 
 
@@ -93,7 +92,7 @@ def join(runs: Sequence[Run], folder: Path) -> Path:
         return writer.finish()
 
 
-def _tables(run: Run) -> str:
+def _tables_digest(run: Run) -> str:
     digests = table_digests(run, run.tables())
     run.close()
     return combined({name: own for name, own in digests.items() if name not in OF_THE_SCHEDULE})

@@ -202,8 +202,8 @@ def writing(where: str) -> Iterator[None]:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """The files of a run's folder, by their names within it, in order."""
-    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
-    for file in sorted(found):
+    files = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    for file in sorted(files):
         if not file.name.endswith(".partial"):  # left by a kill
             yield file.relative_to(folder).as_posix(), file
 

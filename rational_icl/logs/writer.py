@@ -31,7 +31,7 @@ class RunWriter:
         tasks, ood_tasks: the training tasks, and those of the OOD sequences.
         inputs: evaluation sequences by split: `id`, `ood` and the setting's own.
         steps: all optimizer steps that will be logged.
-        targets: what came in each sequence, by split, for settings whose inputs do not show it.
+        targets: the outcome of each sequence, by split, where the inputs do not show it.
         task_prob: the probability of each training task, where the setting's law is not the one.
 
     Raises:

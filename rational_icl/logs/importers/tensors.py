@@ -13,9 +13,10 @@ import numpy as np
 
 from rational_icl import _guards
 from rational_icl._errors import LogError
+from rational_icl._extras import needed
 
 _MIN_VERSION = (2, 6)  # before, loading only weights could still run code
-_INSTALL = "install it with pip install 'rational_icl[torch]'"
+_EXTRA = "'rational_icl[torch]'"
 _MAX_PROGRAM_BYTES = 2**16
 _NAMES = {
     "torch._utils _rebuild_tensor_v2",
@@ -59,17 +60,13 @@ def load(path: Path, shape: tuple[int, ...], words: str) -> np.ndarray:
 
 
 def _torch() -> ModuleType:
-    try:
+    with needed("reading .pt files", "torch", _EXTRA):
         import torch
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise LogError(f"reading .pt files needs torch; {_INSTALL}") from None
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < _MIN_VERSION:
         raise LogError(
             f"torch {torch.__version__} could run code in a .pt file; 2.6 or later is needed: "
-            f"{_INSTALL}"
+            f"install it with pip install {_EXTRA}"
         )
     return torch
 
