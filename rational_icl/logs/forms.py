@@ -1,6 +1,6 @@
 """The forms that predictions come in (logits, probabilities, means), and how a log stores them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, schema
+from rational_icl.logs import arrays
 from rational_icl.settings import Setting
 from rational_icl.settings.precision import sum_tolerance
 
@@ -80,6 +80,7 @@ FORMS = {
     ),
 }
 
+_BLOCK_NUMBERS = 2**16  # checked at a time
 _SAVED = {"probability": "probabilities", "mean": "means"}
 _LOGGED = {"probability": "log_probabilities", "mean": "means"}
 
@@ -124,13 +125,13 @@ def encode(
     if values.shape != shape:
         raise LogError(
             f"{where}: shape {values.shape}; expected (sequence, position, outcome) = {shape}"
-            f"{schema.counted(setting)}"
+            f"{positions_note(setting)}"
         )
     if values.dtype.kind != "f" or values.itemsize > 8:
         raise LogError(f"{where}: dtype {values.dtype}; expected float16, float32 or float64")
     encoded = np.empty(shape, setting.outcome.dtype)
     tolerance = sum_tolerance(values)
-    for block in schema.blocks(shape):
+    for block in _blocks(shape):
         if problem := form.problem(setting, values[block], tolerance):
             raise LogError(f"{where}: {problem}")
         encoded[block] = _rounded(values[block], form, setting)
@@ -143,3 +144,19 @@ def _rounded(values: np.ndarray, form: Form, setting: Setting) -> np.ndarray:
     if is_logged and not outcome.problem_with_logged(values):
         return values  # as another run holds them: not rounded twice
     return outcome.stored(outcome.read(form.to_logged(setting, values)))
+
+
+def positions_note(setting: Setting) -> str:
+    """What a sentence about a wrong shape adds: where positions begin, unless at the first."""
+    if setting.num_predictions == setting.context_length:
+        return ""
+    return f", with positions from first_position = {setting.first_position} on"
+
+
+def _blocks(shape: Sequence[int]) -> Iterator[slice]:
+    """Sequences of predictions (sequence, position, outcome), as many as a cache holds at a time.
+
+    Three times faster than all at once, whose temporary arrays are new memory each time.
+    """
+    together = max(1, _BLOCK_NUMBERS // max(1, shape[1] * shape[2]))
+    return (slice(start, start + together) for start in range(0, shape[0], together))

@@ -32,7 +32,7 @@ half-precision probabilities underflow to zero; half precision keeps the diverge
 Rows then sum to one only within a few parts in ten thousand: readers renormalise in float64.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,9 +49,6 @@ SPLITS = ("id", "ood")
 """The evaluations that every run holds; settings may know more."""
 _MAX_NUMBER = 2**63 - 1
 _MAX_CHARACTERS = 200
-
-_BLOCK = 2**16
-"""Numbers that are checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -226,22 +223,6 @@ def check_logged(logged: np.ndarray, setting: settings.Setting, where: str) -> N
     """Raises LogError unless these are predictions as a log of this setting holds them."""
     if problem := setting.outcome.problem_with_logged(logged):
         raise LogError(f"{where}: {problem}")
-
-
-def blocks(shape: Sequence[int]) -> Iterator[slice]:
-    """Sequences of predictions (sequence, position, outcome), as many as a cache holds at a time.
-
-    Three times faster than all at once, whose temporary arrays are new memory each time.
-    """
-    together = max(1, _BLOCK // max(1, shape[1] * shape[2]))
-    return (slice(start, start + together) for start in range(0, shape[0], together))
-
-
-def counted(setting: settings.Setting) -> str:
-    """What to add to a wrong number of positions: where they begin, unless at the first."""
-    if setting.num_predictions == setting.context_length:
-        return ""
-    return f", with positions from first_position = {setting.first_position} on"
 
 
 def check_splits(names: Iterable[str], setting: settings.Setting, where: str) -> tuple[str, ...]:

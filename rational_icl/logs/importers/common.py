@@ -185,9 +185,9 @@ def metadata_of(
     return schema.Metadata.from_attributes(attributes, where)
 
 
-def refuse_missing(needed: Iterable[str], found: Iterable[str], where: str) -> None:
-    """Raises LogError unless every name that is needed was found."""
-    missing = [key for key in needed if key not in found]
+def refuse_missing(needed: Iterable[str], given: Iterable[str], where: str) -> None:
+    """Raises LogError unless each name that is needed was given."""
+    missing = [key for key in needed if key not in given]
     if missing:
         raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
 

@@ -130,7 +130,7 @@ def _predictions(
     if predictions.shape != shape:
         raise LogError(
             f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
-            f"= {shape}{schema.counted(setting)}"
+            f"= {shape}{forms.positions_note(setting)}"
         )
     where = f"{where}, step {steps[checkpoint]}"
     form = forms.saved_form(setting)

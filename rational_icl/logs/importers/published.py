@@ -131,8 +131,8 @@ PUBLISHED: Mapping[str, Published] = {
 }
 """By the name in a configuration."""
 
-_MOST_NUMBERS = 2**28
-_MOST_DIMS = 2**12
+_MAX_NUMBERS = 2**28
+_MAX_DIMS = 2**12
 _JUDGED = 100
 _SHIFTS = 99
 _TABLES = 19
@@ -160,7 +160,7 @@ def redraw(
         LogError: the sizes are absurd, or the tasks are no exact distributions.
     """
     size = num_sequences * setting.context_length * (setting.num_dims + 1)
-    if size > _MOST_NUMBERS or setting.num_dims > _MOST_DIMS:
+    if size > _MAX_NUMBERS or setting.num_dims > _MAX_DIMS:
         raise LogError(f"{where}: {num_sequences} such sequences are too large to be drawn again")
     rng = np.random.default_rng(seed)
     prob = np.full(len(tasks), 1 / len(tasks))
