@@ -71,9 +71,9 @@ def simulated(path: Path, out: Path, number: int) -> None:
 
 def left_out(path: Path, out: Path, options: argparse.Namespace) -> pd.DataFrame:
     """All predictions of one log, region by region."""
-    idata, frames = short_sample(path), []
+    posterior, frames = short_sample(path), []
     for region in options.regions:
-        frame = REGIONS[region](idata, num_warmup=options.warmup, num_draws=options.draws)
+        frame = REGIONS[region](posterior, num_warmup=options.warmup, num_draws=options.draws)
         name = frame["left_out"] if region == "ends" else region
         frames.append(frame.assign(region=name, condition=path.name))
         print(ri.coverage(frames[-1], "region").round(3).to_string(), flush=True)

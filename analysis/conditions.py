@@ -26,10 +26,10 @@ def main() -> None:
         ("partial", width),
         ("complete", None),
     ):
-        idata = ri.sample_conditions(
+        posterior = ri.sample_conditions(
             ri.accounts.Rational(), conditions, pooling=pooling, covariates=covariates
         )
-        found = ri.diagnose(idata)
+        found = ri.diagnose(posterior)
         print(
             f"\npooling {pooling}{', slopes on log MLP factor' if covariates is not None else ''}"
         )

@@ -130,7 +130,7 @@ def main() -> None:
     for name, observation in candidates(curvature(cells, behaviour, ~early)).items():
         if options.only and options.only not in name:
             continue
-        idata = ri.sample(
+        posterior = ri.sample(
             ri.accounts.Rational(),
             cells,
             behaviour,
@@ -142,9 +142,7 @@ def main() -> None:
             adapt=False,
             progress=False,
         )
-        held_out = ri.leave_one_run_out(
-            idata, num_warmup=300, num_draws=200, observation=observation
-        )
+        held_out = ri.leave_one_run_out(posterior, num_warmup=300, num_draws=200)
         density = held_out.groupby("left_out")["log_density"].first()
         whole = ri.coverage(held_out).iloc[0].drop("log_density")
         row = {"model": name, "elpd": density.sum(), "se": density.std() * len(density) ** 0.5}

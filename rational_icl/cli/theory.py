@@ -149,15 +149,12 @@ def _printed(table: Any, hidden: Sequence[str], converged: bool, index: bool = T
 
 def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
-    from rational_icl.prediction.phases import worth_of
 
     fitted = ri.load_fit(path)
     phase = ri.phase_diagram(fitted, num_tasks, steps, seed=seed, progress=True)
     frame = phase["weight"].to_dataset("strategy").to_dataframe().add_prefix("weight_")
     frame["determined"] = phase["determined"].to_dataframe()["determined"]
-    worth = worth_of(phase)
-    crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), worth=worth)
-    crossing["logged"] = worth["seen"]
+    crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), seed=seed)
     names = {"predicted": "crossover", "status": "crossover_status"}
     crossing = crossing.rename(columns={**names, "determined": "crossover_determined"})
     frame = frame.reset_index().merge(crossing, on="num_tasks")
@@ -182,15 +179,15 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[An
     import rational_icl as ri
     from rational_icl.posterior.diagnosis import withheld
 
-    idata = ri.load_posterior(path)
-    found = ri.predict(idata, num_tasks, steps, seed=seed, progress=True)
-    crossing = ri.predict_crossovers(idata, found["num_tasks"].to_numpy(), seed=seed)
+    posterior = ri.load_posterior(path)
+    found = ri.predict(posterior, num_tasks, steps, seed=seed, progress=True)
+    crossing = ri.predict_crossovers(posterior, found["num_tasks"].to_numpy(), seed=seed)
     columns = crossing[["median", "lower", "upper", "never", "seen"]].to_dataframe()
     columns = columns.rename(columns={"seen": "logged"}).add_prefix("crossover_")
     frame = found[["weight", "lower", "upper"]].to_dataframe().reset_index()
     columns = columns.rename(columns={"crossover_logged": "logged"}).reset_index()
     frame = frame.merge(columns, on="num_tasks")
-    diagnosis = ri.diagnose(idata)
+    diagnosis = ri.diagnose(posterior)
     tell_unless_converged(path.name, diagnosis, again="`rational-icl sample` it again")
     return withheld(frame, diagnosis.converged, kept=set(frame) - set(_INTERVALS)), ""
 
@@ -229,9 +226,9 @@ def sample(
     _refuse_missing_folder(out)
     options = given(sampling)
     theory, cells, behaviour = theory_and_cells(logs, account, strategies)
-    idata = ri.sample(theory, cells, behaviour, seed=seed, **options)
-    ri.save_posterior(idata, out)
-    diagnosis = ri.diagnose(idata)
+    posterior = ri.sample(theory, cells, behaviour, seed=seed, **options)
+    ri.save_posterior(posterior, out)
+    diagnosis = ri.diagnose(posterior)
     hidden = ["mean", "sd", "lower", "upper"]
     columns = [*hidden, "r_hat", "ess_bulk", "ess_tail"]
     click.echo(_printed(diagnosis.table[columns], hidden, diagnosis.converged))

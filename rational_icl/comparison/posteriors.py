@@ -6,23 +6,21 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
-from rational_icl.accounts import Account
-from rational_icl.posterior import leave_one_run_out_psis
+from rational_icl.posterior import Posterior, leave_one_run_out_psis
+from rational_icl.posterior.base import PosteriorLike
 
 _RELIABLE = 0.7
 _NO_WEIGHT = 1e-6
 
 
 def compare_posteriors(
-    posteriors: Mapping[str, InferenceData], accounts: Mapping[str, Account] | None = None
+    posteriors: Mapping[str, PosteriorLike],
 ) -> pd.DataFrame:
     """Leave-one-run-out scores of posteriors, by importance sampling, where refits are too dear.
 
     Args:
         posteriors: from `sample`, by the name of the account; all of the same cells.
-        accounts: those of them that are not the package's own.
 
     Returns:
         One row per account, best first: account; status, `fitted`, or `failed` where the log
@@ -38,18 +36,15 @@ def compare_posteriors(
     """
     if len(posteriors) < 2:
         raise FitError(f"posteriors: {', '.join(posteriors) or 'none'}; expected two or more")
-    sums = {name: idata.attrs["data_sha256"] for name, idata in posteriors.items()}
+    given = {name: Posterior.of(posterior) for name, posterior in posteriors.items()}
+    sums = {name: each.idata.attrs["data_sha256"] for name, each in given.items()}
     if len(set(sums.values())) > 1:
         listed = ", ".join(f"{name} {digest[:8]}" for name, digest in sums.items())
         raise FitError(
             f"posteriors: of different cells (SHA-256 {listed}); sample all accounts from the same "
             "cells, behaviour, regions and splits"
         )
-    own = accounts or {}
-    tables = {
-        name: leave_one_run_out_psis(idata, account=own.get(name))
-        for name, idata in posteriors.items()
-    }
+    tables = {name: leave_one_run_out_psis(each) for name, each in given.items()}
     elpd = pd.DataFrame({name: table["elpd"] for name, table in tables.items()})
     failed = [name for name in elpd if not np.isfinite(elpd[name].to_numpy()).all()]
     order = elpd.drop(columns=failed).sum().sort_values(ascending=False).index

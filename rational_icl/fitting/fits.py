@@ -20,6 +20,7 @@ from rational_icl._files import replacing
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
+from rational_icl.cells.tables import StrategyTable
 from rational_icl.cells.zeros import unreachable
 from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.fitting.identifiability import Identifiability, from_json, identify
@@ -42,11 +43,8 @@ class Fit:
         objective: mean divergence from the mixture over the fitted ID cells, nats, at `params`.
         starts: one row per optimizer start: where it ended, its objective, whether it converged,
             and why it was discarded, empty if it was not (see `best_start`).
-        strategies: names.
-        setting: how data are drawn.
-        seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
+        table: losses and complexities of strategies at every task diversity of the log.
         regions: which cells were fitted, held out and excluded.
-        own_task_prob: whether the log holds task probabilities of its own.
         identifiability: what the fitted cells determine; None of refits, which nobody predicts
             from, and in files of releases before 0.6.
     """
@@ -55,13 +53,24 @@ class Fit:
     params: Mapping[str, float]
     objective: float
     starts: pd.DataFrame
-    strategies: tuple[str, ...]
-    setting: settings.Setting
-    batch_size: float
-    seen: pd.DataFrame
+    table: StrategyTable
     regions: Regions
-    own_task_prob: bool = False
     identifiability: Identifiability | None = None
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Names."""
+        return self.table.strategies
+
+    @property
+    def setting(self) -> settings.Setting:
+        """How data are drawn."""
+        return self.table.setting
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """Per task diversity of the log, each strategy's mean loss (nats) and complexity (bits)."""
+        return self.table.frame()
 
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
@@ -132,10 +141,10 @@ class Fit:
             "starts": self.starts.replace(_NO_NUMBER).to_dict(orient="list"),
             "strategies": list(self.strategies),
             "setting": {"name": self.setting.name, **self.setting.parameters()},
-            "batch_size": self.batch_size,
+            "batch_size": self.table.batch_size,
             "seen": self.seen.to_dict(orient="list"),
             "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
-            "own_task_prob": self.own_task_prob,
+            "own_task_prob": self.table.own_task_prob,
             "identifiability": self.identifiability and self.identifiability.to_json(),
         }
         with replacing(Path(path)) as partial:
@@ -177,12 +186,14 @@ def _restored(saved: Mapping[str, Any]) -> Fit:
         params={str(k): float(v) for k, v in saved["params"].items()},
         objective=float(saved["objective"]),
         starts=pd.DataFrame(saved["starts"]),
-        strategies=tuple(saved["strategies"]),
-        setting=settings.make(sizes.pop("name"), **sizes),
-        batch_size=float(saved["batch_size"]),
-        seen=pd.DataFrame(saved["seen"]),
+        table=StrategyTable.of_frame(
+            pd.DataFrame(saved["seen"]),
+            tuple(saved["strategies"]),
+            settings.make(sizes.pop("name"), **sizes),
+            float(saved["batch_size"]),
+            bool(saved.get("own_task_prob", False)),
+        ),
         regions=Regions(**{k: np.array(v, dtype=bool) for k, v in saved["regions"].items()}),
-        own_task_prob=bool(saved.get("own_task_prob", False)),
         identifiability=determined and from_json(determined, tuple(account.priors)),
     )
 
@@ -289,12 +300,8 @@ def best_start(
         params={name: float(best[name]) for name in account.priors},
         objective=float(best["objective"]),
         starts=checked,
-        strategies=cells.strategies,
-        setting=cells.setting,
-        batch_size=float(cells.batch_size[0]),
-        seen=seen_worth(cells),
+        table=StrategyTable.of_cells(cells),
         regions=regions,
-        own_task_prob=cells.own_task_prob,
     )
 
 
@@ -341,12 +348,3 @@ def _moved(optimized: float, recomputed: float) -> str:
         f"its objective is {optimized:.9g} to the optimizer and {recomputed:.9g} at the parameters "
         "where it ended"
     )
-
-
-def seen_worth(cells: Cells) -> pd.DataFrame:
-    """Mean loss and complexity per task diversity, as columns loss_K and complexity_K."""
-    columns = {"num_tasks": np.asarray(cells.num_tasks)}
-    for k, strategy in enumerate(cells.strategies):
-        columns[f"loss_{strategy}"] = np.asarray(cells.loss)[:, k]
-        columns[f"complexity_{strategy}"] = np.asarray(cells.complexity)[:, k]
-    return pd.DataFrame(columns).groupby("num_tasks", as_index=False).mean()

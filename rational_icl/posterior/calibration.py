@@ -9,17 +9,14 @@ import pandas as pd
 from jaxtyping import Bool
 from tqdm import tqdm
 
-from rational_icl import _arviz
-from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
-from rational_icl.accounts import Account
 from rational_icl.fitting.holdout import FITTED_SHARE
+from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import weights_of
-from rational_icl.posterior.data import Problem, from_dataset
+from rational_icl.posterior.data import Problem
 from rational_icl.posterior.idata import replicates
 from rational_icl.posterior.loo import series_log_density
-from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
 from rational_icl.posterior.scores import scores_of
 
@@ -42,13 +39,11 @@ class Fold(NamedTuple):
 
 @in_float64
 def leave_one_run_out(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     *,
     num_warmup: int = 500,
     num_draws: int = 500,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Predict every run, on all its splits, from the others: refitted without it.
@@ -56,10 +51,9 @@ def leave_one_run_out(
     Of a task diversity with other runs this is the prediction of another seed.
 
     Args:
-        idata: from `sample`; says which cells, model and noise.
+        posterior: from `sample`; says which cells, model and noise.
         num_warmup, num_draws: of the one chain of each refit; multiples of 25.
         seed: of the chains and of predictions.
-        account, observation: those it was sampled with, where they are not the package's own.
         progress: show a bar.
 
     Returns:
@@ -70,25 +64,23 @@ def leave_one_run_out(
     Raises:
         FitError: there is only one run.
     """
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    problem = Posterior.of(posterior).problem
     return _left_out(problem, _folds(problem, "run"), num_warmup, num_draws, seed, progress)
 
 
 @in_float64
 def leave_one_num_tasks_out(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     *,
     num_warmup: int = 500,
     num_draws: int = 500,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Predict all runs of every task diversity from those of the others: refitted without them.
 
     Args:
-        idata, num_warmup, num_draws, seed, account, observation, progress: see `leave_one_run_out`.
+        posterior, num_warmup, num_draws, seed, progress: see `leave_one_run_out`.
 
     Returns:
         As `leave_one_run_out`.
@@ -96,27 +88,24 @@ def leave_one_num_tasks_out(
     Raises:
         FitError: there is only one task diversity.
     """
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    problem = Posterior.of(posterior).problem
     return _left_out(problem, _folds(problem, "num_tasks"), num_warmup, num_draws, seed, progress)
 
 
 @in_float64
 def leave_ends_out(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     *,
     num_warmup: int = 500,
     num_draws: int = 500,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Predict later steps and larger task diversities from the first 80 % of each: one refit.
 
     Args:
-        idata: see `leave_one_run_out`; of all cells, the ends among them.
-        num_warmup, num_draws, seed, account, observation, progress: see `leave_one_run_out`; of
-            four chains.
+        posterior: see `leave_one_run_out`; of all cells, the ends among them.
+        num_warmup, num_draws, seed, progress: see `leave_one_run_out`; of four chains.
 
     Returns:
         As `leave_one_run_out`, with left_out of `later_steps`, of runs whose first steps are known
@@ -126,7 +115,7 @@ def leave_ends_out(
     Raises:
         FitError: there are too few steps and task diversities to leave any out.
     """
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    problem = Posterior.of(posterior).problem
     later, larger = _ends(problem)
     used = np.stack([~later & ~larger] * _CHAINS)
     found = posteriors(problem.model, with_used(problem.data, used), num_warmup, num_draws, seed)

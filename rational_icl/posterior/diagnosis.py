@@ -11,6 +11,7 @@ import xarray as xr
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
+from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.convergence import (
     LEAST_ESS,
     MOST_DIVERGENT,
@@ -79,7 +80,7 @@ def withheld(table: pd.DataFrame, converged: bool, kept: Collection[Hashable]) -
     return table.assign(converged=converged)
 
 
-def diagnose(idata: InferenceData) -> Diagnosis:
+def diagnose(posterior: PosteriorLike) -> Diagnosis:
     """Convergence, prior sensitivity and a posterior predictive check.
 
     Converged means: rank-normalized split R-hat of at most 1.01 and an effective sample size of at
@@ -89,27 +90,28 @@ def diagnose(idata: InferenceData) -> Diagnosis:
     of the likelihood near 1 (Kallioinen et al. 2023, arXiv:2107.14054).
 
     Args:
-        idata: from `sample`.
+        posterior: from `sample`.
 
     Raises:
         FitError: it was not made by `sample`, or has fewer than four draws.
     """
+    idata = Posterior.of(posterior).idata
     names = _arviz.group_names(idata)
     if not {"posterior", "sample_stats"} <= set(names):
         raise FitError(f"no posterior and sample_stats among {', '.join(names)}; see `sample`")
-    posterior = _arviz.group(idata, "posterior")
-    if posterior.sizes["draw"] < 4:
-        raise FitError(f"{posterior.sizes['draw']} draws; nothing can be told of fewer than four")
+    draws = _arviz.group(idata, "posterior")
+    if draws.sizes["draw"] < 4:
+        raise FitError(f"{draws.sizes['draw']} draws; nothing can be told of fewer than four")
     statistics = _arviz.group(idata, "sample_stats")
     mixed = mixing(idata)
-    every = _by_parameter(posterior).join(mixed)
+    every = _by_parameter(draws).join(mixed)
     table = every[~every.index.str.startswith(_EFFECTS)]
     # what never moves cannot be scaled
     own = [
         name
-        for name in posterior
+        for name in draws
         if not str(name).startswith(_EFFECTS)
-        and bool((posterior[name].std(("chain", "draw")) > 0).all())
+        and bool((draws[name].std(("chain", "draw")) > 0).all())
     ]
     for component in ("prior", "likelihood"):
         scaled = (

@@ -23,28 +23,27 @@ _NOT_A_POSTERIOR = (
 """What xarray, h5netcdf and HDF5 raise on damaged files."""
 
 
-def save_posterior(idata: InferenceData, path: str | Path) -> None:
-    """Write a posterior as NetCDF, readable by both majors of ArviZ.
+def save_groups(idata: InferenceData, path: Path) -> None:
+    """Write ArviZ groups as NetCDF.
 
     Raises:
         FitError: the folder does not exist.
     """
-    path = Path(path)
     if not path.resolve().parent.is_dir() or path.is_dir():
         raise FitError(f"{path}: its folder does not exist, or it is one; name a file")
     with replacing(path) as partial:
         _arviz.save(idata, partial)
 
 
-def load_posterior(path: str | Path) -> InferenceData:
-    """Read a posterior that `save_posterior` wrote.
+def load_groups(path: Path) -> InferenceData:
+    """Read the ArviZ groups of a posterior.
 
     Raises:
-        FitError: there is none, it is not one, or it is of another version's model.
+        FitError: there is no file, it holds no posterior, or one of another version's model.
     """
     try:
-        _refuse_hostile(Path(path))
-        idata = _arviz.load(Path(path))
+        _refuse_hostile(path)
+        idata = _arviz.load(path)
         missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
     except _NOT_A_POSTERIOR as error:
         raise FitError(

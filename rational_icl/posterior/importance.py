@@ -10,30 +10,23 @@ import pandas as pd
 import xarray as xr
 
 from rational_icl import _arviz
-from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
-from rational_icl.accounts import Account
-from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.loo import MOST_STRATEGIES, series_log_density
 from rational_icl.posterior.model import Model
-from rational_icl.posterior.noise import Observation
 
 
 @in_float64
 def leave_one_run_out_psis(
-    idata: InferenceData,
-    *,
-    account: Account | None = None,
-    observation: Observation | None = None,
+    posterior: PosteriorLike,
 ) -> pd.DataFrame:
     """Expected log predictive density of every run given the others, by importance sampling.
 
     Pareto-smoothed (Vehtari et al. 2017, doi:10.1007/s11222-016-9696-4), by ArviZ.
 
     Args:
-        idata: from `sample`.
-        account, observation: those it was sampled with, where they are not the package's own.
+        posterior: from `sample`.
 
     Returns:
         One row per run: condition, run, num_tasks, elpd (nats), pareto_k, and seen_log_density, the
@@ -43,7 +36,8 @@ def leave_one_run_out_psis(
     Raises:
         FitError: there is only one run, or more than four strategies.
     """
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    given = Posterior.of(posterior)
+    problem = given.problem
     if len(problem.strategies) > MOST_STRATEGIES:
         raise FitError(
             f"{len(problem.strategies)} strategies; importance sampling of runs is for two to "
@@ -52,9 +46,9 @@ def leave_one_run_out_psis(
     runs = problem.series.groupby(["condition", "run"], sort=False)
     if runs.ngroups < 2:
         raise FitError("there is only one run; leaving it out leaves nothing to predict it from")
-    posterior = _arviz.group(idata, "posterior")
-    drawn = _flat(problem.model, posterior)
-    shape = (posterior.sizes["chain"], posterior.sizes["draw"], -1)
+    draws = _arviz.group(given.idata, "posterior")
+    drawn = _flat(problem.model, draws)
+    shape = (draws.sizes["chain"], draws.sizes["draw"], -1)
     of_run = problem.runs
     density = series_log_density(problem.model, problem.data, drawn, of_run).reshape(shape)
     by_run = np.stack(
@@ -62,8 +56,8 @@ def leave_one_run_out_psis(
     )
     elpd, pareto_k = _arviz.psis_loo(by_run)
     table = runs["num_tasks"].first().reset_index()
-    draws = by_run.reshape(-1, runs.ngroups)
-    seen = np.logaddexp.reduce(draws, axis=0) - np.log(len(draws))
+    every = by_run.reshape(-1, runs.ngroups)
+    seen = np.logaddexp.reduce(every, axis=0) - np.log(len(every))
     return table.assign(elpd=elpd, pareto_k=pareto_k, seen_log_density=seen)
 
 

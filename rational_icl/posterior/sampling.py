@@ -9,16 +9,15 @@ import jax
 import numpy as np
 import pandas as pd
 
-from rational_icl import _arviz
-from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.posterior.adaptation import Plan, draw, with_attempts
+from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.convergence import former_attempts, last_attempt, mixing
-from rational_icl.posterior.data import Problem, from_dataset, state_problem
+from rational_icl.posterior.data import Problem, state_problem
 from rational_icl.posterior.files import last_state
 from rational_icl.posterior.idata import appended
 from rational_icl.posterior.noise import Observation, StudentResiduals
@@ -42,7 +41,7 @@ def sample(
     adapt: bool = Plan.adapt,
     seed: int = 0,
     progress: bool = True,
-) -> InferenceData:
+) -> Posterior:
     """Draw from the posterior of an account's parameters given the best mixture of every cell.
 
     Each cell's best-mixture weights, in coordinates without bounds (`posterior.coordinates`),
@@ -67,12 +66,12 @@ def sample(
         progress: show bars, and how every attempt fared.
 
     Returns:
-        ArviZ groups: posterior (the account's parameters, those of the noise, effect_run and
-        effect_num_tasks in log-odds), prior, posterior_predictive and observed_data (weight: cell,
-        strategy), log_likelihood (per_cell, and per_run given the run's effect), log_prior,
-        sample_stats, constant_data and sampler_state (to go on from). Attributes state versions,
-        options, how every attempt fared (attempts; `diagnose` shows them), and a SHA-256 of the
-        data.
+        Draws, whose ArviZ groups (`.idata`) are posterior (the account's parameters, those of the
+        noise, effect_run and effect_num_tasks in log-odds), prior, posterior_predictive and
+        observed_data (weight: cell, strategy), log_likelihood (per_cell, and per_run given the
+        run's effect), log_prior, sample_stats, constant_data and sampler_state (to go on from).
+        Attributes state versions, options, how every attempt fared (attempts; `diagnose` shows
+        them), and a SHA-256 of the data.
 
     Raises:
         FitError: no cells, cells that are infinitely far from every mixture, unknown measurement
@@ -88,7 +87,7 @@ def sample(
         pd.DataFrame(index=[""]),
     )
     plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
-    return draw(problem, plan, seed, _provenance(problem, {**plan.options, "seed": seed}), progress)
+    return _drawn(problem, plan, seed, progress)
 
 
 @in_float64
@@ -109,7 +108,7 @@ def sample_conditions(
     adapt: bool = Plan.adapt,
     seed: int = 0,
     progress: bool = True,
-) -> InferenceData:
+) -> Posterior:
     """As `sample`, for several conditions (width, context length, setting, …) at once.
 
     Args:
@@ -145,31 +144,29 @@ def sample_conditions(
     noise = observation or StudentResiduals()
     problem = state_problem(account, triples, splits, noise, pooling, table)
     plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
-    return draw(problem, plan, seed, _provenance(problem, {**plan.options, "seed": seed}), progress)
+    return _drawn(problem, plan, seed, progress)
 
 
 @in_float64
 def continue_sampling(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     num_draws: int,
     *,
-    account: Account | None = None,
-    observation: Observation | None = None,
     progress: bool = True,
-) -> InferenceData:
+) -> Posterior:
     """More draws of a posterior, where its chains stand: the same as if drawn at once.
 
     Args:
-        idata: from `sample` or `load_posterior`; left as it is.
+        posterior: from `sample` or `load_posterior`; left as it is.
         num_draws: further draws per chain.
-        account, observation: those it was sampled with, where they are not the package's own.
         progress: show a bar.
 
     Raises:
         FitError: it does not say where its chains stand.
     """
     check_number("num_draws", num_draws)
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    given = Posterior.of(posterior)
+    problem, idata = given.problem, given.idata
     options = json.loads(idata.attrs["options"])
     runner = chains(problem.model, options["num_warmup"], True)
     keys = jax.random.split(jax.random.key(options["seed"]), options["num_chains"])
@@ -177,7 +174,14 @@ def continue_sampling(
     drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
     longer = appended(idata, problem, drawn)
     table = mixing(longer)
-    return with_attempts(longer, [*former_attempts(longer), last_attempt(longer, table)])
+    with_attempts(longer, [*former_attempts(longer), last_attempt(longer, table)])
+    return Posterior(longer, account=given.account, observation=given.observation)
+
+
+def _drawn(problem: Problem, plan: Plan, seed: int, progress: bool) -> Posterior:
+    attrs = _provenance(problem, {**plan.options, "seed": seed})
+    idata = draw(problem, plan, seed, attrs, progress)
+    return Posterior(idata, account=problem.account, observation=problem.observation)
 
 
 def _provenance(problem: Problem, options: Mapping[str, Any]) -> dict[str, str]:

@@ -9,15 +9,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from rational_icl import _arviz
 from rational_icl._arrays import Array
-from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
-from rational_icl.accounts import Account
+from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import Seen, seen_at, weights_of
-from rational_icl.posterior.data import from_dataset
 from rational_icl.posterior.model import Data, Latent, Model, moved
-from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.nuts import prior_draw
 from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
 
@@ -43,15 +39,13 @@ class Ranks(NamedTuple):
 
 @in_float64
 def simulation_based_calibration(
-    idata: InferenceData,
+    posterior: PosteriorLike,
     num_simulations: int = 200,
     *,
     num_warmup: int = 500,
     num_draws: int = 500,
     num_bins: int = 20,
     seed: int = 0,
-    account: Account | None = None,
-    observation: Observation | None = None,
     progress: bool = True,
 ) -> Ranks:
     """Draw parameters from the prior, simulate the same cells, sample, and rank the truth.
@@ -60,13 +54,13 @@ def simulation_based_calibration(
     arXiv:1804.06788). Cells keep their measurement errors.
 
     Args:
-        idata: from `sample`; says which cells, model and noise.
+        posterior: from `sample`; says which cells, model and noise.
         num_simulations: data sets, rounded up to a multiple of 12.
         num_warmup, num_draws: of the one chain of each; multiples of 25.
         num_bins: draws kept after thinning; one less than there are ranks.
-        seed, account, observation, progress: as in `leave_one_run_out`.
+        seed, progress: as in `leave_one_run_out`.
     """
-    problem = from_dataset(_arviz.group(idata, "constant_data"), account, observation)
+    problem = Posterior.of(posterior).problem
     model, data = problem.model, problem.data
     softening = np.asarray(data.response.softening)
     simulate = jax.jit(lambda key: _simulated(model, key, data))

@@ -11,13 +11,14 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from rational_icl import _arviz, plotting
-from rational_icl._arviz import InferenceData
 from rational_icl._jit import in_float64
-from rational_icl.posterior import Diagnosis, coverage, diagnose, predict_crossovers
+from rational_icl.posterior import Diagnosis, Posterior, coverage, diagnose
+from rational_icl.posterior.base import PosteriorLike
 from rational_icl.posterior.diagnosis import withheld
-from rational_icl.posterior.predictions import Predictive, predictive
-from rational_icl.posterior.sampled import sampled
 from rational_icl.posterior.scores import scores_of
+from rational_icl.prediction.crossovers import predict_crossovers
+from rational_icl.prediction.draws import Draws
+from rational_icl.prediction.phases import Predictive, predictive
 
 _PARTS = ("fitted", "later_steps", "larger_num_tasks")
 
@@ -27,7 +28,7 @@ class Bayesian:
     """A posterior and what it says of the log it is of.
 
     Args:
-        idata: from `sample`.
+        posterior: from `sample`.
         diagnosis: from `diagnose`.
         phase: from `predict`, as it would be observed of a run not yet trained, at the task
             diversities and steps logged.
@@ -37,7 +38,7 @@ class Bayesian:
             trained, with standard errors over task diversities (`coverage`).
     """
 
-    idata: InferenceData
+    posterior: Posterior
     diagnosis: Diagnosis
     phase: xr.Dataset
     crossovers: dict[str, xr.Dataset]
@@ -69,7 +70,7 @@ class Bayesian:
             .to_dict(orient="index"),
             "crossover": self.crossover_table.to_dict(orient="records"),
             "slope": {of: self._slope(found["slope"]) for of, found in self.crossovers.items()},
-            "data_sha256": self.idata.attrs["data_sha256"],
+            "data_sha256": self.posterior.idata.attrs["data_sha256"],
         }
 
     @property
@@ -87,21 +88,24 @@ class Bayesian:
 
 
 @in_float64
-def interpret(idata: InferenceData, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
+def interpret(source: PosteriorLike, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
     """Check a posterior and predict the log it is of.
 
     Args:
-        idata: from `sample`.
+        source: a posterior, from `sample`.
         frame: from `cell_agreement`.
         strategies: names.
     """
+    posterior = Posterior.of(source)
     diversities, steps = np.unique(frame["num_tasks"]).astype(int), np.unique(frame["step"])
-    drawn = predictive(sampled(idata), diversities, steps.astype(float), "observed")
+    drawn = predictive(Draws.of(posterior), diversities, steps.astype(float), "observed")
     return Bayesian(
-        idata=idata,
-        diagnosis=diagnose(idata),
+        posterior=posterior,
+        diagnosis=diagnose(posterior),
         phase=drawn.summary(0.9),
-        crossovers={of: predict_crossovers(idata, diversities, of=of) for of in ("account", "run")},
+        crossovers={
+            of: predict_crossovers(posterior, diversities, of=of) for of in ("account", "run")
+        },
         coverage=_coverage(drawn, frame, strategies),
     )
 
@@ -110,7 +114,7 @@ def _coverage(drawn: Predictive, frame: pd.DataFrame, strategies: tuple[str, ...
     """By region, from one set of draws."""
     frame = frame.reset_index(drop=True)
     places = (
-        np.searchsorted(drawn.worth["num_tasks"], frame["num_tasks"]),
+        np.searchsorted(drawn.table.num_tasks, frame["num_tasks"]),
         np.searchsorted(drawn.steps, frame["step"]),
     )
     parts = []
@@ -155,7 +159,7 @@ def posterior_bands(bayesian: Bayesian, analysis: Any) -> Figure:
 def posterior_ridge(bayesian: Bayesian, analysis: Any) -> Figure:
     """Joint draws of every two parameters of the account."""
     del analysis
-    posterior = _arviz.group(bayesian.idata, "posterior")
+    posterior = _arviz.group(bayesian.posterior.idata, "posterior")
     known = [name for name in ("alpha", "beta", "gamma") if name in posterior]
     own = known or [str(name) for name in posterior if posterior[name].ndim == 2][:3]
     pairs = [(x, y) for i, x in enumerate(own) for y in own[i + 1 :]] or [(own[0], own[0])]

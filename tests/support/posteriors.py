@@ -102,13 +102,14 @@ def measured(cells: Cells, weight: np.ndarray, error: float = 0.005) -> Behaviou
 
 
 def sampled(cells: Cells, behaviour: Behaviour, **options: Any) -> Any:
-    """A posterior of the rational account, of all cells."""
+    """ArviZ groups of a posterior of the rational account, of all cells."""
     given = {**OPTIONS, "regions": everything(cells), **options}
-    return sample(Rational(), cells, behaviour, **given)
+    return sample(Rational(), cells, behaviour, **given).idata
 
 
 def groups_of(idata: Any) -> dict[str, xr.Dataset]:
-    """All groups by name."""
+    """All groups by name, of a posterior or of ArviZ's object."""
+    idata = getattr(idata, "idata", idata)
     return {name: _arviz.group(idata, name) for name in _arviz.group_names(idata)}
 
 
