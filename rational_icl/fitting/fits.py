@@ -13,10 +13,10 @@ import pandas as pd
 from jaxtyping import Float
 from numpyro.distributions import biject_to
 
-from rational_icl import accounts, settings
+from rational_icl import _guards, accounts, settings
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError, RationalICLError
-from rational_icl._files import read_json, replacing
+from rational_icl._files import replacing
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
@@ -30,11 +30,7 @@ _FAR_OUT = np.log(1e6)
 _ACCURACY = 1e-6
 _MOST_MOVED = 1e-9
 _NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
-_MOST_BYTES = 2**28
-_NOT_A_FIT = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError),
-    *(ArithmeticError, RecursionError),
-)
+_MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -166,65 +162,57 @@ def load_fit(path: str | Path) -> Fit:
     Raises:
         FitError: there is none, or it is not one.
     """
-    try:
-        found = read_json(Path(path), _MOST_BYTES)
-        if found["schema"] != 1:
-            raise FitError(f"schema {found['schema']!r}; this release reads 1")
-        sizes = dict(found["setting"])
-        account = accounts.remake(
-            found["account"], tuple(found["strategies"]), found.get("account_options", {})
-        )
-        _check_saved(found, set(account.priors))
-        determined = found.get("identifiability")
-        return Fit(
-            account=account,
-            params={str(k): float(v) for k, v in found["params"].items()},
-            objective=float(found["objective"]),
-            starts=pd.DataFrame(found["starts"]),
-            table=StrategyTable.of_frame(
-                pd.DataFrame(found["seen"]),
-                tuple(found["strategies"]),
-                settings.make(sizes.pop("name"), **sizes),
-                float(found["batch_size"]),
-                bool(found.get("own_task_prob", False)),
-            ),
-            regions=Regions(**{k: np.array(v, dtype=bool) for k, v in found["regions"].items()}),
-            identifiability=determined and from_json(determined, tuple(account.priors)),
-        )
-    except RationalICLError as error:
-        raise FitError(f"{path}: {error}") from None
-    except _NOT_A_FIT as error:
-        raise FitError(
-            f"{path}: not a saved fit ({_in_words(error)}); make one with "
-            "`rational-icl fit LOGS --out FILE`"
-        ) from None
+    path = Path(path)
+    cure = "make one with `rational-icl fit LOGS --out FILE`"
+    with _guards.decoding(str(path), "not a saved fit", cure, FitError):
+        try:
+            return _restored(_guards.read_json(path, _MAX_BYTES))
+        except RationalICLError as error:
+            raise FitError(f"{path}: {error}") from None
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, KeyError):
-        return f"{error.args[0]} is missing"
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
-        return "it holds no JSON"
-    return "something in it is of another kind"
+def _restored(saved: Mapping[str, Any]) -> Fit:
+    """The fit that a document holds, checked. Raises nearly anything if it holds none."""
+    if saved["schema"] != 1:
+        raise FitError(f"schema {saved['schema']!r}; this release reads 1")
+    sizes = dict(saved["setting"])
+    account = accounts.remake(
+        saved["account"], tuple(saved["strategies"]), saved.get("account_options", {})
+    )
+    _check_saved(saved, set(account.priors))
+    determined = saved.get("identifiability")
+    return Fit(
+        account=account,
+        params={str(k): float(v) for k, v in saved["params"].items()},
+        objective=float(saved["objective"]),
+        starts=pd.DataFrame(saved["starts"]),
+        table=StrategyTable.of_frame(
+            pd.DataFrame(saved["seen"]),
+            tuple(saved["strategies"]),
+            settings.make(sizes.pop("name"), **sizes),
+            float(saved["batch_size"]),
+            bool(saved.get("own_task_prob", False)),
+        ),
+        regions=Regions(**{k: np.array(v, dtype=bool) for k, v in saved["regions"].items()}),
+        identifiability=determined and from_json(determined, tuple(account.priors)),
+    )
 
 
-def _check_saved(found: dict[str, Any], names: set[str]) -> None:
-    if set(found["params"]) != names or not np.isfinite(list(found["params"].values())).all():
-        raise FitError(f"params: {found['params']}; expected a finite {', '.join(sorted(names))}")
-    if not (np.isfinite(found["batch_size"]) and found["batch_size"] > 0):
-        raise FitError(f"batch_size: {found['batch_size']}; expected a number above 0")
-    lengths = {len(cells) for cells in found["regions"].values()}
+def _check_saved(saved: Mapping[str, Any], names: set[str]) -> None:
+    if set(saved["params"]) != names or not np.isfinite(list(saved["params"].values())).all():
+        raise FitError(f"params: {saved['params']}; expected a finite {', '.join(sorted(names))}")
+    if not (np.isfinite(saved["batch_size"]) and saved["batch_size"] > 0):
+        raise FitError(f"batch_size: {saved['batch_size']}; expected a number above 0")
+    lengths = {len(cells) for cells in saved["regions"].values()}
     if len(lengths) > 1 or not all(
-        isinstance(cell, bool) for cells in found["regions"].values() for cell in cells
+        isinstance(cell, bool) for cells in saved["regions"].values() for cell in cells
     ):
         raise FitError("regions: not of the same cells; make the fit again")
-    columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in found["strategies"]}
-    missing = (columns | {"num_tasks"}) - set(found["seen"])
+    columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in saved["strategies"]}
+    missing = (columns | {"num_tasks"}) - set(saved["seen"])
     if missing:
         raise FitError(f"seen: {', '.join(sorted(missing))} missing; make the fit again")
-    seen = pd.DataFrame(found["seen"])
+    seen = pd.DataFrame(saved["seen"])
     if not np.isfinite(seen.to_numpy(dtype=float)).all() or seen["num_tasks"].duplicated().any():
         raise FitError("seen: not finite numbers, a row a task diversity; make the fit again")
 
