@@ -67,15 +67,23 @@ def names(costly: bool = True) -> tuple[str, ...]:
     return tuple(name for name, kind in _BY_NAME.items() if costly or not kind.costly)
 
 
-def make(name: str, strategies: tuple[str, ...]) -> Account:
-    """The account called `name`, for a family of strategies.
+def make(account: str | Account, strategies: tuple[str, ...]) -> Account:
+    """The account of a name, for a family of strategies; an account itself is returned as it is.
 
     Raises:
-        FitError: there is none, or it cannot speak of that many strategies.
+        FitError: there is none of that name, it cannot speak of that many strategies, or this is
+            neither a name nor an account.
     """
-    if name not in _BY_NAME:
-        raise FitError(f"account: {name!r} is not known; expected one of {', '.join(_BY_NAME)}")
-    return _BY_NAME[name].of(strategies)
+    if isinstance(account, Account):
+        return account
+    if not isinstance(account, str):
+        raise FitError(
+            f"account: {account!r}; expected a name such as 'rational', or an account such as "
+            "ri.accounts.Rational()"
+        )
+    if account not in _BY_NAME:
+        raise FitError(f"account: {account!r} is not known; expected one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[account].of(strategies)
 
 
 def options(account: Account) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from rational_icl.cells.file import Columns, to_columns, to_split
 from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
 from rational_icl.cells.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
 from rational_icl.cells.statistics import RunStatistics
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 from rational_icl.logs.parts import refuse_parts
 from rational_icl.logs.schema import SPLITS
 from rational_icl.settings import Setting
@@ -57,7 +58,7 @@ class Piece(NamedTuple):
 
 
 def summarize(
-    log: Log, strategies: Sequence[str] | None = None, *, progress: bool = True
+    log: Log | str | Path, strategies: Sequence[str] | None = None, *, progress: bool = True
 ) -> tuple[Cells, Behaviour]:
     """Reduce a log to cells and behaviour.
 
@@ -65,7 +66,7 @@ def summarize(
     logged sequences. `summarize_to` does the same into a file, resumes, and may use a cluster.
 
     Args:
-        log: from `open_log`.
+        log: from `open_log`, or the path of a log.
         strategies: names, two or more, those that relative distance is between first; the
             setting's default family if None.
         progress: show a bar.
@@ -77,6 +78,7 @@ def summarize(
     Raises:
         LogError: runs of several conditions, or a run that cannot be read.
     """
+    log = open_log(log)
     plan = plan_of(log, strategies)
     cells, splits = [], []
     for run in tqdm(log.values(), desc="reading runs", unit="run", disable=not progress):

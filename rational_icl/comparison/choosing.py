@@ -28,7 +28,7 @@ def choose(
         if name in chosen and name != FLOOR:
             raise FitError(f"accounts: two are called {name!r}; give them different names")
         try:
-            account = known.make(one, strategies) if isinstance(one, str) else one
+            account = known.make(one, strategies)
         except FitError as error:
             if name not in known.names():
                 raise

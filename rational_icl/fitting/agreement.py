@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from rational_icl.cells.records import Behaviour, Cells, table
 from rational_icl.fitting.fits import Fit
 from rational_icl.fitting.optimize import divergence_at
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 from rational_icl.settings import Means, Outcome, Probabilities
 from rational_icl.strategies.predictors import strategy_predictions
 
@@ -27,7 +28,12 @@ COUNTS = ("cells", "relative_distance_cells")
 
 
 def cell_agreement(
-    log: Log, cells: Cells, behaviour: Behaviour, fit: Fit, *, progress: bool = True
+    log: Log | str | Path,
+    cells: Cells,
+    behaviour: Behaviour,
+    fit: Fit,
+    *,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """`table(cells, behaviour)` with the account's predictions and their agreement, per cell.
 
@@ -37,6 +43,7 @@ def cell_agreement(
     the account's mixture, measured as the transformer's is; divergence_S of the transformer from
     the mixture, in nats; and the measures of `prediction_measures`.
     """
+    log = open_log(log)
     log_weight = fit.log_weights(cells)
     frame = table(cells, behaviour)
     names = np.array(list(fit.regions._fields))

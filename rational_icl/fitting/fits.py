@@ -219,7 +219,7 @@ def _check_saved(saved: Mapping[str, Any], names: set[str]) -> None:
 
 @in_float64
 def fit(
-    account: Account,
+    account: str | Account,
     cells: Cells,
     behaviour: Behaviour,
     *,
@@ -238,7 +238,7 @@ def fit(
     sequences were logged.
 
     Args:
-        account: a theory, such as `accounts.Rational()`.
+        account: a theory, such as `accounts.Rational()`, or its name.
         cells, behaviour: from `summarize`.
         regions: which cells to fit; `partition_cells(cells, behaviour)` if None.
         num_starts: optimizer starts; all are reported.
@@ -251,6 +251,7 @@ def fit(
         FitError: too few cells or task diversities, an account that does not keep what accounts
             promise (`accounts.validate`), or no start ends at a finite objective (`best_start`).
     """
+    account = accounts.make(account, cells.strategies)
     accounts.validate_at_first_use(account, cells)
     regions = regions or partition_cells(cells, behaviour)
     chosen = select(cells, regions.fitted)

@@ -14,6 +14,7 @@ sufficient statistics of a cell: it costs a pass over the logged predictions.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from pathlib import Path
 from typing import NamedTuple
 
 import equinox as eqx
@@ -33,7 +34,7 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.fitting.fits import Fit
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 from rational_icl.settings import Means, Outcome, Probabilities
 from rational_icl.strategies.predictors import strategy_predictions
 
@@ -88,7 +89,7 @@ def context_log_weights(
 
 
 def fit_in_context(
-    log: Log,
+    log: Log | str | Path,
     cells: Cells,
     behaviour: Behaviour,
     fit: Fit,
@@ -103,7 +104,7 @@ def fit_in_context(
     held in memory.
 
     Args:
-        log: from `open_log`.
+        log: from `open_log`, or the path of a log.
         cells, behaviour: from `summarize`.
         fit: the account, fitted with static weights.
         losses: ℓ; replace it to give the weights other evidence than realised outcomes.
@@ -117,6 +118,7 @@ def fit_in_context(
             f"setting {cells.setting.name!r} predicts one position a sequence, so there are no "
             "earlier losses for an in-context posterior to use"
         )
+    log = open_log(log)
     splits = tuple(behaviour.splits)
     passes = {split: _read(log, cells, behaviour, split, losses, progress) for split in splits}
     chosen = np.flatnonzero(fit.regions.fitted)

@@ -53,11 +53,11 @@ class Log(Mapping[str, Run]):
                 )
 
 
-def open_log(path: str | Path) -> Log:
+def open_log(path: str | Path | Log) -> Log:
     """Open every run of a folder (`*.zarr`, `*.zarr.zip`), or a single run.
 
     Args:
-        path: the folder of a log, or one run.
+        path: the folder of a log, or one run. A log that is open already is returned as it is.
 
     Returns:
         Runs by name. Predictions stay on disk until they are asked for.
@@ -66,6 +66,8 @@ def open_log(path: str | Path) -> Log:
         LogError: no such folder, no run in it, a run that the folder's `log.json` names is missing,
             a run is damaged, or two runs log the same (task diversity, seed, step).
     """
+    if isinstance(path, Log):
+        return path
     log = open_unchecked(Path(path))
     refuse_duplicates(list(log.values()), str(path))
     return log
