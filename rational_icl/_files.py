@@ -11,13 +11,13 @@ from rational_icl._cleanup import undone_unless_done
 
 
 def check_regular(path: Path) -> None:
-    """Raises OSError unless it is an ordinary file: opening a pipe would wait for ever."""
+    """Raises OSError unless a path is an ordinary file: opening a pipe would wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("not an ordinary file")
 
 
 def read_json(path: Path, most_bytes: int) -> dict[str, Any]:
-    """The JSON object in a file.
+    """JSON object in a file.
 
     Raises:
         OSError: there is no such file, or it is no ordinary one.
@@ -32,15 +32,15 @@ def read_json(path: Path, most_bytes: int) -> dict[str, Any]:
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object that bytes hold.
+    """JSON object that bytes hold.
 
     Raises:
         ValueError, RecursionError: they hold none.
     """
-    found = json.loads(raw)
-    if not isinstance(found, dict):
+    value = json.loads(raw)
+    if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    return found
+    return value
 
 
 @contextmanager
