@@ -1,0 +1,130 @@
+"""Files of fits: JSON, checked before anything is made of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rational_icl import accounts, settings
+from rational_icl._errors import FitError, RationalICLError
+from rational_icl._files import read_json, replacing
+from rational_icl.fitting.holdout import Regions
+from rational_icl.fitting.identifiability import from_json
+
+_NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
+_MOST_BYTES = 2**28
+_NOT_A_FIT = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError),
+)
+
+
+def write_fields(fields: Mapping[str, Any], path: str | Path) -> None:
+    """Write the fields of a `Fit`, by name, as JSON for `read_fields`.
+
+    Raises:
+        FitError: the account has a known name but ingredients that the file would not hold.
+    """
+    account, setting = fields["account"], fields["setting"]
+    name, options = account.name, accounts.options(account)
+    is_shipped = name in accounts.names()
+    if is_shipped and accounts.remake(name, fields["strategies"], options) != account:
+        raise FitError(
+            f"account: {name!r} with ingredients other than its own cannot be saved; save its "
+            "parameters instead"
+        )
+    identifiability = fields["identifiability"]
+    document = {
+        "schema": 1,
+        "account": name,
+        "account_options": options,
+        "params": dict(fields["params"]),
+        "objective": fields["objective"],
+        "starts": fields["starts"].replace(_NO_NUMBER).to_dict(orient="list"),
+        "strategies": list(fields["strategies"]),
+        "setting": {"name": setting.name, **setting.parameters()},
+        "batch_size": fields["batch_size"],
+        "seen": fields["seen"].to_dict(orient="list"),
+        "regions": {k: v.tolist() for k, v in fields["regions"]._asdict().items()},
+        "own_task_prob": fields["own_task_prob"],
+        "identifiability": None if identifiability is None else identifiability.to_json(),
+    }
+    with replacing(Path(path)) as partial:
+        partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def read_fields(path: str | Path) -> dict[str, Any]:
+    """Fields of a `Fit` in a file, by name.
+
+    Raises:
+        FitError: there is none, or it is not one.
+    """
+    try:
+        document = read_json(Path(path), _MOST_BYTES)
+        if document["schema"] != 1:
+            raise FitError(f"schema {document['schema']!r}; this release reads 1")
+        sizes = dict(document["setting"])
+        account = accounts.remake(
+            document["account"], tuple(document["strategies"]), document.get("account_options", {})
+        )
+        _check_saved(document, set(account.priors))
+        identifiability = document.get("identifiability")
+        if identifiability is not None:
+            identifiability = from_json(identifiability, tuple(account.priors))
+        return {
+            "account": account,
+            "params": {str(k): float(v) for k, v in document["params"].items()},
+            "objective": float(document["objective"]),
+            "starts": pd.DataFrame(document["starts"]),
+            "strategies": tuple(document["strategies"]),
+            "setting": settings.make(sizes.pop("name"), **sizes),
+            "batch_size": float(document["batch_size"]),
+            "seen": pd.DataFrame(document["seen"]),
+            "regions": Regions(
+                **{k: np.array(v, dtype=bool) for k, v in document["regions"].items()}
+            ),
+            "own_task_prob": bool(document.get("own_task_prob", False)),
+            "identifiability": identifiability,
+        }
+    except RationalICLError as error:
+        raise FitError(f"{path}: {error}") from None
+    except _NOT_A_FIT as error:
+        raise FitError(
+            f"{path}: not a saved fit ({_reason(error)}); make one with "
+            "`rational-icl fit LOGS --out FILE`"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
+        return "it holds no JSON"
+    return "something in it is of another kind"
+
+
+def _check_saved(document: dict[str, Any], names: set[str]) -> None:
+    """Raises FitError unless the numbers of a file are those of a fit with these parameters."""
+    params, regions = document["params"], document["regions"]
+    if set(params) != names or not np.isfinite(list(params.values())).all():
+        raise FitError(f"params: {params}; expected a finite {', '.join(sorted(names))}")
+    if not (np.isfinite(document["batch_size"]) and document["batch_size"] > 0):
+        raise FitError(f"batch_size: {document['batch_size']}; expected a number above 0")
+    lengths = {len(cells) for cells in regions.values()}
+    if len(lengths) > 1 or not all(
+        isinstance(cell, bool) for cells in regions.values() for cell in cells
+    ):
+        raise FitError("regions: not of the same cells; make the fit again")
+    strategies = document["strategies"]
+    columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in strategies}
+    missing = (columns | {"num_tasks"}) - set(document["seen"])
+    if missing:
+        raise FitError(f"seen: {', '.join(sorted(missing))} missing; make the fit again")
+    seen = pd.DataFrame(document["seen"])
+    if not np.isfinite(seen.to_numpy(dtype=float)).all() or seen["num_tasks"].duplicated().any():
+        raise FitError("seen: not finite numbers, a row a task diversity; make the fit again")
