@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Every test, and every command that a test starts, compiles into one folder and reads it from
 # there afterwards; set before JAX is imported. `pytest --cache-clear` empties it.
@@ -14,9 +15,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import numpy as np
+import posteriors
 import pytest
 from builders import urn_run, write_missing
 
+from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.logs import store
 
 
@@ -55,3 +58,16 @@ def urn_packed(urn: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("packed") / "urn.zarr"
     write_missing(folder, urn)
     return store.pack(folder)
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[Cells, Behaviour]:
+    """Cells of a small posterior: four task diversities, two runs each, eight steps."""
+    cells = posteriors.design()
+    return cells, posteriors.noisy(cells, 1)
+
+
+@pytest.fixture(scope="session")
+def posterior(small: tuple[Cells, Behaviour]) -> Any:
+    """Draws of the default model: 2 chains of 300 after 150 of warming up, seed 0. Read-only."""
+    return posteriors.sampled(*small)

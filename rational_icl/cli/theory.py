@@ -149,15 +149,12 @@ def _printed(table: Any, hidden: Sequence[str], converged: bool, index: bool = T
 
 def _of_fit(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[Any, str]:
     import rational_icl as ri
-    from rational_icl.prediction.phases import worth_of
 
     fitted = ri.load_fit(path)
     phase = ri.phase_diagram(fitted, num_tasks, steps, seed=seed, progress=True)
     frame = phase["weight"].to_dataset("strategy").to_dataframe().add_prefix("weight_")
     frame["determined"] = phase["determined"].to_dataframe()["determined"]
-    worth = worth_of(phase)
-    crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), worth=worth)
-    crossing["logged"] = worth["seen"]
+    crossing = ri.crossovers(fitted, phase["num_tasks"].to_numpy(), seed=seed)
     names = {"predicted": "crossover", "status": "crossover_status"}
     crossing = crossing.rename(columns={**names, "determined": "crossover_determined"})
     frame = frame.reset_index().merge(crossing, on="num_tasks")

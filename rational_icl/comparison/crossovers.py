@@ -11,7 +11,6 @@ from rational_icl.cells.records import Cells
 from rational_icl.comparison.inference import LEVEL
 from rational_icl.fitting.fits import Fit
 from rational_icl.fitting.jackknife import standard_errors, t_quantile
-from rational_icl.prediction.tables import World, grid_cells, strategy_worth
 
 NEVER = "never"
 _LATEST = 1e9
@@ -50,27 +49,25 @@ def account_crossovers(
     ends = [step[num_tasks == diversity].max() for diversity in diversities]
     logged = np.geomspace(1.0, ends, _GRID, axis=1)
     grid = np.hstack([logged[:, :-1], np.geomspace(ends, _LATEST, _GRID, axis=1)])
-    losses = strategy_worth(World.of(full), diversities)
+    table = full.table.at(diversities)
 
     def rises(fit: Fit) -> tuple[list[str], Float[np.ndarray, " num_tasks"]]:
-        world = World.of(fit)
-        rows = [losses.iloc[[row]] for row in range(len(losses))]
         weight = [
-            np.exp(fit.log_weights(grid_cells(world, row, steps))[:, 0])
-            for row, steps in zip(rows, grid, strict=True)
+            np.exp(fit.log_weights(table.row(index).grid(steps))[:, 0])
+            for index, steps in enumerate(grid)
         ]
         status, log_step = zip(*map(_rise, np.log(grid), weight), strict=True)
         return list(status), np.array(log_step)
 
     status, log_step = rises(full)
-    table = pd.DataFrame(
+    frame = pd.DataFrame(
         {"num_tasks": diversities, "predicted": np.exp(log_step), "status": status}
     )
     fits = [fit for fit in without if fit is not None]
     if len(fits) < max(2, len(without)):
-        return table.assign(lower=np.nan, upper=np.nan)
+        return frame.assign(lower=np.nan, upper=np.nan)
     half = jackknife_half_width(np.stack([rises(fit)[1] for fit in fits]))
-    return table.assign(lower=np.exp(log_step - half), upper=np.exp(log_step + half))
+    return frame.assign(lower=np.exp(log_step - half), upper=np.exp(log_step + half))
 
 
 def _rise(

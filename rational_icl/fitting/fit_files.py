@@ -11,6 +11,7 @@ import pandas as pd
 from rational_icl import accounts, settings
 from rational_icl._errors import FitError, RationalICLError
 from rational_icl._files import read_json, replacing
+from rational_icl.cells.tables import StrategyTable
 from rational_icl.fitting.holdout import Regions
 from rational_icl.fitting.identifiability import from_json
 
@@ -28,10 +29,11 @@ def write_fields(fields: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         FitError: the account has a known name but ingredients that the file would not hold.
     """
-    account, setting = fields["account"], fields["setting"]
+    account, table = fields["account"], fields["table"]
+    setting = table.setting
     name, options = account.name, accounts.options(account)
     is_shipped = name in accounts.names()
-    if is_shipped and accounts.remake(name, fields["strategies"], options) != account:
+    if is_shipped and accounts.remake(name, table.strategies, options) != account:
         raise FitError(
             f"account: {name!r} with ingredients other than its own cannot be saved; save its "
             "parameters instead"
@@ -44,12 +46,12 @@ def write_fields(fields: Mapping[str, Any], path: str | Path) -> None:
         "params": dict(fields["params"]),
         "objective": fields["objective"],
         "starts": fields["starts"].replace(_NO_NUMBER).to_dict(orient="list"),
-        "strategies": list(fields["strategies"]),
+        "strategies": list(table.strategies),
         "setting": {"name": setting.name, **setting.parameters()},
-        "batch_size": fields["batch_size"],
-        "seen": fields["seen"].to_dict(orient="list"),
+        "batch_size": table.batch_size,
+        "seen": table.frame().to_dict(orient="list"),
         "regions": {k: v.tolist() for k, v in fields["regions"]._asdict().items()},
-        "own_task_prob": fields["own_task_prob"],
+        "own_task_prob": table.own_task_prob,
         "identifiability": None if identifiability is None else identifiability.to_json(),
     }
     with replacing(Path(path)) as partial:
@@ -79,14 +81,16 @@ def read_fields(path: str | Path) -> dict[str, Any]:
             "params": {str(k): float(v) for k, v in document["params"].items()},
             "objective": float(document["objective"]),
             "starts": pd.DataFrame(document["starts"]),
-            "strategies": tuple(document["strategies"]),
-            "setting": settings.make(sizes.pop("name"), **sizes),
-            "batch_size": float(document["batch_size"]),
-            "seen": pd.DataFrame(document["seen"]),
+            "table": StrategyTable.of_frame(
+                pd.DataFrame(document["seen"]),
+                tuple(document["strategies"]),
+                settings.make(sizes.pop("name"), **sizes),
+                float(document["batch_size"]),
+                bool(document.get("own_task_prob", False)),
+            ),
             "regions": Regions(
                 **{k: np.array(v, dtype=bool) for k, v in document["regions"].items()}
             ),
-            "own_task_prob": bool(document.get("own_task_prob", False)),
             "identifiability": identifiability,
         }
     except RationalICLError as error:

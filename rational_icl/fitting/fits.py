@@ -17,6 +17,7 @@ from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
+from rational_icl.cells.tables import StrategyTable
 from rational_icl.cells.zeros import unreachable
 from rational_icl.fitting.fit_files import read_fields, write_fields
 from rational_icl.fitting.holdout import Regions, partition_cells
@@ -38,11 +39,8 @@ class Fit:
         objective: mean divergence from the mixture over the fitted ID cells, nats, at `params`.
         starts: one row per optimizer start: where it ended, its objective, whether it converged,
             and why it was discarded, empty if it was not (see `best_start`).
-        strategies: names.
-        setting: how data are drawn.
-        seen: per task diversity of the log, each strategy's mean loss (nats) and complexity (bits).
+        table: losses and complexities of strategies at every task diversity of the log.
         regions: which cells were fitted, held out and excluded.
-        own_task_prob: whether the log holds task probabilities of its own.
         identifiability: what the fitted cells determine; None of refits, which nobody predicts
             from, and in files of releases before 0.6.
     """
@@ -51,13 +49,24 @@ class Fit:
     params: Mapping[str, float]
     objective: float
     starts: pd.DataFrame
-    strategies: tuple[str, ...]
-    setting: settings.Setting
-    batch_size: float
-    seen: pd.DataFrame
+    table: StrategyTable
     regions: Regions
-    own_task_prob: bool = False
     identifiability: Identifiability | None = None
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Names of the strategies."""
+        return self.table.strategies
+
+    @property
+    def setting(self) -> settings.Setting:
+        """Setting that data are drawn from."""
+        return self.table.setting
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """Mean loss (nats) and complexity (bits) of strategies, a row a logged task diversity."""
+        return self.table.frame()
 
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
@@ -212,12 +221,8 @@ def best_start(
         params={name: float(best[name]) for name in account.priors},
         objective=float(best["objective"]),
         starts=checked,
-        strategies=cells.strategies,
-        setting=cells.setting,
-        batch_size=float(cells.batch_size[0]),
-        seen=strategy_table(cells),
+        table=StrategyTable.of_cells(cells),
         regions=regions,
-        own_task_prob=cells.own_task_prob,
     )
 
 
@@ -264,16 +269,3 @@ def _moved(optimized: float, recomputed: float) -> str:
         f"its objective is {optimized:.9g} to the optimizer and {recomputed:.9g} at the parameters "
         "where it ended"
     )
-
-
-def strategy_table(cells: Cells) -> pd.DataFrame:
-    """Table of strategies by task diversity: mean losses loss_K and complexities complexity_K."""
-    columns = {"num_tasks": np.asarray(cells.num_tasks)}
-    for k, strategy in enumerate(cells.strategies):
-        columns[f"loss_{strategy}"] = np.asarray(cells.loss)[:, k]
-        columns[f"complexity_{strategy}"] = np.asarray(cells.complexity)[:, k]
-    return pd.DataFrame(columns).groupby("num_tasks", as_index=False).mean()
-
-
-seen_worth = strategy_table
-"""Former name."""

@@ -6,13 +6,10 @@ from rational_icl.posterior.calibration import (
     leave_one_num_tasks_out,
     leave_one_run_out,
 )
-from rational_icl.posterior.crossings import predict_crossovers, predict_thresholds
 from rational_icl.posterior.diagnosis import Diagnosis, diagnose
 from rational_icl.posterior.importance import leave_one_run_out_psis
-from rational_icl.posterior.predictions import predict, predict_next_tokens
 from rational_icl.posterior.sampling import continue_sampling, sample, sample_conditions
 from rational_icl.posterior.scores import coverage
-from rational_icl.posterior.sensitivity import sensitivity
 from rational_icl.posterior.simulated import simulation_based_calibration
 
 __all__ = [
@@ -26,13 +23,8 @@ __all__ = [
     "leave_one_run_out",
     "leave_one_run_out_psis",
     "load_posterior",
-    "predict",
-    "predict_crossovers",
-    "predict_next_tokens",
-    "predict_thresholds",
     "sample",
     "sample_conditions",
     "save_posterior",
-    "sensitivity",
     "simulation_based_calibration",
 ]

@@ -1,5 +1,6 @@
 """A posterior as one object: draws, with the account, the noise and the cells that they are of."""
 
+from functools import cached_property
 from pathlib import Path
 
 from rational_icl import _arviz
@@ -23,8 +24,7 @@ class Posterior:
         account, observation: those it was sampled with, where they are not the package's own.
 
     Raises:
-        FitError: the groups are not of `sample`, are of another release's model, or need an
-            account or an observation that is not given.
+        FitError: idata is nothing of ArviZ.
     """
 
     def __init__(
@@ -39,13 +39,24 @@ class Posterior:
                 f"posterior: a {type(idata).__name__}; expected what `sample` or `load_posterior` "
                 "returns, or its ArviZ groups"
             )
-        if "constant_data" not in _arviz.group_names(idata):
-            listed = ", ".join(_arviz.group_names(idata)) or "none"
-            raise FitError(f"posterior: groups {listed}; expected constant_data, as of `sample`")
         self.idata = idata
-        self.problem: Problem = from_dataset(
-            _arviz.group(idata, "constant_data"), account, observation
-        )
+        self._given = account, observation
+
+    @cached_property
+    def problem(self) -> Problem:
+        """Account, noise and cells, as they were sampled.
+
+        Raises:
+            FitError: the groups are not of `sample`, are of another release's model, or need an
+                account or an observation that is not given.
+        """
+        names = _arviz.group_names(self.idata)
+        if not {"posterior", "constant_data"} <= set(names):
+            raise FitError(
+                f"posterior: groups {', '.join(names) or 'none'}; expected posterior and "
+                "constant_data, as of `sample`"
+            )
+        return from_dataset(_arviz.group(self.idata, "constant_data"), *self._given)
 
     @classmethod
     def of(cls, posterior: "PosteriorLike") -> "Posterior":
@@ -127,6 +138,8 @@ def load_posterior(
     """
     idata = load_groups(Path(path))
     try:
-        return Posterior(idata, account=account, observation=observation)
+        posterior = Posterior(idata, account=account, observation=observation)
+        _ = posterior.problem  # what is wrong with it is said now, beside the file's name
     except FitError as error:
         raise FitError(f"{path}: {error}") from None
+    return posterior

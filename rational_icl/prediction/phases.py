@@ -1,184 +1,148 @@
-"""Predictions without a transformer: strategy weights anywhere, and when they cross."""
+"""Phase diagrams: weights of strategies over task diversity and training, no transformer."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
-import pandas as pd
 import xarray as xr
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float
 
+from rational_icl._jit import in_float64
+from rational_icl.cells.tables import StrategyTable, checked_steps, checked_tasks
 from rational_icl.fitting.fits import Fit
-from rational_icl.prediction.tables import (
-    World,
-    checked_steps,
-    checked_tasks,
-    grid_cells,
-    strategy_worth,
-    worth_columns,
-)
+from rational_icl.posterior.base import PosteriorLike
+from rational_icl.prediction.draws import Draws, check_request
+from rational_icl.prediction.runs import OF, drawn_weights
 
-_LOG_STEPS = np.linspace(0.0, np.log(1e9), 400)
-"""Where a crossover is looked for: from the first step to the billionth."""
 MOST_SPREAD = 0.05
 """Of a weight over parameter sets that fit equally well, for the weight to be determined."""
-_MOST_FACTOR = 1.1
-"""Between crossover steps of such sets, for the crossover to be determined."""
-_REFINEMENTS = 3
-"""Of the grid between its two neighbours of a crossover: to 10⁻⁹ in ln N."""
+_AXES = ("num_tasks", "step", "strategy")
 
 
+@in_float64
 def phase_diagram(
-    fit: Fit,
+    source: Fit | PosteriorLike,
     num_tasks: Sequence[int] | np.ndarray,
     steps: Sequence[float] | np.ndarray,
     *,
+    of: str = "run",
+    interval: float = 0.9,
+    condition: str | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Predicted weight of every strategy over task diversity and training step.
+    """Weight of every strategy over task diversity and training step, logged or not.
 
     Task diversities of the log use its losses and complexities, averaged over runs. For others a
     task table is drawn, and its losses and complexities are computed: no transformer is needed.
 
+    Residuals of a run are drawn along its steps, those logged and those asked for, from the same
+    law as the likelihood's. Measurement errors are those of the nearest logged cell in (ln D, ln
+    N). Weights may be exactly 0 or 1, where coordinates lie beyond the simplex.
+
     Args:
-        fit: a fitted account.
-        num_tasks: task diversities D, seen or not.
+        source: from `fit`, or a posterior from `sample` or `load_posterior`.
+        num_tasks: task diversities D, logged or not.
         steps: optimizer steps N ≥ 1, logged or not.
-        seed: of the drawn task tables.
-        progress: show a bar over unseen task diversities.
+        of: what a posterior predicts. `run`, the weights of a transformer not yet trained, with the
+            effects of its task diversity and its run and its residuals; `observed`, those weights
+            as they would be measured, with measurement error, to compare best-mixture weights with;
+            or `account`, the weights of the theory alone, which is what a fit predicts.
+        interval: of a posterior, probability inside the central interval.
+        condition: of a posterior of several, which.
+        seed: of task tables for task diversities that were not logged, and of effects.
+        progress: show a bar over such task diversities.
 
     Returns:
-        `weight` and `log_weight` (num_tasks, step, strategy); `lowest` and `highest`, the range of
-        the weight over `fit.equal_fits`, and `determined` (num_tasks, step),
-        whether that is at most .05 for all strategies; `loss` (nats) and `complexity` (bits)
-        (num_tasks, strategy); `seen` (num_tasks,).
+        weight (num_tasks, step, strategy), of a posterior the mean over draws; loss (nats) and
+        complexity (bits) (num_tasks, strategy); seen (num_tasks,), whether the log has it.
+
+        Of a fit also log_weight; lowest and highest, the range of the weight over `Fit.equal_fits`;
+        and determined (num_tasks, step), whether that is at most .05 for all strategies. Of a
+        posterior also lower and upper; and ahead (num_tasks, step), the chance that the first
+        strategy outweighs the second.
 
     Raises:
-        FitError: a task diversity below 1 or not whole, a step below 1, or an unseen task diversity
-            where the log brings task probabilities of its own.
+        FitError: a task diversity below 1 or not whole, a step below 1, a task diversity not in a
+            log that brings task probabilities of its own; or a bad `of`, interval or condition.
     """
-    diversities = np.unique(checked_tasks(num_tasks))
-    grid = np.unique(checked_steps(steps))
-    world = World.of(fit)
-    worth = strategy_worth(world, diversities, seed=seed, progress=progress)
-    loss, bits = (worth_columns(worth, kind, fit.strategies) for kind in ("loss", "complexity"))
-    cells = grid_cells(world, worth, grid)
-    shape = (len(diversities), len(grid), len(fit.strategies))
+    check_request(of, interval, OF)
+    diversities, grid = np.unique(checked_tasks(num_tasks)), np.unique(checked_steps(steps))
+    draws = Draws.of(source, condition)
+    if isinstance(source, Fit):
+        return _of_fit(source, draws.table.at(diversities, seed=seed, progress=progress), grid)
+    return predictive(draws, diversities, grid, of, seed, progress).summary(interval)
+
+
+predict = phase_diagram
+"""`phase_diagram`, by the name that it had for posteriors."""
+
+
+class Predictive(NamedTuple):
+    """Draws of weights on a grid.
+
+    Args:
+        weight: at every draw.
+        table: losses and complexities at its task diversities.
+        steps: N.
+        account: name of the theory.
+        of: see `phase_diagram`.
+    """
+
+    weight: Float[np.ndarray, "draw num_tasks step strategy"]
+    table: StrategyTable
+    steps: np.ndarray
+    account: str
+    of: str
+
+    def summary(self, interval: float) -> xr.Dataset:
+        """What `phase_diagram` returns of a posterior."""
+        low, high = np.quantile(self.weight, [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
+        variables = {
+            "weight": (_AXES, self.weight.mean(axis=0)),
+            "lower": (_AXES, low),
+            "upper": (_AXES, high),
+            "ahead": (_AXES[:2], (self.weight[..., 0] > self.weight[..., 1]).mean(axis=0)),
+        }
+        attrs = {"of": self.of, "interval": interval, "account": self.account}
+        return _diagram(variables, self.table, self.steps, attrs)
+
+
+def predictive(
+    draws: Draws,
+    num_tasks: np.ndarray,
+    steps: np.ndarray,
+    of: str,
+    seed: int = 0,
+    progress: bool = False,
+) -> Predictive:
+    """Draws of the weights that `phase_diagram` summarizes, at distinct task diversities."""
+    table = draws.table.at(num_tasks, seed=seed, progress=progress)
+    weight = drawn_weights(draws, table, steps, of, seed)
+    return Predictive(weight, table, steps, draws.account.name, of)
+
+
+def _of_fit(fit: Fit, table: StrategyTable, steps: np.ndarray) -> xr.Dataset:
+    cells = table.grid(steps)
+    shape = (len(table), len(steps), len(table.strategies))
     log_weight = fit.log_weights(cells).reshape(shape)
     equal = [np.exp(other.log_weights(cells)).reshape(shape) for other in fit.equal_fits]
     lowest, highest = np.min(equal, axis=0), np.max(equal, axis=0)
-    axes = ("num_tasks", "step", "strategy")
-    return xr.Dataset(
-        {
-            "weight": (axes, np.exp(log_weight)),
-            "log_weight": (axes, log_weight),
-            "lowest": (axes, lowest),
-            "highest": (axes, highest),
-            "determined": (axes[:2], (highest - lowest <= MOST_SPREAD).all(axis=2)),
-            "loss": (("num_tasks", "strategy"), loss, {"units": "nats"}),
-            "complexity": (("num_tasks", "strategy"), bits, {"units": "bits"}),
-            "seen": ("num_tasks", worth["seen"].to_numpy()),
-        },
-        coords={
-            "num_tasks": diversities,
-            "step": grid,
-            "strategy": list(fit.strategies),
-        },
-        attrs={"account": fit.account.name, **{f"param_{k}": v for k, v in fit.params.items()}},
-    )
+    variables = {
+        "weight": (_AXES, np.exp(log_weight)),
+        "log_weight": (_AXES, log_weight),
+        "lowest": (_AXES, lowest),
+        "highest": (_AXES, highest),
+        "determined": (_AXES[:2], (highest - lowest <= MOST_SPREAD).all(axis=2)),
+    }
+    params = {f"param_{name}": value for name, value in fit.params.items()}
+    return _diagram(variables, table, steps, {"account": fit.account.name, **params})
 
 
-def worth_of(phase: xr.Dataset) -> pd.DataFrame:
-    """What `strategy_worth` gave for a phase diagram, from the diagram."""
-    columns = {"num_tasks": phase["num_tasks"].to_numpy(), "seen": phase["seen"].to_numpy()}
-    for kind in ("loss", "complexity"):
-        for name in phase["strategy"].to_numpy():
-            columns[f"{kind}_{name}"] = phase[kind].sel(strategy=name).to_numpy()
-    return pd.DataFrame(columns)
-
-
-def crossovers(
-    fit: Fit,
-    num_tasks: Sequence[int] | np.ndarray,
-    *,
-    seed: int = 0,
-    worth: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """The step N*(D) at which the first strategy's weight rises above the second's.
-
-    Of two strategies, the step at which it rises through one half.
-
-    Args:
-        fit: a fitted account.
-        num_tasks: task diversities D, seen or not.
-        seed: of task tables drawn for unseen D.
-        worth: what `strategy_worth` gave for them, to save computing it again.
-
-    Returns:
-        Columns num_tasks; predicted, the first upward crossing between steps 1 and 10⁹, NaN if
-        there is none; status: `crossed`, `before_first_step` (above it from the start) or
-        `never`; determined, whether all parameters that fit equally well have that status and a
-        crossover within a factor of 1.1 of each other.
-
-    Raises:
-        FitError: a task diversity below 1 or not whole.
-    """
-    world = World.of(fit)
-    if worth is None:
-        worth = strategy_worth(world, checked_tasks(num_tasks), seed=seed)
-    equal = [_crossings(other, world, worth) for other in fit.equal_fits]
-    step, status = (np.stack(columns) for columns in zip(*equal, strict=True))
-    apart = step.max(axis=0) > _MOST_FACTOR * step.min(axis=0)
-    determined = (status == status[0]).all(axis=0) & ~apart
-    return pd.DataFrame(
-        {
-            "num_tasks": worth["num_tasks"],
-            "predicted": step[0],
-            "status": status[0],
-            "determined": determined,
-        }
-    )
-
-
-def _crossings(
-    fit: Fit, world: World, worth: pd.DataFrame
-) -> tuple[Float[np.ndarray, " num_tasks"], Shaped[np.ndarray, " num_tasks"]]:
-    """The crossover of every task diversity, NaN where there is none, and its status."""
-    log_step = np.broadcast_to(_LOG_STEPS, (len(worth), len(_LOG_STEPS)))
-    ahead = _advantage(fit, world, worth, log_step)
-    crossed, already = _rises(ahead).any(axis=1), ahead[:, 0] >= 0
-    low, high = _around_first_rise(log_step, ahead)
-    for _ in range(_REFINEMENTS):
-        log_step = np.linspace(low, high, len(_LOG_STEPS), axis=1)
-        low, high = _around_first_rise(log_step, _advantage(fit, world, worth, log_step))
-    status = np.where(crossed, "crossed", np.where(already, "before_first_step", "never"))
-    return np.where(crossed, np.exp((low + high) / 2), np.nan), status
-
-
-def _rises(ahead: Float[np.ndarray, "num_tasks step"]) -> Bool[np.ndarray, "num_tasks interval"]:
-    return (ahead[:, :-1] < 0) & (ahead[:, 1:] >= 0)
-
-
-def _around_first_rise(
-    log_step: Float[np.ndarray, "num_tasks step"], ahead: Float[np.ndarray, "num_tasks step"]
-) -> tuple[Float[np.ndarray, " num_tasks"], Float[np.ndarray, " num_tasks"]]:
-    """The neighbours of each row's first rise; meaningless where there is none."""
-    place = _rises(ahead).argmax(axis=1)[:, None]
-    low, high = (np.take_along_axis(log_step, place + i, axis=1)[:, 0] for i in (0, 1))
-    return low, high
-
-
-def _advantage(
-    fit: Fit, world: World, worth: pd.DataFrame, log_step: Float[np.ndarray, "num_tasks step"]
-) -> Float[np.ndarray, "num_tasks step"]:
-    """Log weight of the first strategy less the second's, at each task diversity's own steps."""
-    parts = [
-        grid_cells(world, worth.iloc[[row]], np.exp(steps)) for row, steps in enumerate(log_step)
-    ]
-    leaves = zip(*(jax.tree.leaves(part) for part in parts), strict=True)
-    cells = jax.tree.unflatten(
-        jax.tree.structure(parts[0]), [np.concatenate(column) for column in leaves]
-    )
-    weight = fit.log_weights(cells)
-    return (weight[:, 0] - weight[:, 1]).reshape(log_step.shape)
+def _diagram(
+    variables: dict, table: StrategyTable, steps: np.ndarray, attrs: dict[str, object]
+) -> xr.Dataset:
+    of_table = {kind: table.values[kind].variable for kind in ("loss", "complexity")}
+    logged = ("num_tasks", table.logged)
+    coords = {"num_tasks": table.num_tasks, "step": steps, "strategy": list(table.strategies)}
+    return xr.Dataset({**variables, **of_table, "seen": logged}, coords, attrs)

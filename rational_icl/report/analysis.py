@@ -25,7 +25,7 @@ from rational_icl.fitting.holdout import partition_cells
 from rational_icl.fitting.jackknife import Jackknife, jackknife
 from rational_icl.logs import Log
 from rational_icl.posterior import sample
-from rational_icl.prediction.phases import crossovers
+from rational_icl.prediction.crossovers import crossovers
 from rational_icl.report import comparing
 from rational_icl.report.bayesian import Bayesian, interpret
 from rational_icl.report.published import beside_published

@@ -12,17 +12,13 @@ from matplotlib.figure import Figure
 
 from rational_icl import _arviz, plotting
 from rational_icl._jit import in_float64
-from rational_icl.posterior import (
-    Diagnosis,
-    Posterior,
-    coverage,
-    diagnose,
-    predict_crossovers,
-)
+from rational_icl.posterior import Diagnosis, Posterior, coverage, diagnose
+from rational_icl.posterior.base import PosteriorLike
 from rational_icl.posterior.diagnosis import withheld
-from rational_icl.posterior.predictions import Predictive, predictive
-from rational_icl.posterior.sampled import sampled
 from rational_icl.posterior.scores import scores_of
+from rational_icl.prediction.crossovers import predict_crossovers
+from rational_icl.prediction.draws import Draws
+from rational_icl.prediction.phases import Predictive, predictive
 
 _PARTS = ("fitted", "later_steps", "larger_num_tasks")
 
@@ -92,16 +88,17 @@ class Bayesian:
 
 
 @in_float64
-def interpret(posterior: Posterior, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
+def interpret(source: PosteriorLike, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
     """Check a posterior and predict the log it is of.
 
     Args:
-        posterior: from `sample`.
+        source: a posterior, from `sample`.
         frame: from `cell_agreement`.
         strategies: names.
     """
+    posterior = Posterior.of(source)
     diversities, steps = np.unique(frame["num_tasks"]).astype(int), np.unique(frame["step"])
-    drawn = predictive(sampled(posterior), diversities, steps.astype(float), "observed")
+    drawn = predictive(Draws.of(posterior), diversities, steps.astype(float), "observed")
     return Bayesian(
         posterior=posterior,
         diagnosis=diagnose(posterior),
@@ -117,7 +114,7 @@ def _coverage(drawn: Predictive, frame: pd.DataFrame, strategies: tuple[str, ...
     """By region, from one set of draws."""
     frame = frame.reset_index(drop=True)
     places = (
-        np.searchsorted(drawn.worth["num_tasks"], frame["num_tasks"]),
+        np.searchsorted(drawn.table.num_tasks, frame["num_tasks"]),
         np.searchsorted(drawn.steps, frame["step"]),
     )
     parts = []

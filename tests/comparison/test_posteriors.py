@@ -1,12 +1,10 @@
 """Posteriors side by side, on leave-one-run-out tables made by hand; sampled ones elsewhere."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from rational_icl import compare_posteriors
+from rational_icl import _arviz, compare_posteriors
 from rational_icl.comparison import posteriors
 from rational_icl.comparison.posteriors import stacking_weights, standard_error
 
@@ -61,9 +59,11 @@ def test_a_density_that_is_not_finite_in_one_run_is_never_a_score(
         elpd = rng.normal(-100, 5, 4)
         tables[name] = base.assign(elpd=elpd, seen_log_density=elpd + 1)
     tables["broken"].loc[2, "elpd"] = value
-    made = {name: SimpleNamespace(attrs={"data_sha256": "x", "name": name}) for name in tables}
+    made = {name: _arviz.inference_data({}, {"data_sha256": "x", "name": name}) for name in tables}
     monkeypatch.setattr(
-        posteriors, "leave_one_run_out_psis", lambda idata, account: tables[idata.attrs["name"]]
+        posteriors,
+        "leave_one_run_out_psis",
+        lambda posterior: tables[posterior.idata.attrs["name"]],
     )
     beside = compare_posteriors(made)
     alone = compare_posteriors({name: made[name] for name in ("one", "two")})

@@ -23,7 +23,8 @@ from rational_icl.accounts import Account, ConstantWeights, Rational
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.fits import Fit, fit, load_fit
 from rational_icl.fitting.identifiability import Identifiability
-from rational_icl.prediction.phases import MOST_SPREAD, crossovers, phase_diagram
+from rational_icl.prediction.crossovers import crossovers
+from rational_icl.prediction.phases import MOST_SPREAD, phase_diagram
 
 RECOVERY = 1e-3  # relative, as in the tests of fits
 ROUNDING = 1e-9  # nats, between a compiled objective and one evaluated at natural parameters

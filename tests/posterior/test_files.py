@@ -52,9 +52,11 @@ def test_going_on_from_a_file_equals_drawing_at_once(posterior, shorter, tmp_pat
     save_posterior(shorter, tmp_path / "shorter.nc")
     loaded = load_posterior(tmp_path / "shorter.nc")
     found = continue_sampling(loaded, OPTIONS["num_draws"] - 100, progress=False)
-    assert_same(found, posterior, ROUNDING)
-    assert_parameters_are_equal(groups_of(found)["posterior"], groups_of(posterior)["posterior"])
-    assert_same(loaded, shorter)  # left as it was
+    assert_same(found.idata, posterior, ROUNDING)
+    assert_parameters_are_equal(
+        groups_of(found.idata)["posterior"], groups_of(posterior)["posterior"]
+    )
+    assert_same(loaded.idata, shorter)  # left as it was
 
 
 def test_files_keep_everything(posterior, tmp_path: Path):
@@ -62,18 +64,18 @@ def test_files_keep_everything(posterior, tmp_path: Path):
     save_posterior(posterior, str(file))
     assert [path.name for path in tmp_path.iterdir()] == ["posterior.nc"]
     loaded = load_posterior(str(file))
-    assert_same(loaded, posterior)
+    assert_same(loaded.idata, posterior)
     file.unlink()  # nothing is read later
-    assert np.isfinite(groups_of(loaded)["posterior"]["alpha"].to_numpy()).all()
+    assert np.isfinite(groups_of(loaded.idata)["posterior"]["alpha"].to_numpy()).all()
 
 
 def test_saving_again_replaces_the_file(posterior, shorter, tmp_path: Path):
     file = tmp_path / "posterior.nc"
     save_posterior(shorter, file)
     save_posterior(posterior, file)
-    assert_same(load_posterior(file), posterior)
+    assert_same(load_posterior(file).idata, posterior)
     save_posterior(load_posterior(file), file)  # while it came from there
-    assert_same(load_posterior(file), posterior)
+    assert_same(load_posterior(file).idata, posterior)
 
 
 def test_saving_into_a_folder_that_is_not_there_is_refused(posterior, tmp_path: Path):

@@ -8,7 +8,8 @@ from synthetic import DIVERSITIES, SETTING, TRUTH, make_cells, make_fit
 from rational_icl._errors import FitError
 from rational_icl.accounts import ConstantWeights
 from rational_icl.fitting.fits import Fit
-from rational_icl.prediction.phases import crossovers, phase_diagram
+from rational_icl.prediction.crossovers import crossovers
+from rational_icl.prediction.phases import phase_diagram
 from rational_icl.settings.draws import Purpose, generator
 from rational_icl.strategies.losses import profile
 

@@ -17,7 +17,7 @@ from rational_icl.checks import inspect_log
 from rational_icl.fitting.fits import fit
 from rational_icl.fitting.holdout import Regions
 from rational_icl.logs import import_npz
-from rational_icl.prediction.phases import crossovers
+from rational_icl.prediction.crossovers import crossovers
 from rational_icl.settings import Categorical, Classification, Markov, Regression, Setting
 from rational_icl.strategies.complexity import table_bits
 from rational_icl.strategies.precision import NARROW, precision, unrounded

@@ -108,7 +108,8 @@ def sampled(cells: Cells, behaviour: Behaviour, **options: Any) -> Any:
 
 
 def groups_of(idata: Any) -> dict[str, xr.Dataset]:
-    """All groups by name."""
+    """All groups by name, of a posterior or of ArviZ's object."""
+    idata = getattr(idata, "idata", idata)
     return {name: _arviz.group(idata, name) for name in _arviz.group_names(idata)}
 
 

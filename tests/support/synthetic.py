@@ -12,6 +12,7 @@ from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
 from rational_icl.cells.reduction import joined_behaviour, split_behaviour
 from rational_icl.cells.statistics import NUM_BLOCKS, Divergence, run_statistics
 from rational_icl.cells.statistics.binned import BinnedStatistics, MixtureDivergence
+from rational_icl.cells.tables import StrategyTable
 from rational_icl.fitting.fits import Fit
 from rational_icl.fitting.holdout import Regions
 from rational_icl.settings import Categorical
@@ -119,20 +120,12 @@ def everything(cells: Cells) -> Regions:
 
 def make_fit(cells: Cells, account: Account | None = None, **params: float) -> Fit:
     """A fit with known parameters, those of `TRUTH` unless given."""
-    seen = {"num_tasks": np.unique(cells.num_tasks)}
-    first = np.unique(cells.num_tasks, return_index=True)[1]
-    for k, name in enumerate(cells.strategies):
-        seen[f"loss_{name}"] = cells.loss[first, k]
-        seen[f"complexity_{name}"] = cells.complexity[first, k]
     params = {**TRUTH, **params} if account is None else params
     return Fit(
         account=account or Rational(),
         params=params,
         objective=0.0,
         starts=pd.DataFrame([{**params, "objective": 0.0, "converged": True}]),
-        strategies=cells.strategies,
-        setting=cells.setting,
-        batch_size=16.0,
-        seen=pd.DataFrame(seen),
+        table=StrategyTable.of_cells(cells),
         regions=everything(cells),
     )

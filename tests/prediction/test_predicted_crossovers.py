@@ -11,7 +11,7 @@ from posteriors import TRUE, chosen, doctored, groups_of
 from synthetic import make_fit
 
 from rational_icl import FitError, crossovers, predict_crossovers, predict_thresholds
-from rational_icl.prediction.tables import MOST_TASKS
+from rational_icl.cells.tables import MOST_TASKS
 
 GRID = 4e-4
 NODE = 1e-6

@@ -13,8 +13,8 @@ from posteriors import DIVERSITIES, SOFTENING, TRUE, doctored, groups_of, smooth
 from posteriors import STEPS as LOGGED
 
 from rational_icl import FitError, predict
-from rational_icl.posterior.predictive import nearest_variance
-from rational_icl.posterior.sampled import Logged, sampled, shifts
+from rational_icl.prediction.draws import Draws, Logged, effects
+from rational_icl.prediction.runs import nearest_variance
 from rational_icl.settings.draws import Purpose, generator
 from rational_icl.strategies.losses import profile
 
@@ -187,7 +187,7 @@ def test_cells_of_the_log_have_their_measurement_errors_and_others_those_of_the_
 
 def test_repeated_cells_have_the_mean_of_their_measurement_errors(posterior):
     cells = groups_of(posterior)["constant_data"]
-    logged = sampled(posterior).logged.cells.set_index(["num_tasks", "step"])["variance"]
+    logged = Draws.of(posterior).residuals.logged.cells.set_index(["num_tasks", "step"])["variance"]
     variance = pd.Series(cells["variance"].to_numpy())
     for (diversity, step), found in logged.items():
         here = (cells["num_tasks"] == diversity) & (cells["step"] == step)
@@ -211,7 +211,7 @@ def test_intervals_widen_from_theory_to_run(of_run, posterior):
 
 
 def test_effects_are_the_less_known_the_further_from_the_log(posterior):
-    effect = shifts(sampled(posterior), np.array([16, 20, 400]), np.random.default_rng(3))
+    effect = effects(Draws.of(posterior), np.array([16, 20, 400]), np.random.default_rng(3))
     seen, near, far = effect.std(axis=0)[:, 0]
     assert far > 1.1 * near
     assert near > 0.9 * seen
