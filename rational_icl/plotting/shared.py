@@ -68,7 +68,7 @@ def step_axis(ax: Axes) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def diversity_ticks(axis: Axis, num_tasks: Sequence[float] | np.ndarray) -> None:
+def diversity_ticks(axis: Axis, num_tasks: Sequence[Any] | np.ndarray) -> None:
     """Ticks of an axis of task diversities: one at each, with its number, and none between."""
     axis.set_ticks(num_tasks, [f"{value:g}" for value in num_tasks])
     axis.set_ticks([], minor=True)
