@@ -144,7 +144,7 @@ def fit_from(num_sequences: int) -> dict[str, float]:
         **timed(lambda: ri.fit(account, cells, behaviour, regions=regions)),
         "cold_seconds": cold,
         "cells": len(cells),
-        "bins": behaviour.splits["id"].divergence.mass.shape[1],
+        "nodes": behaviour.splits["id"].divergence.coefficient.shape[1],
     }
 
 

@@ -66,6 +66,8 @@ def save_arrays() -> dict[str, float]:
 
 STRATEGIES = ("memorizing", "generalizing")
 REDUCED, REPEATED, GIGABYTES = 64, 16, 20
+NODES = 36
+"""As many weights as the nodes of these runs are summed up at."""
 
 
 def mixtures_log(folder: Path, checkpoints: int, steps: int, seed: int = 0) -> None:
@@ -131,23 +133,20 @@ def reduce_log_directly() -> dict[str, float]:
 
     def prepared(run: ri.logs.Run) -> tuple[np.ndarray, ...]:
         predicted = strategy_predictions(run.setting, run.tasks, run.inputs("id"), STRATEGIES)
-        ratio = np.log(predicted / predicted.max(axis=0)).reshape(2, -1)
-        bins, place = np.unique(np.floor(ratio / 0.04), axis=1, return_inverse=True)
-        shift = ratio - (bins[:, place.reshape(-1)] + 0.5) * 0.04
-        return predicted, place.reshape(-1), shift
+        ratio = (predicted / predicted.sum(axis=0)).reshape(2, -1)
+        weight = np.linspace(0, 1, NODES)
+        return predicted, np.log(np.outer(weight, ratio[0]) + np.outer(1 - weight, ratio[1]))
 
     def directly(run: ri.logs.Run) -> None:
         if not kept:
             kept.append(prepared(run))
-        predicted, place, shift = kept[0]
+        predicted, at_weights = kept[0]
         for checkpoint in range(REDUCED):
             logged = run.logged("id", checkpoint)
             prob = np.exp(logged)
-            _ = (prob * (logged - np.log(predicted.max(axis=0)))).sum(axis=(1, 2))
+            _ = (prob * (logged - np.log(predicted.sum(axis=0)))).sum(axis=(1, 2))
             _ = (rel_entr(prob, predicted) + rel_entr(predicted, prob)).sum(axis=(2, 3))
-            flat = prob.reshape(-1)
-            for weight in (flat, *(flat * shift), *(flat * shift[0] * shift), flat * shift[1] ** 2):
-                np.bincount(place, weights=weight)
+            _ = at_weights @ prob.reshape(-1)
 
     return per_core(directly)
 

@@ -8,7 +8,7 @@
 | `strategy` | Bayesian predictors: memorizing, generalizing, constant, ... |
 | `sequence`, `position`, `outcome` | logged predictions |
 | `block` | disjoint groups of sequences, for standard errors |
-| `bin` | bins of the log-ratio between strategies |
+| `node` | outcomes whose functions of the weights carry those of all others |
 
 `Array` stands for NumPy and JAX arrays alike: jaxtyping still checks shape and dtype, and a module
 that only validates or draws data need not import JAX.

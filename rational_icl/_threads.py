@@ -4,7 +4,11 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,3 +45,17 @@ def in_threads(
             given_up.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Matrices in one thread: where they are small, threads wait for each other longer than that.
+
+    The setting is the process's; leaving the context restores it.
+    """
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Looked up once, because that takes as long as several checkpoints."""
+    return ThreadpoolController()

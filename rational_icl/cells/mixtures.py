@@ -178,7 +178,7 @@ def relative_distance(
 
 @in_float64
 def interpolation_distance(
-    statistics: RunStatistics, of_strategies: RunStatistics
+    statistics: RunStatistics, of_strategies: RunStatistics | None
 ) -> Float[np.ndarray, " step"]:
     """Symmetrised divergence of every checkpoint from the mixture that relative distance names.
 
@@ -190,7 +190,8 @@ def interpolation_distance(
 
     Args:
         statistics: of the checkpoints.
-        of_strategies: of the two strategies, as if each were a checkpoint of the same split.
+        of_strategies: of the two strategies, as if each were a checkpoint of the same split; None
+            where there are more.
 
     Returns:
         Nats per prediction. NaN where relative distance is undefined, or a strategy gives
@@ -198,7 +199,7 @@ def interpolation_distance(
     """
     steps, strategies = statistics.divergence.shape
     nearness, _ = relative_distance(statistics)
-    if strategies != 2:
+    if strategies != 2 or of_strategies is None:
         return np.full(steps, np.nan)
     weight = np.stack([nearness, 1 - nearness], axis=1)
     forward = _at(weight, statistics.divergence, _value)

@@ -58,7 +58,8 @@ def reduce_checkpoints(
     Raises:
         LogError: the run cannot be read, or what it holds is not what the schema asks for.
     """
-    of_strategies = _reference(run, split, tuple(strategies)).of_strategies
+    prepared = _reference(run, split, tuple(strategies))
+    of_strategies = prepared.of_strategies if len(strategies) == 2 else None
     parts = _statistics(run, split, strategies, first, last)
     return joined_behaviour([split_behaviour(part, of_strategies) for part in parts])
 
@@ -99,8 +100,10 @@ def _stored(run: Run, split: str, checkpoints: Iterable[int]) -> Iterator[np.nda
         yield stored
 
 
-def split_behaviour(statistics: RunStatistics, of_strategies: RunStatistics) -> SplitBehaviour:
-    """What one run did on one split, from its statistics and those of its strategies."""
+def split_behaviour(
+    statistics: RunStatistics, of_strategies: RunStatistics | None
+) -> SplitBehaviour:
+    """What one run did on one split, from its statistics and, if two, those of its strategies."""
     near, error = relative_distance(statistics)
     divergence = statistics.divergence
     weight, least = best_mixtures(divergence)

@@ -24,7 +24,7 @@ from rational_icl._cluster import Task, spread
 from rational_icl._errors import LogError, shown
 from rational_icl._files import replacing
 from rational_icl._locks import Lock
-from rational_icl.cells.file import CellsWriter, Columns, bins_of
+from rational_icl.cells.file import CellsWriter, Columns, nodes_of
 from rational_icl.cells.summarize import (
     Piece,
     Plan,
@@ -234,8 +234,8 @@ def _assemble(
     runs = list(log.values())
     sizes = {"cell": sum(len(run.steps) for run in runs)}
     for run in runs:
-        for name, bins in bins_of(run_splits(run, plan, columns(run))).items():
-            sizes[name] = max(bins, sizes.get(name, 0))
+        for name, nodes in nodes_of(run_splits(run, plan, columns(run))).items():
+            sizes[name] = max(nodes, sizes.get(name, 0))
     first = run_cells(runs[0], plan, columns(runs[0]))
     content = "".join(content_of(run.path) for run in runs)
     provenance = {

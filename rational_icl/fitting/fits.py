@@ -153,7 +153,7 @@ def fit(
         mean over fitted ID cells of the divergence of T from Σ_k π_k Q_k
 
     by L-BFGS with exact gradients in unconstrained coordinates (log or logit, as the support of the
-    prior asks), from the best of 32 draws of the prior for every start; with many cells and bins,
+    prior asks), from the best of 32 draws of the prior for every start; with many cells and nodes,
     first on some of the cells, so that each start goes over all of them only near its end. The
     criterion is that of Wurgaft et al. (2025), arXiv:2506.17859. Cost does not depend on how many
     sequences were logged.

@@ -24,7 +24,7 @@ _MOST_NUMBERS = 2**21
 """Of statistics that every step of every optimizer start goes through."""
 _DRAWS_PER_START = 32
 _LEAST_DIVERGENCE = -1e-6
-"""Nats: what statistics promise of a divergence (`statistics.bins`); none is really below 0."""
+"""Nats: what statistics promise of a divergence (`statistics.choice`); none is really below 0."""
 
 
 @in_float64

@@ -14,7 +14,7 @@ from rational_icl.fitting.fits import fit
 
 IDENTITY = 1e-10
 WEIGHTS = 0.01  # of weights found again: enough to tell one strategy's share in a figure
-NEAR_BEST = 1e-5  # nats: bins move 1e-8, and a start may end on a ridge
+NEAR_BEST = 1e-5  # nats: nodes move 1e-9, and a start may end on a ridge
 NUM_DRAWS = {"coopetition": 20}
 NUM_STARTS = {"coopetition": 2, "two_boundaries": 16, "kinetic": 8}
 EXTREME_DIVERSITIES = (2.0, 30.0, 1e3, 1e6)

@@ -14,7 +14,7 @@ from rational_icl._errors import LogError
 from rational_icl.cells.file import load_cells, save_cells
 from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour, table
 from rational_icl.cells.statistics import Divergence
-from rational_icl.cells.statistics.binned import MixtureDivergence
+from rational_icl.cells.statistics.nodes import MixtureDivergence
 from rational_icl.cells.statistics.squared import SquaredDivergence
 from rational_icl.settings import Categorical, Classification, Regression, Setting
 
@@ -27,19 +27,18 @@ EACH, RUNS = 3, ("D2-s0", "Ünïcode, $x$ <b>", "D8\x1b[31m")
 
 
 def made(setting: Setting) -> tuple[Cells, Behaviour]:
-    """Random numbers in every field, some of them infinite or missing; as many bins as chance."""
+    """Random numbers in every field, some of them infinite or missing; as many nodes as chance."""
     rng = np.random.default_rng(5)
     size, k = EACH * len(RUNS), 2
 
-    def split(bins: int) -> SplitBehaviour:
+    def split(nodes: int) -> SplitBehaviour:
         distance = rng.random(size)
         distance[1] = np.nan
         divergence: Divergence = SquaredDivergence(rng.random((size, k, k)))
         if not isinstance(setting, Regression):
             divergence = MixtureDivergence(
-                rng.random((size, bins)),
-                rng.random((size, k, bins)),
-                rng.random((size, k, k, bins)),
+                rng.random((size, nodes)) - 0.2,
+                np.repeat(rng.random((len(RUNS), k, nodes)), EACH, axis=0),
                 np.where(np.arange(size) == 2, np.inf, rng.random(size)),
             )
         best, covariance = rng.random((size, k)), rng.random((size, k, k))
@@ -101,6 +100,30 @@ def test_xarray_reads_it_with_names(saved):
         expected = behaviour.splits["ood"].best_weight_covariance
         assert ood["best_weight_covariance"].dims == ("cell", "strategy", "other_strategy")
         np.testing.assert_array_equal(ood["best_weight_covariance"], expected)
+
+
+def test_nodes_are_written_once_a_run(tmp_path):
+    save_cells(*made(SETTINGS["probabilities"]), tmp_path / "cells.nc")
+    with xr.open_dataset(tmp_path / "cells.nc", group="id") as split:
+        assert split["ratio"].dims == ("run", "strategy", "node")
+        assert split["coefficient"].dims == ("cell", "node")
+
+
+def test_cells_in_any_order_and_runs_without_any_come_back(tmp_path):
+    cells, behaviour = made(SETTINGS["probabilities"])
+    order = np.random.default_rng(6).permutation(len(cells))
+    order = order[behaviour.run[order] != 1]
+    some = jax.tree.map(lambda leaf: leaf[order], (cells, behaviour))
+    save_cells(*some, tmp_path / "cells.nc")
+    assert same(load_cells(tmp_path / "cells.nc"), some)
+
+
+def test_cells_of_a_run_that_differ_in_their_nodes_are_refused(tmp_path):
+    cells, behaviour = made(SETTINGS["probabilities"])
+    one = Behaviour(RUNS, np.zeros_like(behaviour.run), behaviour.splits)
+    with pytest.raises(LogError, match="id/ratio differs between cells of one run"):
+        save_cells(cells, one, tmp_path / "cells.nc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_replaces_an_older_file(saved):
@@ -165,7 +188,7 @@ def no_setting(file: Any) -> None:
 
 
 def other_version(file: Any) -> None:
-    file.attrs["version"] = 1
+    file.attrs["version"] = 2
 
 
 def other_number(file: Any) -> None:
@@ -195,7 +218,7 @@ SPOILT = {
     elsewhere: "missing",
     outside: "elsewhere",
     no_setting: "not known",
-    other_version: "version 1 of cells; this release reads 2: make them again with `rational-icl",
+    other_version: "version 2 of cells; this release reads 3: make them again with `rational-icl",
     other_number: "checksum",
     other_name: "checksum",
     no_split: "splits",
@@ -217,6 +240,9 @@ def test_hostile_files_are_refused_in_words(spoil, tmp_path):
 
 def test_a_checksum_does_not_make_nonsense_sound(tmp_path):
     cells, behaviour = made(SETTINGS["probabilities"])
+    with pytest.raises(LogError, match="not among the 1 named"):
+        save_cells(cells, Behaviour(("one",), behaviour.run, behaviour.splits), tmp_path / "no.nc")
+    cells, behaviour = made(SETTINGS["means"])  # of which nothing is written once a run
     far = Behaviour(("one",), behaviour.run, behaviour.splits)
     save_cells(cells, far, tmp_path / "cells.nc")
     with pytest.raises(LogError, match="not among its 1"):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from adversarial import CASES, coarseness, urns
+from adversarial import CASES, urns
 from oracles import measures
 from synthetic import evaluate, statistics
 
@@ -15,11 +15,10 @@ from rational_icl.settings.draws import draw_from
 from rational_icl.strategies.predictors import strategy_predictions
 
 OUTCOME = Probabilities()
-LEAST = 1e-9  # nats: bins are exact to 1e-8 and flat at the minimum
-BINNED = 2e-8  # nats: the binned divergence beside the oracle's
-WEIGHT = 1e-5  # bins move the slope by 1e-7, and a divergence has a curvature of .01
+LEAST = 1e-9  # nats: nodes are exact to 1e-9 in these cases, and a minimum is flat
+NODES = 2e-9  # nats: the divergence on nodes beside the oracle's
+WEIGHT = 1e-5  # nodes move the slope by 1e-8, and a divergence has a curvature of .01
 VERTEX = 1e-6  # how near a vertex an optimum at one is found
-# BINNED and VERTEX are for two strategies; wider bins of more allow `coarseness` times as much
 GRID = 0.02  # step of the brute-force grid over the simplex
 IDENTITY = 1e-10
 HONEST = (0.75, 1.3)  # 200 replicas know their spread to 5 %, and 5 standard errors of that
@@ -44,7 +43,7 @@ def test_best_mixture_of_two_equals_golden_section(name: str):
         expected_weight, expected = measures.best_mixture_two(predicted, strategies)
         assert 0.01 < expected_weight < 0.99
         np.testing.assert_allclose(weight[checkpoint, 0], expected_weight, rtol=0, atol=WEIGHT)
-        np.testing.assert_allclose(divergence[checkpoint], expected, rtol=0, atol=BINNED)
+        np.testing.assert_allclose(divergence[checkpoint], expected, rtol=0, atol=NODES)
         exact = measures.mixture_divergence(predicted, strategies, weight[checkpoint])
         np.testing.assert_allclose(exact, expected, rtol=0, atol=LEAST)
     np.testing.assert_allclose(weight.sum(axis=1), 1, rtol=0, atol=IDENTITY)
@@ -56,7 +55,7 @@ def test_a_mixture_is_found_again(num_strategies: int):
     weights = [[0.2, 0.8], [0.95, 0.05]] if num_strategies == 2 else [[0.2, 0.5, 0.3]]
     weight, divergence = best(mixed(strategies, weights), strategies)
     np.testing.assert_allclose(weight, weights, rtol=0, atol=10 * WEIGHT)
-    np.testing.assert_allclose(divergence, 0, rtol=0, atol=BINNED * coarseness(num_strategies))
+    np.testing.assert_allclose(divergence, 0, rtol=0, atol=NODES)
 
 
 @pytest.mark.parametrize("name", ["urns", "zeros_in_a_strategy", "zeros_in_both"])
@@ -68,7 +67,7 @@ def test_optima_at_the_vertices(num_strategies: int, name: str):
     beyond /= beyond.sum(axis=-1, keepdims=True)
     for transformer in (strategies, beyond):
         weight, divergence = best(transformer, strategies)
-        allowed = VERTEX * coarseness(num_strategies)
+        allowed = VERTEX
         np.testing.assert_allclose(weight, np.eye(num_strategies), rtol=0, atol=allowed)
         assert np.isfinite(divergence).all()
 
@@ -184,7 +183,7 @@ def test_interpolation_distance_equals_the_oracle(nearness: str):
     (weight,) = relative_distance(statistics)[0]
     mixture = weight * strategies[0] + (1 - weight) * strategies[1]
     expected = measures.symmetrised_kl(transformer, mixture)
-    np.testing.assert_allclose(distance, expected, rtol=0, atol=2 * BINNED)
+    np.testing.assert_allclose(distance, expected, rtol=0, atol=2 * NODES)
 
 
 def test_interpolation_distance_of_means_is_their_squared_error():

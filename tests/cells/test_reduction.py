@@ -21,14 +21,13 @@ from rational_icl._errors import LogError
 from rational_icl.cells import reduction
 from rational_icl.cells.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
 from rational_icl.cells.statistics import NUM_BLOCKS, checkpoints_at_once, reference
-from rational_icl.cells.statistics.binned import BinnedStatistics
-from rational_icl.cells.statistics.bins import bin_width
+from rational_icl.cells.statistics.nodes import NodeStatistics
 from rational_icl.logs import Run
 from rational_icl.settings import Means, Probabilities
 from rational_icl.strategies.predictors import strategy_predictions
 
 SUMS = 1e-12
-BINNED = 1e-6  # nats: what binned statistics promise
+PROMISE = 1e-6  # nats: what statistics on nodes promise
 STRATEGIES = ("memorizing", "generalizing", "constant")
 STEPS = tuple(range(1, 8))
 
@@ -66,51 +65,63 @@ def overwrite(path: Path, checkpoint: int, values: np.ndarray) -> None:
 # --- one checkpoint, half precision and others ------------------------------------------------
 
 
+WEIGHTS = ((1.0, 1.0, 1.0, 1.0), (0.7, 0.1, 0.1, 0.1), (1e-9, 1.0, 1e-14, 0.3))
+
+
 def plain(log_prob: np.ndarray, predicted: np.ndarray, block: np.ndarray) -> dict[str, np.ndarray]:
-    """All sums of one checkpoint from their definitions; bins in order, with their centres."""
+    """All sums of one checkpoint from their definitions, by block.
+
+    The last is Σ T log Σ_k w_k r_k at three weights, over outcomes that some strategy allows.
+    """
     prob = np.exp(log_prob)
-    width, number = bin_width(len(predicted)), len(predicted)
-    best = predicted.max(axis=0)
+    number, total = len(predicted), predicted.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.nan_to_num(np.log(predicted / best), nan=0.0, neginf=-np.inf)
-        log_prob = np.where(prob > 0, log_prob, 0.0)
-        reward = np.where(prob > 0, prob * np.log(best), 0.0)
-    name = np.where(np.isneginf(ratio), -np.inf, np.floor(ratio / width))
-    centre = np.where(np.isneginf(name), 0.0, (name + 0.5) * width)
-    shift = np.where(np.isneginf(ratio), 0.0, ratio - centre)
-    bins, place = np.unique(name.reshape(number, -1), axis=1, return_inverse=True)
-    place = place.reshape(best.shape)
-    whose = np.broadcast_to(block[:, None, None], best.shape)
+        negentropy = np.where(prob > 0, prob * log_prob, 0.0)
+        scale = np.where(prob > 0, prob * np.log(total), 0.0)
+        ratio = np.where(total > 0, predicted / total, 1.0)
+        at_weights = [
+            np.where(
+                (prob > 0) & (total > 0),
+                prob * np.log(np.tensordot(w[:number], ratio, axes=1)),
+                0.0,
+            )
+            for w in WEIGHTS
+        ]
+    apart = 0.5 * (rel_entr(prob, predicted) + rel_entr(predicted, prob))
+    lost = np.where((total == 0) & (prob > 0), np.inf, 0.0)
     found = {
-        "bins": bins.T,
-        "mass": np.zeros((NUM_BLOCKS, bins.shape[1])),
-        "first": np.zeros((NUM_BLOCKS, bins.shape[1], number)),
-        "second": np.zeros((NUM_BLOCKS, bins.shape[1], number, number)),
+        "mass": np.zeros(NUM_BLOCKS),
         "offset": np.zeros(NUM_BLOCKS),
         "distance": np.zeros((NUM_BLOCKS, number)),
+        "at_weights": np.zeros((NUM_BLOCKS, len(WEIGHTS))),
     }
-    np.add.at(found["mass"], (whose, place), prob)
-    np.add.at(found["offset"], whose, prob * log_prob - reward)
-    for j in range(number):
-        np.add.at(found["first"][..., j], (whose, place), prob * shift[j])
-        apart = 0.5 * (rel_entr(prob, predicted[j]) + rel_entr(predicted[j], prob))
-        np.add.at(found["distance"][:, j], whose, apart)
-        for k in range(number):
-            np.add.at(found["second"][..., j, k], (whose, place), prob * shift[j] * shift[k])
+    for sequence, name in enumerate(block):
+        found["mass"][name] += np.where(total > 0, prob, 0.0)[sequence].sum()
+        found["offset"][name] += np.where(total > 0, negentropy - scale, lost)[sequence].sum()
+        found["distance"][name] += apart[:, sequence].sum(axis=(1, 2))
+        found["at_weights"][name] += [each[sequence].sum() for each in at_weights]
     return found
 
 
 def assert_equals_plain(stored: np.ndarray, predicted: np.ndarray, block: np.ndarray) -> None:
     """Statistics of checkpoints (step, ...) in the type of a file against `plain`."""
     found, doubtful = reference(Probabilities(), predicted, block).compared(stored, len(stored))
-    assert isinstance(found, BinnedStatistics)
+    assert isinstance(found, NodeStatistics)
     assert not doubtful.any()
+    with np.errstate(divide="ignore"):
+        log_mixture = np.log(np.array(WEIGHTS)[:, : len(predicted)] @ found.ratio)
     for step, one in enumerate(stored):
         expected = plain(Probabilities().read(one), predicted, block)
-        bins = np.where(found.bins == np.iinfo(np.int32).min, -np.inf, found.bins)
-        np.testing.assert_array_equal(bins, expected.pop("bins"))
-        for name, values in expected.items():
-            np.testing.assert_allclose(getattr(found, name)[step], values, rtol=SUMS, atol=SUMS)
+        coefficient = found.coefficient[step]
+        np.testing.assert_allclose(coefficient.sum(axis=1), expected["mass"], rtol=SUMS, atol=SUMS)
+        for name in ("offset", "distance"):
+            np.testing.assert_allclose(
+                getattr(found, name)[step], expected[name], rtol=SUMS, atol=SUMS
+            )
+        allowed = PROMISE * found.count.sum()
+        np.testing.assert_allclose(
+            coefficient @ log_mixture.T, expected["at_weights"], rtol=0, atol=allowed
+        )
 
 
 def drawn(number: int, zeros: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +166,7 @@ def test_zeros_of_the_transformer_count_as_zeros(number: int, kind: type):
     block = BLOCKS["in turn"]
     assert_equals_plain(stored, predicted, block)
     found, _ = reference(Probabilities(), predicted, block).compared(stored, 5)
-    assert isinstance(found, BinnedStatistics)
+    assert isinstance(found, NodeStatistics)
     assert np.isinf(found.distance).any()
     assert np.isfinite(found.distance).any()
     assert np.isfinite(found.offset[3]).sum() == NUM_BLOCKS
@@ -184,17 +195,16 @@ def test_products_of_errors_are_plain_sums(kind: type):
         np.testing.assert_allclose(found.distance[step, name, j], expected, rtol=SUMS)
 
 
-def test_few_checkpoints_are_taken_together_where_each_takes_much_memory():
-    """32, or 30 MB of predictions, or 64 MB of sums: 8 blocks, bins, 1 + K + K² numbers."""
+def test_few_checkpoints_are_taken_together_where_each_takes_much_memory(monkeypatch):
+    """128, or 134 MB of predictions, or 64 MB of sums."""
     transformer, predicted = drawn(4, zeros=False)
     prepared = reference(Probabilities(), predicted, BLOCKS["in turn"])
     found, _ = prepared.compared(transformer, 5)
-    assert isinstance(found, BinnedStatistics)
-    assert prepared.sums_bytes == 8 * len(found.bins) * 21 * 8
-    assert [checkpoints_at_once(prepared, size) for size in (1, 10**6, 10**9)] == [32, 30, 1]
-    kinds = np.random.default_rng(816).dirichlet(np.ones(8), size=(4, 21, 100))
-    large = reference(Probabilities(), kinds, BLOCKS["in turn"])
-    assert checkpoints_at_once(large, 1) == 2**26 // large.sums_bytes < 20
+    assert isinstance(found, NodeStatistics)
+    assert prepared.sums_bytes >= found.coefficient[0].nbytes
+    assert [checkpoints_at_once(prepared, size) for size in (1, 10**7, 10**9)] == [128, 13, 1]
+    monkeypatch.setattr("rational_icl.cells.statistics._SUMS_AT_ONCE", 7 * prepared.sums_bytes)
+    assert checkpoints_at_once(prepared, 1) == 7
 
 
 # --- from a run ------------------------------------------------------------------------------
@@ -212,7 +222,7 @@ def test_behaviour_is_that_of_the_run(folder: Path, split: str):
     for checkpoint in range(len(STEPS)):
         prob = run.predictions(split, checkpoint)
         expected = rel_entr(prob, mixed).sum(axis=-1).mean()
-        np.testing.assert_allclose(divergence[checkpoint], expected, rtol=0, atol=BINNED)
+        np.testing.assert_allclose(divergence[checkpoint], expected, rtol=0, atol=PROMISE)
         near, far = (
             (rel_entr(prob, one) + rel_entr(one, prob)).sum(axis=-1).mean() for one in predicted[:2]
         )
@@ -244,8 +254,13 @@ def test_few_checkpoints_at_once_are_the_same_as_all(folder: Path, monkeypatch: 
     whole = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
     monkeypatch.setattr("rational_icl.cells.reduction.checkpoints_at_once", lambda *_: 3)
     parts = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
-    for name, expected in vars(whole).items():
-        np.testing.assert_allclose(getattr(parts, name), expected, rtol=SUMS, atol=SUMS)
+    for name in ("ratio", "offset", "distance", "strategy_distance", "count"):
+        found, expected = getattr(parts, name), getattr(whole, name)
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+    # nodes are nearly dependent: rounding moves coefficients, but not what they sum up to
+    for weights in ([0.2, 0.5, 0.3], [1e-9, 1e-14, 1 - 1e-9]):
+        found, expected = (evaluate(one.divergence, weights) for one in (parts, whole))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
 
 
 @pytest.mark.parametrize("name", ["regression", "markov", "classification"])
@@ -262,7 +277,7 @@ def test_every_kind_of_setting_is_reduced(name: str):
     found, doubtful = prepared.compared(stored, 3)
     assert not doubtful.any()
     behaviour = reduction.split_behaviour(found, prepared.of_strategies)
-    np.testing.assert_allclose(behaviour.best_divergence, 0, rtol=0, atol=BINNED)
+    np.testing.assert_allclose(behaviour.best_divergence, 0, rtol=0, atol=PROMISE)
 
 
 # --- what is wrong is said as everywhere else -------------------------------------------------

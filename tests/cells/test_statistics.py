@@ -1,25 +1,25 @@
-"""Binned sufficient statistics against the plain mean over predictions."""
+"""Statistics on nodes against the plain mean over predictions."""
 
 import jax
 import numpy as np
 import pytest
-from adversarial import CASES, coarseness, noisy_mixture, urns
+from adversarial import CASES, noisy_mixture, urns
 from oracles import measures
 from synthetic import evaluate, statistics
 
 from rational_icl.cells.statistics import NUM_BLOCKS, joined, run_statistics
-from rational_icl.cells.statistics.binned import BinnedStatistics
-from rational_icl.cells.statistics.bins import bin_width
+from rational_icl.cells.statistics.choice import families_of
+from rational_icl.cells.statistics.families import DistinctOutcomes, FewNodes
+from rational_icl.cells.statistics.nodes import NodeStatistics
 from rational_icl.settings import Categorical, Probabilities
 from rational_icl.settings.draws import draw_from
 from rational_icl.strategies.predictors import strategy_predictions
 
 OUTCOME = Probabilities()
 REQUIRED = 1e-6  # nats: what the statistics promise, for any weights
-TYPICAL = 1e-8  # nats: what bins of two give on urns, where third moments have either sign
-THIRD = 0.0963  # the largest third derivative of log(w + (1 - w) e^l), 1 / 6√3
+TYPICAL = 1e-9  # nats: what a few dozen nodes of two strategies leave of urns
 SUMS = 1e-12  # relative: the same float64 sums in another order
-GROWTH = 0.05  # twice the sequences may reach a few bins in the tails that were empty before
+GROWTH = 0.3  # of the number of nodes: new outcomes may have log-ratios that none had before
 
 INSIDE = {
     2: [[w, 1 - w] for w in (1e-12, 1e-6, 0.03, 0.2, 0.5, 0.77, 0.999, 1 - 1e-12)],
@@ -29,6 +29,8 @@ INSIDE = {
         [0.3, 1e-12, 0.7 - 1e-12],
         [0.05, 0.95 - 1e-12, 1e-12],
         [1 - 2e-12, 1e-12, 1e-12],
+        [1e-14, 1 - 2e-14, 1e-14],
+        [0.5, 0.5 - 1e-14, 1e-14],
     ],
 }
 
@@ -39,29 +41,20 @@ def assert_equals_oracle(name: str, weights: list[list[float]], tolerance: float
     for w in weights:
         expected = measures.mixture_divergence(transformer[0], strategies, w)
         found = evaluate(divergence, w)[0]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=f"weights {w}")
+        np.testing.assert_allclose(
+            found, expected, rtol=SUMS, atol=tolerance, err_msg=f"weights {w}"
+        )
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
-@pytest.mark.parametrize("name", [name for name in CASES if name != "skewed_within_a_bin"])
+@pytest.mark.parametrize("name", CASES)
 def test_divergence_equals_the_plain_mean(name: str, num_strategies: int):
     assert_equals_oracle(name, INSIDE[num_strategies], REQUIRED)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
-def test_divergence_holds_its_bound_for_the_worst_mass_within_a_bin(num_strategies: int):
-    """Log-ratios of a bin differ by its width, and of three strategies in opposite directions."""
-    span = bin_width(num_strategies) * (1 if num_strategies == 2 else 2)
-    allowed = span**3 * THIRD / 48
-    assert num_strategies > 2 or allowed < REQUIRED
-    assert_equals_oracle("skewed_within_a_bin", INSIDE[num_strategies], allowed)
-
-
-@pytest.mark.parametrize("num_strategies", [2, 3])
 def test_divergence_on_urns_is_far_more_exact_than_promised(num_strategies: int):
-    allowed = TYPICAL * coarseness(num_strategies)  # bins of more strategies are wider
-    assert allowed < REQUIRED
-    assert_equals_oracle("urns", INSIDE[num_strategies], allowed)
+    assert_equals_oracle("urns", INSIDE[num_strategies], TYPICAL)
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
@@ -97,41 +90,50 @@ def test_statistics_of_disjoint_parts_add_up(name: str):
     ]
     whole = run_statistics(OUTCOME, np.log(transformer), strategies, block)
     first, second = parts
-    assert isinstance(first, BinnedStatistics)
-    assert isinstance(second, BinnedStatistics)
-    assert isinstance(whole, BinnedStatistics)
-    assert len(first.bins) < len(whole.bins)
     for total in (first + second, second + first):
-        for field, expected in vars(whole).items():
-            np.testing.assert_allclose(getattr(total, field), expected, rtol=SUMS, atol=SUMS)
-        found, expected = (evaluate(one.divergence, [0.2, 0.5, 0.3]) for one in (total, whole))
-        np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
+        assert isinstance(total, NodeStatistics)
+        for field in ("offset", "distance", "strategy_distance", "count"):
+            found, expected = getattr(total, field), getattr(whole, field)
+            np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+        # nodes of parts are others than those of the whole
+        for w in INSIDE[3]:
+            found, expected = (evaluate(one.divergence, w) for one in (total, whole))
+            np.testing.assert_allclose(found, expected, rtol=0, atol=REQUIRED)
 
 
-def test_runs_of_different_bins_stand_beside_each_other():
+def test_parts_of_the_same_nodes_have_no_more_of_them_together():
+    transformer, strategies = urns(3)
+    found = statistics(transformer, strategies)
+    twice = found + found
+    assert twice.ratio.shape == found.ratio.shape
+    one, other = (evaluate(part.divergence, [0.2, 0.5, 0.3]) for part in (found, twice))
+    np.testing.assert_allclose(one, other, rtol=SUMS)
+
+
+def test_runs_of_different_nodes_stand_beside_each_other():
     runs = [statistics(*CASES[name](2)) for name in ("urns", "extreme_ratios", "nearly_identical")]
-    assert len({len(run.bins) for run in runs}) == 3
+    assert len({run.ratio.shape for run in runs}) == 3
     together = evaluate(joined([run.divergence for run in runs]), [0.3, 0.7])
     alone = [evaluate(run.divergence, [0.3, 0.7])[0] for run in runs]
     np.testing.assert_allclose(together, alone, rtol=SUMS)
 
 
-@pytest.mark.parametrize("bins", [1, 4, 7, 8, 9, 17, 33, 100, 1000])
-def test_empty_bins_round_their_number_up_and_change_nothing(bins: int):
+@pytest.mark.parametrize("outcomes", [1, 4, 7, 8, 9, 17, 33, 60])
+def test_nodes_without_a_coefficient_round_their_number_up_and_change_nothing(outcomes: int):
     """To one of four sizes between a power of two and the next."""
-    strategies = np.stack([np.full(bins, 0.5), 0.5 * np.exp(-bin_width(2) * np.arange(bins))])
+    strategies = np.stack([np.full(outcomes, 0.5), 0.5 * np.exp(-0.04 * np.arange(outcomes))])
     both = np.stack([strategies, 1 - strategies], axis=-1)[:, :, None]
     transformer = noisy_mixture(both, 28)
     held = statistics(transformer, both)
     divergence = held.divergence
-    size = divergence.mass.shape[1]
-    assert len(held.bins) <= size <= 1.25 * len(held.bins)
+    nodes, size = held.ratio.shape[1], divergence.coefficient.shape[1]
+    assert nodes <= size <= 1.25 * nodes
     assert size % max(1, 2 ** (size.bit_length() - 1) // 4) == 0
     for more in (divergence, divergence.padded(size + 5)):
-        assert np.asarray(more.mass)[:, len(held.bins) :].sum() == 0
+        assert not np.asarray(more.coefficient)[:, nodes:].any()
         for w in INSIDE[2]:
             expected = measures.mixture_divergence(transformer[0], both, w)
-            np.testing.assert_allclose(evaluate(more, w)[0], expected, rtol=0, atol=REQUIRED)
+            np.testing.assert_allclose(evaluate(more, w)[0], expected, rtol=0, atol=SUMS)
 
 
 def test_distances_are_symmetrised_divergences_block_by_block():
@@ -150,18 +152,73 @@ def test_distances_are_symmetrised_divergences_block_by_block():
     assert found.count.sum() == strategies[0].size / strategies.shape[-1]
 
 
-def test_bins_do_not_grow_with_the_number_of_sequences():
+def test_nodes_do_not_grow_with_the_number_of_sequences():
     setting, rng = Categorical(4, 12), np.random.default_rng(27)
     tasks = setting.draw_tasks(rng, 4)
     inputs, _ = draw_from(setting, rng, tasks, 4000)
     strategies = strategy_predictions(setting, tasks, inputs, ("memorizing", "generalizing"))
     transformer = strategies.mean(axis=0)[None]
     once, twice = (statistics(transformer[:, :n], strategies[:, :n]) for n in (2000, 4000))
-    assert len(twice.bins) <= (1 + GROWTH) * len(once.bins)
-    again = statistics(np.tile(transformer, (1, 2, 1, 1)), np.tile(strategies, (1, 2, 1, 1)))
-    assert [leaf.shape for leaf in jax.tree.leaves(again)] == [
-        leaf.shape for leaf in jax.tree.leaves(twice)
-    ]
+    assert twice.ratio.shape[1] <= (1 + GROWTH) * once.ratio.shape[1] < 100
+
+
+# --- nodes ------------------------------------------------------------------------------------
+
+
+def ratios_of(strategies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """r of every outcome, (outcome, strategy), and the prediction that it is of."""
+    flat = strategies.reshape(len(strategies), -1).T
+    prediction = np.arange(len(flat)) // strategies.shape[-1]
+    return flat / flat.sum(axis=1, keepdims=True), prediction
+
+
+@pytest.mark.parametrize("num_strategies", [2, 3, 4])
+def test_coefficients_carry_the_plain_sum_over_outcomes(num_strategies: int):
+    """Σ_i c_i log(r_i·w) beside Σ_j a_j log(r_j·w), a loop over outcomes; c sums to the mass."""
+    ratio, prediction = ratios_of(CASES["many_alike"](num_strategies)[1])
+    ((members, family),) = families_of(ratio, prediction, 5e-7 * (prediction[-1] + 1))
+    assert isinstance(family, FewNodes)
+    assert members.tolist() == list(range(len(ratio)))
+    assert len(family.node) < len(ratio) / 3
+    rng = np.random.default_rng(35)
+    mass = rng.random((len(ratio), 2))
+    coefficient = family.coefficients(family.columns(slice(None)).T @ mass)
+    np.testing.assert_allclose(coefficient.sum(axis=0), mass.sum(axis=0), rtol=SUMS)
+    drawn = rng.dirichlet(np.full(num_strategies, 0.3), size=20) + 1e-14
+    for w in drawn / drawn.sum(axis=1, keepdims=True):
+        expected = np.zeros(2)
+        for r_j, a_j in zip(ratio, mass, strict=True):
+            expected += a_j * np.log(sum(r * weight for r, weight in zip(r_j, w, strict=True)))
+        found = coefficient.T @ np.log(family.node @ w)
+        # a promise for each prediction, of which some 1.2 outcomes count
+        allowed = REQUIRED * (prediction[-1] + 1)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
+
+
+@pytest.mark.parametrize("num_strategies", [2, 3])
+def test_families_are_disjoint_and_each_keeps_its_share_of_the_promise(num_strategies: int):
+    """Where log-ratios lie hundreds of nats apart, outcomes are split until nodes carry them."""
+    ratio, prediction = ratios_of(CASES["many_far_apart"](num_strategies)[1])
+    families = list(families_of(ratio, prediction, 5e-7 * (prediction[-1] + 1)))
+    members = np.concatenate([each for each, _ in families])
+    assert np.sort(members).tolist() == list(range(len(ratio)))
+    for each, family in families:
+        if isinstance(family, DistinctOutcomes):
+            every = np.asarray(family.columns(slice(None)).todense())
+            np.testing.assert_array_equal(every @ family.node, ratio[each])
+
+
+def test_nodes_are_the_same_every_time():
+    """No machine may differ from another by more than rounding: nothing is drawn without a seed."""
+    one, other = (statistics(*CASES["many_alike"](3)) for _ in range(2))
+    assert one.ratio.tobytes() == other.ratio.tobytes()
+    assert one.coefficient.tobytes() == other.coefficient.tobytes()
+
+
+def test_every_promise_is_kept_where_nodes_have_to_be_chosen_again(monkeypatch):
+    """Two nodes at first: more are taken, then outcomes are split, then they are nodes."""
+    monkeypatch.setattr("rational_icl.cells.statistics.choice._MOST_NODES", 2)
+    assert_equals_oracle("many_alike", INSIDE[3], REQUIRED)
 
 
 @pytest.mark.parametrize("name", ["zeros_in_a_strategy", "zeros_in_the_transformer"])

@@ -414,7 +414,7 @@ def test_a_surface_wins_where_the_transformers_follow_one():
 
 @pytest.mark.slow
 def test_exact_mixtures_of_next_token_predictions_are_told_apart():
-    """From binned statistics of drawn sequences, without any noise."""
+    """From statistics of drawn sequences, without any noise."""
     cells = make_cells(DIVERSITIES[:3], STEPS[:5])
     truth = np.log(weights_at(Rational(), RATIONAL, cells))
     behaviour = mixed_behaviour(cells, truth, num_sequences=16)

@@ -90,7 +90,7 @@ def test_the_divergence_of_a_simulated_run_is_least_at_its_weights(num_strategie
 
 @pytest.mark.slow
 def test_the_curvature_is_that_of_the_log_at_its_best_mixture():
-    """Of binned statistics, by second differences at weights moved off the ends by 2 %."""
+    """Of statistics on nodes, by second differences at weights moved off the ends by 2 %."""
     cells = make_cells([8.0, 8.0], STEPS[2:5], 3)
     truth = weights_at(Rational(), TRUE, cells)
     behaviour = mixed_behaviour(cells, np.log(truth), num_sequences=24)

@@ -24,7 +24,7 @@ from rational_icl.logs import open_log
 from rational_icl.settings import Probabilities
 
 IDENTITY = 1e-10
-BINNED = 1e-6  # nats: what the sufficient statistics promise
+PROMISE = 1e-6  # nats: what the sufficient statistics promise
 OUTCOME = Probabilities()
 MEASURES = measure_names(OUTCOME)
 MEANS = MEASURES[4:-2]
@@ -197,9 +197,9 @@ def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):
             predicted = row[f"predicted_relative_distance_{split}"]
             np.testing.assert_allclose(predicted, near, rtol=0, atol=IDENTITY)
             expected = measures.kl(observed, mixed)
-            np.testing.assert_allclose(row[f"divergence_{split}"], expected, atol=BINNED)
+            np.testing.assert_allclose(row[f"divergence_{split}"], expected, atol=PROMISE)
             _, least = measures.best_mixture_two(observed, strategies)
-            np.testing.assert_allclose(row[f"best_divergence_{split}"], least, atol=BINNED)
+            np.testing.assert_allclose(row[f"best_divergence_{split}"], least, atol=PROMISE)
             ranks = measures.spearman(observed, mixed)
             np.testing.assert_allclose(row[f"spearman_{split}"], ranks, rtol=IDENTITY)
             same = measures.top_agreement(observed, mixed)

@@ -27,7 +27,7 @@ from rational_icl.fitting import optimize
 from rational_icl.fitting.fits import Fit, best_start, fit, load_fit
 from rational_icl.fitting.holdout import Regions
 
-RECOVERY = 1e-3  # relative: L-BFGS stops at changes of 1e-13 along a ridge; bins move 1e-8 nats
+RECOVERY = 1e-3  # relative: L-BFGS stops at changes of 1e-13 along a ridge; nodes move 1e-9 nats
 LEAST = 1e-6  # nats: the error that binning may have
 SLOPE = 1e-6  # relative, of central differences with steps of 1e-5 in float64
 BEHAVIOURS: dict[int, tuple[Cells, Behaviour]] = {}
@@ -122,11 +122,11 @@ def test_every_start_is_reported_and_the_best_is_kept():
 
 @pytest.mark.slow
 def test_cost_does_not_depend_on_the_number_of_sequences():
-    """What the optimizer sees has no sequence axis, and hardly more bins for ten times as many."""
+    """What the optimizer sees has no sequence axis, and hardly more nodes for ten times as many."""
     cells = make_cells(num_tasks=(2.0, 4.0), steps=STEPS[:3])
     log_weight = np.log(np.full((len(cells), 2), 0.5))
     few, many = (
-        mixed_behaviour(cells, log_weight, size).splits["id"].divergence.mass.shape
+        mixed_behaviour(cells, log_weight, size).splits["id"].divergence.coefficient.shape
         for size in (400, 4000)
     )
     assert few[0] == many[0] == len(cells)

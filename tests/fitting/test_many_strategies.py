@@ -1,10 +1,10 @@
 """Three and four strategies: statistics, best mixtures and fits, in every setting.
 
-Tolerances. Binned divergences promise 1e-6 nats for any weights. Squared errors are exact: float64
-sums of ~1,000 terms in another order, 1e-12 relative. Best mixtures are exact to rounding, but bins
-move the slope by ~1e-6, which is 1e-4 in a weight that changes a divergence by .01 w². Logs hold
-means in float32 (relative 6e-8) and log-probabilities in half precision (5e-4 each, at random):
-weights fitted to 24 sequences of them are known to 1e-5 and 2e-3.
+Tolerances. Divergences on nodes promise 1e-6 nats for any weights. Squared errors are exact:
+float64 sums of ~1,000 terms in another order, 1e-12 relative. Best mixtures are exact to rounding,
+but nodes move the slope by ~1e-6, which is 1e-4 in a weight that changes a divergence by .01 w².
+Logs hold means in float32 (relative 6e-8) and log-probabilities in half precision (5e-4 each, at
+random): weights fitted to 24 sequences of them are known to 1e-5 and 2e-3.
 """
 
 import json
@@ -37,7 +37,7 @@ from rational_icl.settings.draws import draw_from, evaluation_data
 from rational_icl.strategies.losses import profile
 from rational_icl.strategies.predictors import strategy_predictions
 
-BINNED = 1e-6  # nats
+PROMISE = 1e-6  # nats
 SUMS = 1e-12  # relative
 WEIGHT = {"regression": 1e-9, "markov": 1e-3}  # of a best mixture, from numbers not yet stored
 FITTED = {"regression": 1e-5, "markov": 2e-3}  # of a fitted account, from a log
@@ -114,19 +114,19 @@ def mixtures(predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("number", [3, 4])
 @pytest.mark.parametrize("kind", PROBABILITIES)
-def test_binned_divergence_equals_the_plain_mean(kind: str, number: int):
+def test_divergence_equals_the_plain_mean(kind: str, number: int):
     predicted = strategies(kind, number)
     transformer = transformers(predicted, kind)
     divergence = statistics(kind, transformer, predicted).divergence
     assert divergence.shape == (3, number)
     weights = random_weights(number)
     expected = rel_entr(transformer, mixtures(predicted, weights)).sum(axis=-1).mean(axis=(2, 3))
-    np.testing.assert_allclose(evaluate(divergence, weights), expected, rtol=0, atol=BINNED)
+    np.testing.assert_allclose(evaluate(divergence, weights), expected, rtol=0, atol=PROMISE)
 
 
 @pytest.mark.parametrize(("m", "context", "num_tasks"), [(8, 16, 32), (16, 32, 64), (2, 8, 16)])
-def test_binned_divergence_where_clamped_predictions_pile_up(m: int, context: int, num_tasks: int):
-    """Many certain predictions lie at one edge of a bin, so that its error has a sign."""
+def test_divergence_where_clamped_predictions_pile_up(m: int, context: int, num_tasks: int):
+    """Many certain predictions are nearly the same, so that their errors have one sign."""
     setting, rng = Classification(m, context, 0.5), np.random.default_rng(704)
     tasks = setting.draw_tasks(rng, num_tasks)
     drawn = draw_from(setting, rng, tasks, 3000)
@@ -137,7 +137,7 @@ def test_binned_divergence_where_clamped_predictions_pile_up(m: int, context: in
     divergence = run_statistics(setting.outcome, np.log(transformer), predicted, block).divergence
     weights = np.concatenate([random_weights(3), [[0.08, 0.12, 0.8]]])
     expected = rel_entr(transformer, mixtures(predicted, weights)).sum(axis=-1).mean(axis=(2, 3))
-    np.testing.assert_allclose(evaluate(divergence, weights), expected, rtol=0, atol=BINNED)
+    np.testing.assert_allclose(evaluate(divergence, weights), expected, rtol=0, atol=PROMISE)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])
@@ -186,12 +186,15 @@ def test_statistics_of_disjoint_parts_add_up(kind: str, number: int):
         )
         for chosen in (part, ~part)
     )
+    exact = set(vars(whole)) - {"ratio", "coefficient"}  # parts have nodes of their own
+    allowed = SUMS if kind == "regression" else PROMISE
     for total in (first + second, second + first):
-        for field, expected in vars(whole).items():
-            np.testing.assert_allclose(getattr(total, field), expected, rtol=SUMS, atol=SUMS)
+        for field in exact:
+            found, expected = getattr(total, field), getattr(whole, field)
+            np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
         weights = random_weights(number)
         found, expected = (evaluate(one.divergence, weights) for one in (total, whole))
-        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=allowed)
         for found, expected in zip(relative_distance(total), relative_distance(whole), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=SUMS)
 
@@ -202,13 +205,15 @@ def test_statistics_of_a_block_are_those_of_its_sequences(kind: str, number: int
     transformer = transformers(predicted, kind)
     whole = statistics(kind, transformer, predicted)
     weights = random_weights(number)
+    # an eighth of what the promise is a mean over
+    allowed = SUMS if kind == "regression" else NUM_BLOCKS * PROMISE
     for block in (0, NUM_BLOCKS - 1):
         here = slice(block, None, NUM_BLOCKS)
         alone = statistics(kind, transformer[:, here], predicted[:, here])
         found, expected = (
             evaluate(one.divergence, weights) for one in (whole.of_block(block), alone)
         )
-        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=allowed)
         assert whole.of_block(block).count.sum() == whole.count[block]
 
 
@@ -248,7 +253,7 @@ def test_best_mixtures_recover_known_weights(kind: str, weights: list[list[float
     found, least = best_mixtures(statistics(kind, transformer, predicted).divergence)
     np.testing.assert_allclose(found, weights, rtol=0, atol=WEIGHT[kind])
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
-    np.testing.assert_allclose(least, 0, rtol=0, atol=BINNED)
+    np.testing.assert_allclose(least, 0, rtol=0, atol=PROMISE)
 
 
 def test_best_mixtures_of_means_are_the_constrained_least_squares():
@@ -359,7 +364,7 @@ def test_best_mixtures_of_a_log_are_the_weights_it_was_made_with(fitted: Fitted)
         np.testing.assert_allclose(
             found.best_weight, fitted.weights, rtol=0, atol=FITTED[fitted.kind]
         )
-        np.testing.assert_allclose(found.best_divergence, 0, rtol=0, atol=2 * BINNED)
+        np.testing.assert_allclose(found.best_divergence, 0, rtol=0, atol=2 * PROMISE)
 
 
 def test_a_fit_recovers_the_parameters_and_the_weights(fitted: Fitted):

@@ -1,4 +1,4 @@
-"""Transformers and strategies that a binned divergence could get wrong, by name.
+"""Transformers and strategies that nodes could get wrong, by name.
 
 Each is a function of the number of strategies: transformer (step, sequence, position, outcome),
 strategies (strategy, sequence, position, outcome).
@@ -6,18 +6,9 @@ strategies (strategy, sequence, position, outcome).
 
 import numpy as np
 
-from rational_icl.cells.statistics.bins import bin_width
 from rational_icl.settings import Categorical
 from rational_icl.settings.draws import draw_from
 from rational_icl.strategies.predictors import strategy_predictions
-
-
-def coarseness(num_strategies: int) -> float:
-    """By how much wider bins than those of two strategies raise the error that they leave.
-
-    What binning leaves out is of third order in the width of a bin.
-    """
-    return (bin_width(num_strategies) / bin_width(2)) ** 3
 
 
 def noisy_mixture(strategies: np.ndarray, seed: int, noise: float = 0.5) -> np.ndarray:
@@ -82,17 +73,29 @@ def extreme_ratios(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
     return noisy_mixture(dirichlet(num_strategies, 26), 26), strategies
 
 
-def skewed_within_a_bin(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
-    """The worst case: a fifth of one bin's mass at one corner, the rest at the opposite one.
+def many_alike(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
+    """More different outcomes than could all be nodes, of log-ratios of a few nats."""
+    rng = np.random.default_rng(29)
+    strategies = rng.dirichlet(np.full(5, 3.0), size=(num_strategies, 64, 4))
+    return noisy_mixture(strategies, 30), strategies
 
-    Two-point masses of this skewness maximise the third moment that the correction leaves out.
-    """
-    corners = np.array([[0.95, 0.05, 0.95], [0.05, 0.95, 0.05]])[:, :num_strategies]
-    log_ratio = -bin_width(num_strategies) * (10 + corners)
-    log_ratio[:, 0] = 0
-    probable = 0.9 * np.exp(np.repeat(log_ratio, (21, 79), axis=0)).T[..., None, None]
-    transformer = np.broadcast_to([1 - 1e-9, 1e-9], (1, 100, 1, 2))
-    return transformer, np.concatenate([probable, 1 - probable], axis=-1)
+
+def many_far_apart(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log-ratios over hundreds of nats: no few of them carry all others."""
+    rng = np.random.default_rng(31)
+    strategies = np.exp(-500 * rng.random((num_strategies, 50, 2, 6)))
+    strategies /= strategies.sum(axis=-1, keepdims=True)
+    return noisy_mixture(strategies, 32), strategies
+
+
+def many_with_zeros(num_strategies: int) -> tuple[np.ndarray, np.ndarray]:
+    """A third of all outcomes ruled out by some strategies, at random."""
+    rng = np.random.default_rng(33)
+    strategies = rng.dirichlet(np.full(6, 2.0), size=(num_strategies, 100, 4))
+    strategies[rng.random(strategies.shape) < 0.15] = 0
+    strategies[..., 0] += 1e-3
+    strategies /= strategies.sum(axis=-1, keepdims=True)
+    return noisy_mixture(strategies, 34), strategies
 
 
 CASES = {
@@ -102,5 +105,7 @@ CASES = {
     "zeros_in_both": zeros_in_both,
     "nearly_identical": nearly_identical,
     "extreme_ratios": extreme_ratios,
-    "skewed_within_a_bin": skewed_within_a_bin,
+    "many_alike": many_alike,
+    "many_far_apart": many_far_apart,
+    "many_with_zeros": many_with_zeros,
 }

@@ -11,7 +11,7 @@ from rational_icl.accounts import Account, Rational
 from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
 from rational_icl.cells.reduction import joined_behaviour, split_behaviour
 from rational_icl.cells.statistics import NUM_BLOCKS, Divergence, run_statistics
-from rational_icl.cells.statistics.binned import BinnedStatistics, MixtureDivergence
+from rational_icl.cells.statistics.nodes import MixtureDivergence, NodeStatistics
 from rational_icl.cells.tables import StrategyTable
 from rational_icl.fitting.fits import Fit
 from rational_icl.fitting.holdout import Regions
@@ -26,13 +26,13 @@ STEPS = np.round(np.geomspace(10, 30_000, 10))
 DIVERSITIES = np.array([2.0, 4.0, 8.0, 16.0, 32.0])
 
 
-def statistics(transformer: np.ndarray, strategies: np.ndarray) -> BinnedStatistics:
+def statistics(transformer: np.ndarray, strategies: np.ndarray) -> NodeStatistics:
     """Statistics of predictions (step, sequence, ...) and strategies (the same)."""
     with np.errstate(divide="ignore"):
         logs = np.log(transformer)
     block = np.arange(strategies.shape[1]) % NUM_BLOCKS
     found = run_statistics(SETTING.outcome, logs, strategies, block)
-    assert isinstance(found, BinnedStatistics)
+    assert isinstance(found, NodeStatistics)
     return found
 
 
@@ -75,9 +75,8 @@ def make_behaviour(cells: Cells, **columns: Any) -> Behaviour:
     """A behaviour with given `relative_distance` or `best_divergence` (cell,), no statistics."""
     size, strategies = cells.loss.shape
     nothing = MixtureDivergence(
-        mass=np.zeros((size, 1)),
+        coefficient=np.zeros((size, 1)),
         ratio=np.ones((size, strategies, 1)),
-        spread=np.zeros((size, strategies, strategies, 1)),
         offset=np.zeros(size),
     )
     fields = {

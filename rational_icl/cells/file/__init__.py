@@ -5,9 +5,9 @@ and, for each split, `xarray.open_dataset(path, group="id")` read as well:
 
     /       the fields of `Cells` by name, (cell,) or (cell, strategy), with their units there;
             run (run,) and strategy (strategy,) are names; run_index (cell,) is 0 for the first run
-    /id     the fields of `SplitBehaviour` by name, and those of its divergence: mass, ratio,
-    /ood    spread, offset of predicted probabilities, error of predicted means; bins that a run
-    ...     does not use have mass, ratio and spread zero
+    /id     the fields of `SplitBehaviour` by name, and those of its divergence: coefficient,
+    /ood    offset and, once a run, (run, strategy, node), ratio of predicted probabilities; error
+    ...     of predicted means; nodes that a run does not use have coefficient and ratio zero
 
 Attributes of the root: format, version, setting, setting_parameters (JSON), own_task_prob (0 or 1),
 splits (JSON), log (the name of its folder), log_sha256 (of its runs' files), release (of this
@@ -16,13 +16,13 @@ package), and sha256, which covers these and every array, so that damage shows.
 
 from rational_icl.cells.file.columns import Columns, split_axes, to_columns, to_split
 from rational_icl.cells.file.reading import load_cells
-from rational_icl.cells.file.writing import CellsWriter, bins_of, save_cells
+from rational_icl.cells.file.writing import CellsWriter, nodes_of, save_cells
 
 __all__ = [
     "CellsWriter",
     "Columns",
-    "bins_of",
     "load_cells",
+    "nodes_of",
     "save_cells",
     "split_axes",
     "to_columns",

@@ -10,12 +10,12 @@ import numpy as np
 
 from rational_icl.cells.records import SplitBehaviour
 from rational_icl.cells.statistics import Divergence
-from rational_icl.cells.statistics.binned import MixtureDivergence
+from rational_icl.cells.statistics.nodes import MixtureDivergence
 from rational_icl.cells.statistics.squared import SquaredDivergence
 from rational_icl.settings import Means, Outcome, Probabilities, Setting
 
 FORMAT = "rational_icl.cells.records"
-VERSION = 2
+VERSION = 3
 
 Columns = dict[str, np.ndarray]
 """Arrays by field; their axes are those that the record declares for it."""
@@ -26,14 +26,18 @@ _DIVERGENCES: dict[type[Outcome], type[Divergence]] = {
 
 
 def axes_of(record: type) -> dict[str, tuple[str, ...]]:
-    """The axes of every array of a record; the second `strategy` of one is `other_strategy`."""
-    found = {}
+    """The axes of every array of a record; the second `strategy` of one is `other_strategy`.
+
+    What is the same in all cells of a run has the axis `run` in place of `cell`.
+    """
+    found, per_run = {}, getattr(record, "per_run", ())
     for field in fields(record):
         declared = getattr(field.type, "dim_str", None)  # of arrays
         if declared is not None:
             words = declared.split()
             second = words.index("strategy") + 1 if words.count("strategy") > 1 else len(words)
             words[second : second + 1] = ["other_strategy"] * (second < len(words))
+            words[0] = "run" if field.name in per_run else words[0]
             found[field.name] = tuple(words)
     return found
 
@@ -44,16 +48,28 @@ def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
 
 
 def to_columns(record: Any) -> Columns:
-    """The arrays of `Cells`, or of `SplitBehaviour` and its divergence."""
+    """The arrays of `Cells`, or of `SplitBehaviour` and its divergence, each with its cells."""
     own = {name: np.asarray(getattr(record, name)) for name in axes_of(type(record))}
     divergence = getattr(record, "divergence", None)
     return own if divergence is None else {**own, **to_columns(divergence)}
 
 
-def to_split(columns: Mapping[str, np.ndarray], setting: Setting) -> SplitBehaviour:
-    """The opposite of `to_columns`, for a split."""
+def to_split(
+    columns: Mapping[str, np.ndarray], setting: Setting, run: np.ndarray | None = None
+) -> SplitBehaviour:
+    """The opposite of `to_columns`, for a split.
+
+    Args:
+        columns: its arrays.
+        setting: says what they are.
+        run: (cell,) the run of each cell, where what is the same in a run is there once for each.
+    """
     kind = _DIVERGENCES[type(setting.outcome)]
-    divergence = kind(**{name: columns[name] for name in axes_of(kind)})
+
+    def of_cells(name: str, axis: str) -> np.ndarray:
+        return columns[name][run] if axis == "run" and run is not None else columns[name]
+
+    divergence = kind(**{name: of_cells(name, axes[0]) for name, axes in axes_of(kind).items()})
     own = {name: columns[name] for name in axes_of(SplitBehaviour)}
     return SplitBehaviour(**own, divergence=divergence)
 

@@ -87,7 +87,8 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
     splits = [str(name) for name in json.loads(found["splits"])]
     if not {"id"} <= set(splits) <= {*SPLITS, *setting.extra_splits}:
         raise LogError(f"splits are {shown(splits)}; make the file again")
-    sizes = {"strategy": len(strategies), "other_strategy": len(strategies)}
+    sizes = {axis: len(strategies) for axis in ("strategy", "other_strategy")}
+    sizes["run"] = len(runs)
     columns = _columns(file, {"run_index": ("cell",), **axes_of(Cells)}, sizes)
     parts = {
         split: _columns(_group(file, split), split_axes(setting), dict(sizes)) for split in splits
@@ -100,7 +101,7 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
     own = bool(found["own_task_prob"])
     cells = Cells(strategies=strategies, setting=setting, own_task_prob=own, **columns)
     _refuse_senseless(cells, run, runs)
-    return cells, Behaviour(runs, run, {s: to_split(parts[s], setting) for s in splits})
+    return cells, Behaviour(runs, run, {s: to_split(parts[s], setting, run) for s in splits})
 
 
 def _refuse_senseless(cells: Cells, run: np.ndarray, runs: tuple[str, ...]) -> None:

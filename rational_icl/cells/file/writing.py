@@ -17,6 +17,7 @@ from rational_icl._files import replacing
 from rational_icl.cells.file.columns import (
     FORMAT,
     VERSION,
+    Columns,
     axes_of,
     checksum,
     split_axes,
@@ -36,7 +37,7 @@ class CellsWriter:
         path: of the file.
         cells: any cells of the log: they say what is the same for all.
         runs: names.
-        sizes: how many there are of `cell`, and of `bin` for each split as `SPLIT/bin`.
+        sizes: how many there are of `cell`, and of `node` for each split as `SPLIT/node`.
         splits: their names.
         provenance: further attributes, words only.
 
@@ -57,6 +58,7 @@ class CellsWriter:
         self._sizes, self._splits, self._provenance = sizes, splits, provenance
         self._variables: dict[str, h5netcdf.Variable] = {}
         self._digests: dict[str, Any] = {}
+        self._of_runs: Columns = {}
         self._start = 0
 
     def __enter__(self) -> "CellsWriter":
@@ -79,10 +81,13 @@ class CellsWriter:
             created[name] = self._file.create_variable(name, axes, np.float64)
         for split in self._splits:
             group = self._file.create_group(split)
-            if f"{split}/bin" in self._sizes:
-                group.dimensions = {"bin": self._sizes[f"{split}/bin"]}
+            if f"{split}/node" in self._sizes:
+                group.dimensions = {"node": self._sizes[f"{split}/node"]}
             for name, axes in split_axes(setting).items():
-                created[f"{split}/{name}"] = group.create_variable(name, axes, np.float64)
+                variable = group.create_variable(name, axes, np.float64)
+                created[f"{split}/{name}"] = variable
+                if axes[0] == "run":
+                    self._of_runs[f"{split}/{name}"] = np.zeros(variable.shape)
         self._variables = created
 
     def write(self, cells: Cells, run: np.ndarray, splits: Mapping[str, SplitBehaviour]) -> None:
@@ -92,6 +97,9 @@ class CellsWriter:
             cells: some.
             run: (cell,) which of the runs each is of.
             splits: what they did.
+
+        Raises:
+            LogError: the file cannot be written, or cells of a run differ in what runs have.
         """
         columns = {"run_index": run, **to_columns(cells)}
         for split in self._splits:
@@ -103,15 +111,31 @@ class CellsWriter:
                 variable = self._variables[name]
                 wide = np.zeros((len(run), *variable.shape[1:]), dtype=variable.dtype)
                 wide[tuple(slice(size) for size in values.shape)] = values
-                variable[self._start : stop] = wide
-                self._digests.setdefault(name, hashlib.sha256()).update(wide.tobytes())
+                if name in self._of_runs:
+                    self._keep(name, run, wide)
+                else:
+                    self._put(name, slice(self._start, stop), wide)
         self._start = stop
+
+    def _keep(self, name: str, run: np.ndarray, values: np.ndarray) -> None:
+        """What is the same in all cells of a run is written once, at the end."""
+        if run.max() >= len(self._runs):
+            raise LogError(f"cells of runs that are not among the {len(self._runs)} named")
+        self._of_runs[name][run] = values
+        if not np.array_equal(self._of_runs[name][run], values):
+            raise LogError(f"{name} differs between cells of one run; write each run by itself")
+
+    def _put(self, name: str, place: slice, values: np.ndarray) -> None:
+        self._variables[name][place] = values
+        self._digests.setdefault(name, hashlib.sha256()).update(values.tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:
             self._stack.__exit__(kind, error, trace)
             return
         with _writing(self._path), self._stack:
+            for name, values in self._of_runs.items():
+                self._put(name, slice(len(values)), values)
             self._file.attrs.update(self._attributes())
 
     def _attributes(self) -> dict[str, Any]:
@@ -143,21 +167,21 @@ def save_cells(cells: Cells, behaviour: Behaviour, path: str | Path, **provenanc
     """
     sizes = {"cell": len(cells)}
     for name, split in behaviour.splits.items():
-        sizes |= bins_of({name: split})
+        sizes |= nodes_of({name: split})
     provenance = {"release": version("rational_icl"), **provenance}
     names = tuple(behaviour.splits)
     with CellsWriter(Path(path), cells, behaviour.runs, sizes, names, provenance) as writer:
         writer.write(cells, behaviour.run, behaviour.splits)
 
 
-def bins_of(splits: Mapping[str, SplitBehaviour]) -> dict[str, int]:
-    """How many bins each split has, as `CellsWriter` is told; none where statistics have none."""
+def nodes_of(splits: Mapping[str, SplitBehaviour]) -> dict[str, int]:
+    """How many nodes each split has, as `CellsWriter` is told; none where statistics have none."""
     found = {}
     for name, split in splits.items():
         for field, axes in axes_of(type(split.divergence)).items():
-            if "bin" in axes:
+            if "node" in axes:
                 shape = np.shape(getattr(split.divergence, field))
-                found[f"{name}/bin"] = shape[axes.index("bin")]
+                found[f"{name}/node"] = shape[axes.index("node")]
     return found
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from rational_icl.cells.statistics.base import NUM_BLOCKS, Divergence, Reference, RunStatistics
+from rational_icl.cells.statistics.checkpoints import NodeReference
 from rational_icl.cells.statistics.squared import SquaredReference
-from rational_icl.cells.statistics.tiled import BinnedReference
 from rational_icl.settings import Means, Outcome, Probabilities
 
-_CHECKPOINTS_AT_ONCE = 32
-_BYTES_AT_ONCE = 30_000_000
-"""Larger arrays are not taken from memory already in use, and fresh pages cost as much as work."""
+_CHECKPOINTS_AT_ONCE = 128
+_BYTES_AT_ONCE = 2**27
+"""What nodes need of the strategies is worked out again for every so many checkpoints."""
 _SUMS_AT_ONCE = 2**26
-"""Bytes. Bins of four strategies are so many that their sums take more than the predictions."""
+"""Bytes. Nodes may be so many that their sums take more than the predictions."""
 
 
 @singledispatch
@@ -37,7 +37,7 @@ def reference(
 
 @reference.register
 def _(outcome: Probabilities, predicted, block) -> Reference:
-    return BinnedReference(predicted, block)
+    return NodeReference(predicted, block)
 
 
 @reference.register
@@ -72,7 +72,7 @@ def run_statistics(
         block: which of the `NUM_BLOCKS` blocks each sequence counts towards.
 
     Returns:
-        Additive statistics. Error of a binned divergence: see `bins.bin_width`.
+        Additive statistics. Error of a divergence on nodes: see `choice.PROMISE`.
     """
     prepared = reference(outcome, predicted, block)
     size = checkpoints_at_once(prepared, predicted[0].nbytes)

@@ -7,6 +7,7 @@ sequences: statistics of disjoint parts of a log add up, so they can be computed
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -104,8 +105,13 @@ class RunStatistics(eqx.Module):
 class Reference(ABC):
     """Strategies' predictions of a split, prepared for many checkpoints to be compared with."""
 
-    of_strategies: RunStatistics
-    """Statistics of the first two strategies, as if each were a checkpoint."""
+    @cached_property
+    def of_strategies(self) -> RunStatistics:
+        """Statistics of the first two strategies, as if each were a checkpoint."""
+        return self._compared_strategies()
+
+    @abstractmethod
+    def _compared_strategies(self) -> RunStatistics: ...
 
     @property
     @abstractmethod
@@ -118,7 +124,7 @@ class Reference(ABC):
     ) -> tuple[RunStatistics, Bool[np.ndarray, " step"]]:
         """Statistics of some checkpoints, and which of them are doubtful.
 
-        Cost falls by half from one checkpoint at a time to 32.
+        Cost a checkpoint falls with how many are compared at a time.
 
         Args:
             stored: one array a checkpoint, as a log holds them, in the type of the file (floating

@@ -113,7 +113,9 @@ class SquaredReference(Reference):
         between = [np.diagonal(self._products(one), axis1=1, axis2=2) for one in predicted]
         self._between = np.stack(between, axis=1)
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
-        self.of_strategies = self.compared(predicted[:2], 2)[0]
+
+    def _compared_strategies(self) -> SquaredStatistics:
+        return self.compared(self._predicted[:2], 2)[0]
 
     @property
     def sums_bytes(self) -> int:
