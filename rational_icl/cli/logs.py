@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rational_icl._errors import LogError, RationalICLError
+from rational_icl.cli.compilation import keep_compiled
 from rational_icl.cli.options import LOGS, plain_errors
 
 
@@ -30,6 +31,7 @@ def main(load: tuple[Path, ...]) -> None:
         rational-icl check  logs                      is everything there and sound?
         rational-icl report logs --out report         fit, figures, tables, one page
     """
+    keep_compiled()
     for path in load:
         _run(path)
 

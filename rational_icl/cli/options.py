@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rational_icl._errors import LogError, RationalICLError
+from rational_icl.cli.compilation import HALF_WRITTEN
 
 
 class Numbers(click.ParamType):
@@ -101,6 +102,7 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _note
+                warnings.filterwarnings("ignore", HALF_WRITTEN)
                 command(*args, **kwargs)
         except RationalICLError as error:
             click.echo(f"rational-icl: {error}", err=True)

@@ -126,6 +126,13 @@ def test_cells_of_a_run_that_differ_in_their_nodes_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_format_keeps_its_name(tmp_path):
+    """Else files of an earlier version would be called no cells at all."""
+    save_cells(*made(SETTINGS["means"]), tmp_path / "cells.nc")
+    with h5py.File(tmp_path / "cells.nc") as file:
+        assert file.attrs["format"] == "rational_icl.cells"
+
+
 def test_saving_replaces_an_older_file(saved):
     _, path = saved
     other = made(SETTINGS["probabilities"])

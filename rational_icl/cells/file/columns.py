@@ -14,7 +14,7 @@ from rational_icl.cells.statistics.nodes import MixtureDivergence
 from rational_icl.cells.statistics.squared import SquaredDivergence
 from rational_icl.settings import Means, Outcome, Probabilities, Setting
 
-FORMAT = "rational_icl.cells.records"
+FORMAT = "rational_icl.cells"
 VERSION = 3
 
 Columns = dict[str, np.ndarray]
