@@ -20,7 +20,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from rational_icl import _cleanup
 from rational_icl._errors import LogError
-from rational_icl._files import check_regular
+from rational_icl._guards import check_regular
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 _LONGEST_RECORD = 1024

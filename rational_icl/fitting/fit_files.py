@@ -8,19 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rational_icl import accounts, settings
+from rational_icl import _guards, accounts, settings
 from rational_icl._errors import FitError, RationalICLError
-from rational_icl._files import read_json, replacing
+from rational_icl._files import replacing
 from rational_icl.cells.tables import StrategyTable
 from rational_icl.fitting.holdout import Regions
 from rational_icl.fitting.identifiability import from_json
 
 _NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
-_MOST_BYTES = 2**28
-_NOT_A_FIT = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError),
-    *(ArithmeticError, RecursionError),
-)
+_MAX_BYTES = 2**28
 
 
 def write_fields(fields: Mapping[str, Any], path: str | Path) -> None:
@@ -64,55 +60,45 @@ def read_fields(path: str | Path) -> dict[str, Any]:
     Raises:
         FitError: there is none, or it is not one.
     """
-    try:
-        document = read_json(Path(path), _MOST_BYTES)
-        if document["schema"] != 1:
-            raise FitError(f"schema {document['schema']!r}; this release reads 1")
-        sizes = dict(document["setting"])
-        account = accounts.remake(
-            document["account"], tuple(document["strategies"]), document.get("account_options", {})
-        )
-        _check_saved(document, set(account.priors))
-        identifiability = document.get("identifiability")
-        if identifiability is not None:
-            identifiability = from_json(identifiability, tuple(account.priors))
-        return {
-            "account": account,
-            "params": {str(k): float(v) for k, v in document["params"].items()},
-            "objective": float(document["objective"]),
-            "starts": pd.DataFrame(document["starts"]),
-            "table": StrategyTable.of_frame(
-                pd.DataFrame(document["seen"]),
-                tuple(document["strategies"]),
-                settings.make(sizes.pop("name"), **sizes),
-                float(document["batch_size"]),
-                bool(document.get("own_task_prob", False)),
-            ),
-            "regions": Regions(
-                **{k: np.array(v, dtype=bool) for k, v in document["regions"].items()}
-            ),
-            "identifiability": identifiability,
-        }
-    except RationalICLError as error:
-        raise FitError(f"{path}: {error}") from None
-    except _NOT_A_FIT as error:
-        raise FitError(
-            f"{path}: not a saved fit ({_reason(error)}); make one with "
-            "`rational-icl fit LOGS --out FILE`"
-        ) from None
+    path = Path(path)
+    cure = "make one with `rational-icl fit LOGS --out FILE`"
+    with _guards.decoding(str(path), "not a saved fit", cure, FitError):
+        try:
+            return _fields(_guards.read_json(path, _MAX_BYTES))
+        except RationalICLError as error:
+            raise FitError(f"{path}: {error}") from None
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, KeyError):
-        return f"{error.args[0]} is missing"
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
-        return "it holds no JSON"
-    return "something in it is of another kind"
+def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the fit that a document holds, checked. Raises nearly anything if it holds none."""
+    if document["schema"] != 1:
+        raise FitError(f"schema {document['schema']!r}; this release reads 1")
+    sizes = dict(document["setting"])
+    account = accounts.remake(
+        document["account"], tuple(document["strategies"]), document.get("account_options", {})
+    )
+    _check_saved(document, set(account.priors))
+    identifiability = document.get("identifiability")
+    if identifiability is not None:
+        identifiability = from_json(identifiability, tuple(account.priors))
+    return {
+        "account": account,
+        "params": {str(k): float(v) for k, v in document["params"].items()},
+        "objective": float(document["objective"]),
+        "starts": pd.DataFrame(document["starts"]),
+        "table": StrategyTable.of_frame(
+            pd.DataFrame(document["seen"]),
+            tuple(document["strategies"]),
+            settings.make(sizes.pop("name"), **sizes),
+            float(document["batch_size"]),
+            bool(document.get("own_task_prob", False)),
+        ),
+        "regions": Regions(**{k: np.array(v, dtype=bool) for k, v in document["regions"].items()}),
+        "identifiability": identifiability,
+    }
 
 
-def _check_saved(document: dict[str, Any], names: set[str]) -> None:
+def _check_saved(document: Mapping[str, Any], names: set[str]) -> None:
     """Raises FitError unless the numbers of a file are those of a fit with these parameters."""
     params, regions = document["params"], document["regions"]
     if set(params) != names or not np.isfinite(list(params.values())).all():

@@ -77,12 +77,12 @@ def open_unchecked(path: Path) -> Log:
     if files == [path]:
         return Log(path, [Run(path)], manifest.empty())
     described = manifest.read(path)
-    found = Counter(store.run_name(file) for file in files)
-    for name, count in found.items():
+    counts = Counter(store.run_name(file) for file in files)
+    for name, count in counts.items():
         if count > 1:
             raise LogError(f"{path}: run {name!r} is there as a folder and packed; delete one")
     for name in described["runs"]:
-        if name not in found:
+        if name not in counts:
             raise LogError(
                 f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
                 f"copy it again, or take it out of {manifest.NAME}"
@@ -116,15 +116,15 @@ def refuse_duplicates(runs: list[Run], where: str) -> None:
     for run in sorted(runs, key=_order):
         meta = run.metadata
         for step in run.steps.tolist():
-            key = (*meta.condition, meta.num_tasks, meta.seed, step)
-            if key in seen:
+            cell = (meta.label, step)
+            if cell in seen:
                 raise LogError(
-                    f"{where}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
+                    f"{where}: runs {seen[cell]!r} and {run.name!r} both log num_tasks "
                     f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, tell "
                     "them apart by `seed` or `factors`, or join parts of one run with "
                     "`rational-icl merge LOGS --out NEW --join`"
                 )
-            seen[key] = run.name
+            seen[cell] = run.name
         run.close()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs.schedules import checkpoint_steps
+from rational_icl.logs.logger import checkpoint_steps
 from rational_icl.logs.schema import Metadata
 
 _COUNTS = ("steps", "num_checkpoints", "first_checkpoint", "batch_size", "width", "num_layers")
