@@ -32,7 +32,7 @@ _KEPT_BYTES = 2**28
 
 
 class Task(NamedTuple):
-    """One call of a function that workers can import.
+    """A call of a function that workers can import.
 
     Args:
         key: tells it from the others.
@@ -48,22 +48,22 @@ class Task(NamedTuple):
 
 
 class _Queue:
-    """What is left to do, group by group."""
+    """Tasks that are left to do, group by group."""
 
     def __init__(self, groups: Sequence[Sequence[Task]]):
         self._fresh = deque(deque(group) for group in groups if group)
         self._of: dict[int, deque[Task]] = {}
 
-    def take(self, place: int) -> Task | None:
-        """What comes after the last task that this place was given, or None when there is none.
+    def take(self, slot: int) -> Task | None:
+        """Next task of a slot, or None when there is none.
 
-        Of the same group, or else of a fresh one, or else the last of the longest one.
+        Of the group that the slot is in, or else of a fresh one, or else the last of the longest.
         """
-        own = self._of.get(place)
-        if not own and self._fresh:
-            own = self._of[place] = self._fresh.popleft()
-        if own:
-            return own.popleft()
+        group = self._of.get(slot)
+        if not group and self._fresh:
+            group = self._of[slot] = self._fresh.popleft()
+        if group:
+            return group.popleft()
         longest = max(self._of.values(), key=len, default=None)
         return longest.pop() if longest else None
 
@@ -81,52 +81,52 @@ def spread(
     Raises:
         LogError: that of a task, or a task keeps ending its worker, or the cluster is gone.
     """
-    queue, told = _Queue(groups), False
-    flying: dict[Future, tuple[Task, int]] = {}
+    queue, is_announced = _Queue(groups), False
+    running: dict[Future, tuple[Task, int]] = {}
     try:
         while True:
             with _connected():
                 threads: Any = client.nthreads()
-                places = sum(threads.values())
-                _submit(client, queue, flying, places)
-            if places and not flying:
+                num_slots = sum(threads.values())
+                _submit(client, queue, running, num_slots)
+            if num_slots and not running:
                 return
-            if not places and not told:
+            if not num_slots and not is_announced:
                 tqdm.write("no workers at the moment; waiting for some", file=sys.stderr)
-                told = True
-            for future in _ended(client, list(flying)):
-                task, _ = flying.pop(future)
+                is_announced = True
+            for future in _ended(client, list(running)):
+                task, _ = running.pop(future)
                 done(task, _result(future, task))
     finally:
         with suppress(Exception):  # a cluster that is gone has nothing left to cancel
-            client.cancel(list(flying), force=True)
+            client.cancel(list(running), force=True)
 
 
 def _submit(
-    client: "Client", queue: _Queue, flying: "dict[Future, tuple[Task, int]]", places: int
+    client: "Client", queue: _Queue, running: "dict[Future, tuple[Task, int]]", num_slots: int
 ) -> None:
-    """Give every place that is free a task."""
-    for place in set(range(places)) - {taken for _, taken in flying.values()}:
-        task = queue.take(place)
+    """Give every free slot a task."""
+    for slot in set(range(num_slots)) - {occupied for _, occupied in running.values()}:
+        task = queue.take(slot)
         if task is None:
             return
         # a scheduler remembers how a key ended; and to whoever is free, because a task that is tied
         # to a worker waits for ever once that is gone
         key = f"{task.key}-{uuid.uuid4().hex}"
         future = client.submit(task.work, *task.arguments, key=key, pure=False)
-        flying[future] = task, place
+        running[future] = task, slot
 
 
-def _ended(client: "Client", flying: "list[Future]") -> "list[Future]":
+def _ended(client: "Client", running: "list[Future]") -> "list[Future]":
     """Those that have ended, once one has or it is time to look for new workers."""
     from distributed import wait
 
-    if not flying:
+    if not running:
         time.sleep(1)
         return []
     with _connected(), client.as_current(), suppress(TimeoutError):
-        wait(flying, timeout=_LOOK_S, return_when="FIRST_COMPLETED")
-    return [one for one in flying if one.done()]
+        wait(running, timeout=_LOOK_S, return_when="FIRST_COMPLETED")
+    return [future for future in running if future.done()]
 
 
 def _result(future: "Future", task: Task) -> Any:
@@ -164,7 +164,7 @@ def _connected() -> Iterator[None]:
 def cluster(
     scheduler: str | None = None, workers: int | None = None, load: Sequence[str] = ()
 ) -> Iterator["Client"]:
-    """A client of a running Dask scheduler, or of workers started here for as long as it is used.
+    """Client of a running Dask scheduler, or of workers started here for as long as it is used.
 
     Args:
         scheduler: its address, such as tcp://node7:8786.
@@ -207,9 +207,9 @@ def _local_cluster(workers: int | None) -> "LocalCluster":
     from distributed import LocalCluster
 
     # Dask has workers hand all memory back at once; getting it again costs more than the sums
-    place = "distributed.nanny.pre-spawn-environ"
+    key = "distributed.nanny.pre-spawn-environ"
     keep = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT_BYTES)
-    with config.set({place: {**config.get(place), **keep}}), _semaphores_removed_in_silence():
+    with config.set({key: {**config.get(key), **keep}}), _semaphores_removed_in_silence():
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -243,11 +243,11 @@ def _semaphores_removed_in_silence() -> Iterator[None]:
 def _quiet(library: str) -> Iterator[None]:
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
     loggers = [logging.getLogger(name) for name in names]  # each has a level of its own
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

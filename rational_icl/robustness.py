@@ -7,9 +7,9 @@ import equinox as eqx
 import numpy as np
 import pandas as pd
 
-from rational_icl import _arviz
+from rational_icl import _arviz, accounts
 from rational_icl._errors import FitError
-from rational_icl.accounts import Account, make
+from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.fits import fit
 from rational_icl.fitting.holdout import Regions, partition_cells
@@ -118,7 +118,7 @@ def sensitivity(
         FitError, LogError: see `sample`; runs that bring complexities of their own have no program
             bits to change.
     """
-    log, account = open_log(log), make(account, cells.strategies)
+    log, account = open_log(log), accounts.make(account, cells.strategies)
     regions = partition_cells(cells, behaviour)
     options = {
         "num_chains": num_chains,

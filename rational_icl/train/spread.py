@@ -1,4 +1,4 @@
-"""A grid trained on a cluster: all seeds of a task diversity are one task, in a folder of its own.
+"""Training of a grid on a cluster: all seeds of a task diversity are one part, in its own folder.
 
 A worker trains its part as `train_grid` does, and goes on from the state that one before it saved.
 Finished parts then become the log of the whole grid.
@@ -68,17 +68,17 @@ def _folder(part: Grid, out: Path) -> Path:
 
 
 def _task(part: Grid, folder: Path) -> Task:
-    described, place = part.describe(), str(folder.resolve())
-    identity = json.dumps([described, place], sort_keys=True)
+    described, path = part.describe(), str(folder.resolve())
+    identity = json.dumps([described, path], sort_keys=True)
     key = hashlib.sha256(identity.encode()).hexdigest()[:40]
     words = f"training at task diversity {part.num_tasks[0]}"
-    return Task(key, words, _train, (described, place))
+    return Task(key, words, _train, (described, path))
 
 
 def _train(described: dict[str, Any], folder: str) -> None:
-    """What a worker does with the description of a part."""
-    world = dict(described["setting"])
-    setting = settings.make(world.pop("name"), **world)
+    """Train the part of a description, as a worker does."""
+    parameters = dict(described["setting"])
+    setting = settings.make(parameters.pop("name"), **parameters)
     tasks, seeds = tuple(described["num_tasks"]), tuple(described["seeds"])
     part = Grid(setting, tasks, seeds, Recipe(**described["recipe"]))
     train_grid(part, Path(folder), progress=False)
