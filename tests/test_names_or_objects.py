@@ -46,8 +46,6 @@ def test_names_are_known_before_anything_is_computed(small):
     ):
         with pytest.raises(ri.FitError, match="account: 'ratoinal' is not known"):
             call("ratoinal")
-        with pytest.raises(ri.FitError, match="expected a name such as"):
-            call(3)
 
 
 def test_no_public_function_asks_for_an_object_only():
@@ -57,5 +55,7 @@ def test_no_public_function_asks_for_an_object_only():
         if not inspect.isfunction(function):
             continue
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.name in ("account", "log"):
+            if (
+                parameter.name in ("account", "log") and name != "load_posterior"
+            ):  # its name is saved
                 assert "str" in str(parameter.annotation), f"{name}({parameter})"
