@@ -22,7 +22,6 @@ from builders import urn_run, write_missing
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.logs import store
 
-
 TESTS = Path(__file__).parent
 # What is not of the default tier, under three minutes on two cores, which is for editing. Single
 # tests say so themselves, with the same marks.
