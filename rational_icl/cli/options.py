@@ -1,5 +1,6 @@
 """What commands share: kinds of options, the options themselves, and how errors are shown."""
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -8,7 +9,8 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import LogError, RationalICLError
+from rational_icl._errors import FitError, LogError, RationalICLError
+from rational_icl.cli.choices import ACCOUNTS, Name, Words
 from rational_icl.cli.compilation import HALF_WRITTEN
 
 
@@ -45,20 +47,13 @@ class Assignment(click.ParamType):
             self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
 
 
-class Words(click.ParamType):
-    """A comma-separated list of words."""
-
-    name = "NAME,NAME,…"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(word.strip() for word in str(value).split(","))
-
-
 LOGS = click.argument("logs", type=click.Path(path_type=Path))
 ACCOUNT = click.option(
-    "--account", default="rational", show_default=True, help="Which theory to fit."
+    "--account",
+    type=Name(ACCOUNTS),
+    default="rational",
+    show_default=True,
+    help="Which theory to fit.",
 )
 SEED = click.option(
     "--seed",
@@ -163,6 +158,26 @@ def end_unless_converged(diagnoses: Mapping[str, Any]) -> None:
         tell_unless_converged(name, diagnosis)
     if not all(diagnosis.converged for diagnosis in diagnoses.values()):
         raise SystemExit(NOT_CONVERGED)
+
+
+def check_parent(out: Path) -> None:
+    """Raises FitError if a file cannot be written there: before hours of work, not after."""
+    parent = out.resolve().parent
+    if not parent.is_dir():
+        raise FitError(f"{out}: its folder does not exist; make it first")
+    if out.is_dir():
+        raise FitError(f"{out}: is a folder; name a file")
+    if not os.access(parent, os.W_OK):
+        raise FitError(f"{out}: its folder cannot be written to; name another")
+
+
+def check_folder(out: Path) -> None:
+    """Raises FitError if a folder cannot be made there, or written to."""
+    existing = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
+    if not existing.is_dir():
+        raise FitError(f"{out}: {existing} is a file; name a folder")
+    if not os.access(existing, os.W_OK):
+        raise FitError(f"{out}: {existing} cannot be written to; name another folder")
 
 
 def own_strategies(log: Any) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from rational_icl._errors import FitError, LogError, RationalICLError
+from rational_icl.cli.choices import ACCOUNTS, SCHEMES, Words
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
     SEED,
     STRATEGIES,
-    Words,
+    check_folder,
     end_unless_converged,
     given,
     is_netcdf,
@@ -36,9 +37,9 @@ EVERY_LOG = click.argument("logs", nargs=-1, required=True, type=click.Path(path
 OUT = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the report."
 )
-SCHEMES = click.option(
+SCHEME_OPTION = click.option(
     "--schemes",
-    type=Words(),
+    type=Words(SCHEMES),
     help="Ways of holding data out: leave_one_num_tasks_out, late_steps, large_num_tasks, "
     "small_num_tasks, leave_one_run_out.  [default: all; with --quick the first two]",
 )
@@ -50,11 +51,11 @@ SCHEMES = click.option(
 @ACCOUNT
 @click.option(
     "--accounts",
-    type=Words(),
+    type=Words(("all", *ACCOUNTS)),
     default=(),
     help="Accounts to compare it with, or `all`.  [default: none]",
 )
-@SCHEMES
+@SCHEME_OPTION
 @STRATEGIES
 @SEED
 @posterior_option(True)
@@ -88,6 +89,7 @@ def report(
         rational-icl report logs --out report
         rational-icl report logs --accounts all --out report
     """
+    _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
     _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick)
 
@@ -98,11 +100,11 @@ def report(
 @ACCOUNT
 @click.option(
     "--accounts",
-    type=Words(),
+    type=Words(("all", *ACCOUNTS)),
     default=("all",),
     help="Accounts to compare, or `all`.  [default: all]",
 )
-@SCHEMES
+@SCHEME_OPTION
 @STRATEGIES
 @SEED
 @posterior_option(False)
@@ -136,6 +138,7 @@ def compare(
         rational-icl compare logs --out comparison
         rational-icl compare logs --accounts rational,logistic_surface --quick --out comparison
     """
+    _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
     _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick)
 
@@ -155,8 +158,6 @@ def _write(
     from rational_icl.comparison import DEFAULT_SCHEMES
     from rational_icl.report.folder import refuse_foreign
 
-    if out.is_file() or any(out.resolve() == path.resolve() for path in logs):
-        raise FitError(f"{out}: is a file, or the log itself; name another folder for the report")
     refuse_foreign(out)
     options: dict[str, Any] = {
         "posterior": sampled is not None,
@@ -181,6 +182,17 @@ def _write(
     click.echo(f"Report written. Open {page}")
     sampled_logs = {a.name: a.bayesian.diagnosis for a in analyses if a.bayesian}
     end_unless_converged(sampled_logs)
+
+
+def _check_paths(logs: tuple[Path, ...], out: Path) -> None:
+    """Raises FitError of what paths alone show: nowhere to write, or sections of the same name."""
+    if any(out.resolve() == path.resolve() for path in logs):
+        raise FitError(f"{out}: is the log itself; name another folder for the report")
+    check_folder(out)
+    names = [path.resolve().name for path in logs]
+    alike = sorted({name for name in names if names.count(name) > 1})
+    if alike:
+        raise FitError(f"two of the logs are named alike ({', '.join(alike)}); rename a folder")
 
 
 def _sampled(posterior: bool, sampling: dict[str, Any]) -> dict[str, Any] | None:

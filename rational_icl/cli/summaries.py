@@ -7,7 +7,7 @@ import click
 
 from rational_icl.cli.clusters import cluster_of, cluster_options
 from rational_icl.cli.logs import main
-from rational_icl.cli.options import LOGS, STRATEGIES, plain_errors
+from rational_icl.cli.options import LOGS, STRATEGIES, check_parent, plain_errors
 
 
 @main.command()
@@ -36,6 +36,7 @@ def summarize(logs: Path, out: Path, strategies: tuple[str, ...] | None, **where
         cluster.scale(jobs=10)
         print(cluster.scheduler_address)       and keep this Python running
     """
+    check_parent(out)
     import rational_icl as ri
 
     log = ri.open_log(logs)

@@ -16,6 +16,7 @@ from rational_icl.cli.options import (
     SEED,
     STRATEGIES,
     Numbers,
+    check_parent,
     end_unless_converged,
     given,
     is_netcdf,
@@ -59,7 +60,7 @@ def fit(
     """
     import rational_icl as ri
 
-    _refuse_missing_folder(out)
+    check_parent(out)
     theory, cells, behaviour = theory_and_cells(logs, account, strategies)
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
     fitted.save(out)
@@ -124,7 +125,7 @@ def predict(
         rational-icl predict fit.json --num-tasks 4,64,1024 --steps 100,10000
     """
     if out:
-        _refuse_missing_folder(out)
+        check_parent(out)
     of = _of_posterior if is_netcdf(fit_file) else _of_fit
     frame, note = of(fit_file, num_tasks, steps, seed)
     if note:
@@ -223,7 +224,7 @@ def sample(
     """
     import rational_icl as ri
 
-    _refuse_missing_folder(out)
+    check_parent(out)
     options = given(sampling)
     theory, cells, behaviour = theory_and_cells(logs, account, strategies)
     posterior = ri.sample(theory, cells, behaviour, seed=seed, **options)
@@ -236,11 +237,3 @@ def sample(
         click.echo(f"note: {caution}")
     click.echo(f"saved in {out}")
     end_unless_converged({logs.name: diagnosis})
-
-
-def _refuse_missing_folder(out: Path) -> None:
-    # a long computation should not end in an error that was there from the start
-    if not out.resolve().parent.is_dir():
-        raise FitError(f"{out}: its folder does not exist; make it first")
-    if out.is_dir():
-        raise FitError(f"{out}: is a folder; name a file")

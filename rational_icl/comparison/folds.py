@@ -94,6 +94,15 @@ SCHEMES: dict[str, Callable[[Cells, Behaviour], Iterator[Fold]]] = {
 DEFAULT_SCHEMES = tuple(SCHEMES)
 
 
+def check_schemes(schemes: Sequence[str]) -> None:
+    """Raises FitError of a scheme that is not known, or of none."""
+    unknown = [name for name in schemes if name not in SCHEMES]
+    if unknown or not schemes:
+        raise FitError(
+            f"schemes: {', '.join(unknown) or 'none'}; expected some of {', '.join(SCHEMES)}"
+        )
+
+
 def make_folds(cells: Cells, behaviour: Behaviour, schemes: Sequence[str]) -> dict[str, list[Fold]]:
     """Folds of each scheme that makes sense for these cells.
 
@@ -103,11 +112,7 @@ def make_folds(cells: Cells, behaviour: Behaviour, schemes: Sequence[str]) -> di
     Raises:
         FitError: a scheme is not known, or none makes sense.
     """
-    unknown = [name for name in schemes if name not in SCHEMES]
-    if unknown or not schemes:
-        raise FitError(
-            f"schemes: {', '.join(unknown) or 'none'}; expected some of {', '.join(SCHEMES)}"
-        )
+    check_schemes(schemes)
     folds = {}
     for name in schemes:
         # a run may lie wholly among the early cells

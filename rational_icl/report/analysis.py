@@ -16,6 +16,8 @@ from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.cells.summarize import summarize
 from rational_icl.cells.zeros import undefined
 from rational_icl.comparison import DEFAULT_SCHEMES, Comparison, compare
+from rational_icl.comparison.choosing import choose
+from rational_icl.comparison.folds import check_schemes
 from rational_icl.fitting.agreement import (
     cell_agreement,
     divergence_at,
@@ -27,6 +29,7 @@ from rational_icl.fitting.holdout import partition_cells
 from rational_icl.fitting.jackknife import Jackknife, jackknife
 from rational_icl.logs import Log, open_log
 from rational_icl.posterior import sample
+from rational_icl.posterior.adaptation import Plan
 from rational_icl.prediction.crossovers import crossovers
 from rational_icl.report import comparing
 from rational_icl.report.bayesian import Bayesian, interpret
@@ -209,8 +212,7 @@ def analyse(
         LogError, FitError: see `summarize` and `fit`.
     """
     log = open_log(log)
-    if isinstance(account, str) and strategies is None:  # an unknown name, before a long pass
-        account = accounts.make(account, next(iter(log.values())).setting.default_strategies)
+    _check_request(log, account, strategies, sampling, compared, schemes)
     cells, behaviour = summarize(log, strategies, progress=progress)
     account = accounts.make(account, cells.strategies)
     regions = partition_cells(cells, behaviour)
@@ -257,6 +259,23 @@ def analyse(
             filter(None, (undefined(s, n, cells.strategies) for n, s in behaviour.splits.items()))
         ),
     )
+
+
+def _check_request(
+    log: Log,
+    account: str | Account,
+    strategies: Sequence[str] | None,
+    sampling: Mapping[str, Any] | None,
+    compared: Sequence[str | Account] | None,
+    schemes: Sequence[str],
+) -> None:
+    """Raises FitError of what the arguments alone show, before the log is read."""
+    family = tuple(strategies or next(iter(log.values())).setting.default_strategies)
+    accounts.make(account, family)
+    choose(compared, family)
+    check_schemes(schemes)
+    plan = {name: value for name, value in (sampling or {}).items() if name in Plan.__annotations__}
+    Plan(**plan)
 
 
 def _jackknifed(fitted: Fit, cells: Cells, behaviour: Behaviour) -> Jackknife | str:

@@ -1,0 +1,58 @@
+"""Names that options take, checked before anything is imported or read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+ACCOUNTS = (
+    *("rational", "rational_alpha_0", "rational_beta_1", "rational_gamma_1"),
+    *("rational_linear_prior", "rational_fixed", "rational_plateau", "rational_log"),
+    *("internal_selection", "kinetic", "two_boundaries", "coopetition", "emergence", "abrupt"),
+    *("relative_cost", "logistic", "logistic_surface", "logistic_surface_curved"),
+    *("scaling_collapse", "constant_weights"),
+)
+"""Those of `accounts.names()`, which a test holds them to."""
+SCHEMES = (
+    *("leave_one_num_tasks_out", "late_steps", "large_num_tasks", "small_num_tasks"),
+    "leave_one_run_out",
+)
+"""Those of `comparison.DEFAULT_SCHEMES`, which a test holds them to."""
+
+
+class Name(click.ParamType):
+    """One of some names."""
+
+    name = "NAME"
+
+    def __init__(self, known: Sequence[str]):
+        self._known = known
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        if value not in self._known:
+            self.fail(
+                f"{value!r} is not known; expected one of {', '.join(self._known)}", param, ctx
+            )
+        return value
+
+
+class Words(click.ParamType):
+    """A comma-separated list of words, each one of some names if these are given."""
+
+    name = "NAME,NAME,…"
+
+    def __init__(self, known: Sequence[str] = ()):
+        self._known = known
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = tuple(word.strip() for word in str(value).split(","))
+        unknown = [word for word in words if word not in self._known] if self._known else []
+        if unknown:
+            self.fail(
+                f"{', '.join(unknown)}: not known; expected some of {', '.join(self._known)}",
+                param,
+                ctx,
+            )
+        return words
