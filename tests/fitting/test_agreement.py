@@ -1,5 +1,6 @@
 """Agreement of mixtures with transformers: each measure against its oracle, each region alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):
     cells, behaviour = summarize(log, progress=False)
     made = make_fit(make_cells(), ConstantWeights(2), logit_2=0.4)
     regions = Regions(*np.eye(3, dtype=bool))
-    fit = type(made)(**{**vars(made), "regions": regions, "setting": run.setting})
+    fit = replace(made, regions=regions, table=replace(made.table, setting=run.setting))
     found = cell_agreement(log, cells, behaviour, fit, progress=False)
     assert found["region"].tolist() == list(REGIONS)
     weight = 1 / (1 + np.exp(0.4))

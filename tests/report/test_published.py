@@ -75,7 +75,9 @@ def test_means_are_over_fitted_and_held_out_cells_together(frame):
 def test_the_configuration_of_nearest_sizes_is_shown(frame, factors, expected):
     fit = make_fit(make_cells([4.0, 8.0], [10.0, 20.0]))
     setting = replace(fit.setting, num_dims=8, context_length=140)
-    found = beside_published(frame, replace(fit, setting=setting), ["id", "ood"], factors)
+    found = beside_published(
+        frame, replace(fit, table=replace(fit.table, setting=setting)), ["id", "ood"], factors
+    )
     assert (found["mlp_factor"] == expected).all()
     assert (found["num_dims"] == 8).all()
     assert (found["context_length"] == 128).all()
@@ -89,6 +91,7 @@ def test_the_configuration_of_nearest_sizes_is_shown(frame, factors, expected):
 def test_nothing_is_compared_with_figures_of_another_kind(frame):
     fit = make_fit(make_cells([4.0, 8.0], [10.0, 20.0]))
     assert beside_published(frame, replace(fit, account=RationalLog()), ["id"], {}).empty
-    swapped = replace(fit, strategies=fit.strategies[::-1])
+    reverse = fit.table.values.isel(strategy=slice(None, None, -1))
+    swapped = replace(fit, table=replace(fit.table, values=reverse))
     assert beside_published(frame, swapped, ["id"], {}).empty
     assert set(beside_published(frame, fit, ["id"], {})["split"]) == {"id"}
