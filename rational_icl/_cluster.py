@@ -1,10 +1,9 @@
 """Work spread over the processes of a Dask cluster, on one machine or many.
 
 Workers are sent functions of this package, paths and numbers, and open what they need themselves.
-The list of what is left to do stays here, and no more is given out than workers can do at once: a
-worker that is free again is the one to get the next task, which is of the group that it was in the
-middle of, so that what a group's tasks share is mostly worked out once. A worker that dies costs
-the task it had, which another does again.
+The list of what is left to do stays here, and no more is given out than workers can do at once:
+Dask blames a worker's death on all tasks that wait there, not only on the one it was at. A worker
+that dies costs the task it had, which another does again.
 """
 
 import logging
@@ -47,86 +46,55 @@ class Task(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class _Queue:
-    """What is left to do, group by group."""
-
-    def __init__(self, groups: Sequence[Sequence[Task]]):
-        self._fresh = deque(deque(group) for group in groups if group)
-        self._of: dict[int, deque[Task]] = {}
-
-    def take(self, place: int) -> Task | None:
-        """What comes after the last task that this place was given, or None when there is none.
-
-        Of the same group, or else of a fresh one, or else the last of the longest one.
-        """
-        own = self._of.get(place)
-        if not own and self._fresh:
-            own = self._of[place] = self._fresh.popleft()
-        if own:
-            return own.popleft()
-        longest = max(self._of.values(), key=len, default=None)
-        return longest.pop() if longest else None
-
-
-def spread(
-    client: "Client", groups: Sequence[Sequence[Task]], done: Callable[[Task, Any], object]
-) -> None:
+def spread(client: "Client", tasks: Sequence[Task], done: Callable[[Task, Any], object]) -> None:
     """Do every task on the workers of a cluster.
 
     Args:
         client: of the cluster.
-        groups: tasks that share something.
+        tasks: what to do; the first are begun first.
         done: called here with every task and its result, in whatever order they end.
 
     Raises:
         LogError: that of a task, or a task keeps ending its worker, or the cluster is gone.
     """
-    queue, told = _Queue(groups), False
-    flying: dict[Future, tuple[Task, int]] = {}
+    waiting, told = deque(tasks), False
+    running: dict[Future, Task] = {}
     try:
-        while True:
+        while waiting or running:
             with _connected():
                 threads: Any = client.nthreads()
-                places = sum(threads.values())
-                _submit(client, queue, flying, places)
-            if places and not flying:
-                return
-            if not places and not told:
+                capacity = sum(threads.values())
+                while waiting and len(running) < capacity:
+                    task = waiting.popleft()
+                    running[_submitted(client, task)] = task
+            if not capacity and not told:
                 tqdm.write("no workers at the moment; waiting for some", file=sys.stderr)
                 told = True
-            for future in _ended(client, list(flying)):
-                task, _ = flying.pop(future)
+            for future in _ended(client, list(running)):
+                task = running.pop(future)
                 done(task, _result(future, task))
     finally:
         with suppress(Exception):  # a cluster that is gone has nothing left to cancel
-            client.cancel(list(flying), force=True)
+            client.cancel(list(running), force=True)
 
 
-def _submit(
-    client: "Client", queue: _Queue, flying: "dict[Future, tuple[Task, int]]", places: int
-) -> None:
-    """Give every place that is free a task."""
-    for place in set(range(places)) - {taken for _, taken in flying.values()}:
-        task = queue.take(place)
-        if task is None:
-            return
-        # a scheduler remembers how a key ended; and to whoever is free, because a task that is tied
-        # to a worker waits for ever once that is gone
-        key = f"{task.key}-{uuid.uuid4().hex}"
-        future = client.submit(task.work, *task.arguments, key=key, pure=False)
-        flying[future] = task, place
+def _submitted(client: "Client", task: Task) -> "Future":
+    # a scheduler remembers how a key ended; and to whoever is free, because a task that is tied to
+    # a worker waits for ever once that is gone
+    key = f"{task.key}-{uuid.uuid4().hex}"
+    return client.submit(task.work, *task.arguments, key=key, pure=False)
 
 
-def _ended(client: "Client", flying: "list[Future]") -> "list[Future]":
+def _ended(client: "Client", running: "list[Future]") -> "list[Future]":
     """Those that have ended, once one has or it is time to look for new workers."""
     from distributed import wait
 
-    if not flying:
+    if not running:
         time.sleep(1)
         return []
     with _connected(), client.as_current(), suppress(TimeoutError):
-        wait(flying, timeout=_LOOK_S, return_when="FIRST_COMPLETED")
-    return [one for one in flying if one.done()]
+        wait(running, timeout=_LOOK_S, return_when="FIRST_COMPLETED")
+    return [future for future in running if future.done()]
 
 
 def _result(future: "Future", task: Task) -> Any:
@@ -207,9 +175,9 @@ def _local_cluster(workers: int | None) -> "LocalCluster":
     from distributed import LocalCluster
 
     # Dask has workers hand all memory back at once; getting it again costs more than the sums
-    place = "distributed.nanny.pre-spawn-environ"
+    option = "distributed.nanny.pre-spawn-environ"
     keep = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT_BYTES)
-    with config.set({place: {**config.get(place), **keep}}), _semaphores_removed_in_silence():
+    with config.set({option: {**config.get(option), **keep}}), _semaphores_removed_in_silence():
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -243,11 +211,11 @@ def _semaphores_removed_in_silence() -> Iterator[None]:
 def _quiet(library: str) -> Iterator[None]:
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == library]
     loggers = [logging.getLogger(name) for name in names]  # each has a level of its own
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

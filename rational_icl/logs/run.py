@@ -1,5 +1,6 @@
 """Reading a run: it is opened at once, its predictions only when asked for."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -169,6 +170,11 @@ class Run:
         array = self._prediction_array(split, where)
         with _reading(where):
             return np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
+
+    def checkpoint_bytes(self, split: str) -> int:
+        """What the predictions of one checkpoint take in memory as they are on disk."""
+        array = self._prediction_array(split, f"run {self.name!r}, {split} predictions")
+        return array.dtype.itemsize * math.prod(array.shape[1:])
 
     def predictions(
         self, split: str, checkpoint: int

@@ -50,12 +50,12 @@ def train_spread(grid: Grid, out: Path, client: "Client", progress: bool = True)
     if (out / STATE_NAME).exists():
         raise LogError(f"{out}: began to train without a cluster; go on without one")
     parts = [replace(grid, num_tasks=(tasks,)) for tasks in grid.num_tasks]
-    groups = [[_task(part, _folder(part, out))] for part in parts]
+    tasks = [_task(part, _folder(part, out)) for part in parts]
     with (
         resumable(SAME_COMMAND),
         tqdm(total=len(parts), desc="training", unit="part", disable=not progress) as bar,
     ):
-        spread(client, groups, lambda *_: bar.update())
+        spread(client, tasks, lambda *_: bar.update())
     for part in parts:
         for run in sorted(_folder(part, out).glob("*" + store.PACKED_SUFFIX)):
             run.replace(out / run.name)
@@ -68,11 +68,11 @@ def _folder(part: Grid, out: Path) -> Path:
 
 
 def _task(part: Grid, folder: Path) -> Task:
-    described, place = part.describe(), str(folder.resolve())
-    identity = json.dumps([described, place], sort_keys=True)
+    described, path = part.describe(), str(folder.resolve())
+    identity = json.dumps([described, path], sort_keys=True)
     key = hashlib.sha256(identity.encode()).hexdigest()[:40]
     words = f"training at task diversity {part.num_tasks[0]}"
-    return Task(key, words, _train, (described, place))
+    return Task(key, words, _train, (described, path))
 
 
 def _train(described: dict[str, Any], folder: str) -> None:

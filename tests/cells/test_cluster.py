@@ -12,17 +12,9 @@ import numpy as np
 import pytest
 from builders import save_npz, urn_run
 from click.testing import CliRunner, Result
-from spreading import (
-    PIECES,
-    always_die,
-    die_once,
-    killed,
-    make_log,
-    small_pieces,
-    summarize_until,
-)
+from spreading import always_die, die_once, killed, make_log, summarize_until
 
-from rational_icl._cluster import _Queue, cluster
+from rational_icl._cluster import Task, cluster, spread
 from rational_icl._errors import LogError
 from rational_icl.cells import resumable
 from rational_icl.cells.file import load_cells
@@ -44,8 +36,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(log: Path) -> Any:
-    with small_pieces():
-        return summarize(open_log(log), progress=False)
+    return summarize(open_log(log), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +58,7 @@ def call(*words: object) -> Result:
 
 
 def to_file(log: Path, out: Path, client: Any) -> Any:
-    with small_pieces():
-        summarize_to(open_log(log), out, client=client, progress=False)
+    summarize_to(open_log(log), out, client=client, progress=False)
     return load_cells(out)
 
 
@@ -99,15 +89,25 @@ def test_without_dask_the_extra_is_named(monkeypatch):
         pass
 
 
-def test_a_place_keeps_to_a_group_and_helps_with_others_at_the_end():
-    tasks = [[resumable.Task(f"{group}{i}", "", print, ()) for i in range(4)] for group in "ab"]
-    queue = _Queue(tasks)
-    taken = [task.key for place in (0, 1, 0, 1, 0, 0, 0) if (task := queue.take(place))]
-    assert taken == ["a0", "b0", "a1", "b1", "a2", "a3", "b3"]
-    last = queue.take(0)
-    assert last is not None
-    assert last.key == "b2"
-    assert queue.take(1) is None
+def test_no_more_is_given_out_than_workers_can_do(client):
+    """So that a worker's death is blamed on nothing but the task it was at."""
+    begun = []
+    submit = client.submit
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        def submit(self, *task: Any, **options: Any) -> Any:
+            begun.append(len(ended))
+            return submit(*task, **options)
+
+    ended: list[Any] = []
+    tasks = [Task(f"task {i}", f"task {i}", abs, (-i,)) for i in range(7)]
+    counting: Any = Counting()
+    spread(counting, tasks, lambda task, result: ended.append((task.words, result)))
+    assert sorted(ended) == [(f"task {i}", i) for i in range(7)]
+    assert all(place - before < 2 for place, before in enumerate(begun))
 
 
 @pytest.mark.slow
@@ -115,8 +115,7 @@ def test_losses_that_workers_compute_are_the_same(client, tmp_path):
     log = make_log(tmp_path / "made", 2, logged_worth=False)
     found = to_file(log, tmp_path / "cells.nc", client)
     assert found[0].loss_error.any()
-    with small_pieces():
-        assert same(found, summarize(open_log(log), progress=False))
+    assert same(found, summarize(open_log(log), progress=False))
 
 
 @pytest.mark.slow
@@ -146,15 +145,15 @@ def test_a_task_that_always_ends_its_worker_is_named(log, client, tmp_path, monk
 @pytest.mark.slow
 def test_a_killed_client_is_resumed_by_another(log, expected, client, tmp_path, monkeypatch):
     out = tmp_path / "cells.nc"
-    assert killed(summarize_until, log, out, 6, client.scheduler.address) == -9
-    assert len(list((tmp_path / "cells.nc.parts").glob("*.npz"))) == 6
+    assert killed(summarize_until, log, out, 2, client.scheduler.address) == -9
+    assert len(list((tmp_path / "cells.nc.parts").glob("*.nc"))) == 2
     done = []
     save = resumable._Parts.save
     monkeypatch.setattr(
         resumable._Parts, "save", lambda self, *part: done.append(part) or save(self, *part)
     )
     assert same(to_file(log, out, client), expected)
-    assert len(done) == RUNS * PIECES - 6
+    assert len(done) == RUNS - 2
 
 
 @pytest.mark.slow
