@@ -65,7 +65,7 @@ def summarize_to(
     """
     path = Path(path)
     plan = plan_of(log, strategies)
-    with _Parts.beside(path) as parts:
+    with Parts.beside(path) as parts:
         contents = {run.name: content_of(run.path) for run in log.values()}
         tasks = [_task(run, contents[run.name], plan) for run in log.values()]
         missing = [task for task in tasks if not parts.holds(task.key)]
@@ -100,15 +100,25 @@ def _task(run: Run, content: str, plan: Plan) -> Task:
     return Task(
         hashlib.sha256(identity.encode()).hexdigest()[:40],
         f"run {run.name!r}",
-        _work,
+        run_file,
         (str(run.path.resolve()), *plan, release),
     )
 
 
-def _work(path: str, strategies: tuple[str, ...], splits: tuple[str, ...], release: str) -> bytes:
-    """What a worker does: it knows a path and names, opens the run itself and returns a file.
+def run_file(
+    path: str, strategies: tuple[str, ...], splits: tuple[str, ...], release: str
+) -> bytes:
+    """The file of cells of one run, as bytes: what a worker makes of a path and names.
 
-    A file, because a setting of the user's own would not be unpickled where it is not imported.
+    It is no pickle, because a setting of the user's own may not unpickle in who asks for it.
+
+    Args:
+        path: of the run.
+        strategies, splits: see `summarize_run`.
+        release: of this package, which has to be the worker's too.
+
+    Raises:
+        LogError: see `summarize_run`; or a worker sees no such run, or has another release.
     """
     if version("rational_icl") != release:
         raise LogError(
@@ -154,7 +164,7 @@ def _telling(file: Path) -> bytes:
         return opened.read()
 
 
-class _Parts:
+class Parts:
     """Cells of runs by key, each a file; a damaged one is none."""
 
     def __init__(self, folder: Path):
@@ -162,7 +172,7 @@ class _Parts:
 
     @classmethod
     @contextmanager
-    def beside(cls, out: Path) -> Iterator["_Parts"]:
+    def beside(cls, out: Path) -> Iterator["Parts"]:
         """The folder of a file to be, which goes when the block ends without an error."""
         folder = out.with_name(out.name + ".parts")
         if not out.resolve().parent.is_dir() or out.is_dir():
@@ -181,6 +191,7 @@ class _Parts:
             raise LogError(f"{shown(folder)}: cannot be written ({shown(error)})") from None
 
     def path(self, key: str) -> Path:
+        """Where the cells of that key are, or would be."""
         return self._folder / (key + _SUFFIX)
 
     def holds(self, key: str) -> bool:
@@ -192,6 +203,7 @@ class _Parts:
         return True
 
     def save(self, key: str, file: bytes) -> None:
+        """Keep a file of cells, which appears there whole or not at all."""
         with replacing(self.path(key)) as path:
             path.write_bytes(file)
 

@@ -42,14 +42,17 @@ def expected(log: Path) -> Any:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     """Of two processes. A task may end its worker once, so that tests need not wait for more."""
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), cluster(workers=2) as one:
-        yield one
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        cluster(workers=2) as connected,
+    ):
+        yield connected
 
 
 def same(found: Any, expected: Any) -> bool:
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     return jax.tree.structure(found) == jax.tree.structure(expected) and all(
-        np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs
+        np.asarray(first).tobytes() == np.asarray(second).tobytes() for first, second in pairs
     )
 
 
@@ -65,7 +68,7 @@ def to_file(log: Path, out: Path, client: Any) -> Any:
 def test_a_killed_worker_costs_only_its_task(log, expected, client, tmp_path, monkeypatch):
     """To the bit what one process finds, in whatever order parts come in."""
     marker = tmp_path / "died"
-    monkeypatch.setattr(resumable, "_work", partial(die_once, str(marker)))
+    monkeypatch.setattr(resumable, "run_file", partial(die_once, str(marker)))
     assert same(to_file(log, tmp_path / "cells.nc", client), expected)
     assert marker.exists()
     assert not (tmp_path / "cells.nc.parts").exists()
@@ -107,7 +110,7 @@ def test_no_more_is_given_out_than_workers_can_do(client):
     counting: Any = Counting()
     spread(counting, tasks, lambda task, result: ended.append((task.words, result)))
     assert sorted(ended) == [(f"task {i}", i) for i in range(7)]
-    assert all(place - before < 2 for place, before in enumerate(begun))
+    assert all(index - before < 2 for index, before in enumerate(begun))
 
 
 @pytest.mark.slow
@@ -137,7 +140,7 @@ def test_a_damaged_run_ends_in_its_own_sentence(log, client, tmp_path):
 
 @pytest.mark.slow
 def test_a_task_that_always_ends_its_worker_is_named(log, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(resumable, "_work", always_die)
+    monkeypatch.setattr(resumable, "run_file", always_die)
     with pytest.raises(LogError, match=r"run 'D4-s1'.*every worker that tried it was ended"):
         to_file(log, tmp_path / "cells.nc", client)
 
@@ -148,9 +151,9 @@ def test_a_killed_client_is_resumed_by_another(log, expected, client, tmp_path, 
     assert killed(summarize_until, log, out, 2, client.scheduler.address) == -9
     assert len(list((tmp_path / "cells.nc.parts").glob("*.nc"))) == 2
     done = []
-    save = resumable._Parts.save
+    save = resumable.Parts.save
     monkeypatch.setattr(
-        resumable._Parts, "save", lambda self, *part: done.append(part) or save(self, *part)
+        resumable.Parts, "save", lambda self, *part: done.append(part) or save(self, *part)
     )
     assert same(to_file(log, out, client), expected)
     assert len(done) == RUNS - 2

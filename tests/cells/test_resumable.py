@@ -41,20 +41,20 @@ def expected(log: Path) -> tuple[Cells, Behaviour]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that are reduced, as they are."""
     done = []
-    work = resumable._work
+    work = resumable.run_file
 
     def noted(path: str, *rest: Any) -> Any:
         done.append(Path(path).name)
         return work(path, *rest)
 
-    monkeypatch.setattr(resumable, "_work", noted)
+    monkeypatch.setattr(resumable, "run_file", noted)
     return done
 
 
 def same(found: Any, expected: Any) -> bool:
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     return jax.tree.structure(found) == jax.tree.structure(expected) and all(
-        np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs
+        np.asarray(first).tobytes() == np.asarray(second).tobytes() for first, second in pairs
     )
 
 
@@ -86,7 +86,7 @@ def test_a_killed_summary_resumes_and_does_only_what_is_missing(log, expected, c
 def interrupted(log: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Everything done but the file; the parts that are left."""
     with monkeypatch.context() as patch:
-        patch.setattr(resumable, "_join", lambda *_: 1 / 0)
+        patch.setattr(resumable, "CellsWriter", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             to_file(log, out)
     return sorted(out.with_name(out.name + ".parts").glob("*.nc"))
@@ -151,7 +151,7 @@ def test_a_run_with_task_probabilities_of_its_own_marks_all_cells(tmp_path):
 
 def test_one_writer_of_a_file(log, tmp_path):
     with (
-        resumable._Parts.beside(tmp_path / "cells.nc"),
+        resumable.Parts.beside(tmp_path / "cells.nc"),
         pytest.raises(LogError, match="another process"),
     ):
         to_file(log, tmp_path / "cells.nc")
@@ -182,7 +182,7 @@ def test_splits_of_some_runs_are_left_out_with_a_warning(tmp_path):
             Metadata(setting, tasks, 16, 0),
             data.tasks,
             data.ood_tasks,
-            {name: one.inputs for name, one in data.splits.items()},
+            {name: drawn.inputs for name, drawn in data.splits.items()},
             [10],
             targets=logged_targets(setting, data.splits),
         )
@@ -250,8 +250,7 @@ def test_a_run_that_is_damaged_after_opening(log, tmp_path):
     opened = open_log(copy)
     path = copy / ("D4-s1" + store.PACKED_SUFFIX)
     whole = bytearray(path.read_bytes())
-    place = whole.find(b"ood/log_prob/c/1/0/0/0") + 60
-    whole[place] ^= 255
+    whole[whole.find(b"ood/log_prob/c/1/0/0/0") + 60] ^= 255
     path.write_bytes(whole)
     with pytest.raises(LogError, match="D4-s1"):
         summarize_to(opened, tmp_path / "cells.nc", progress=False)

@@ -46,20 +46,20 @@ def die_once(marker: str, path: str, *rest: Any) -> bytes:
             pass
         else:
             os.kill(os.getpid(), signal.SIGKILL)
-    return resumable._work(path, *rest)
+    return resumable.run_file(path, *rest)
 
 
 def always_die(path: str, *rest: Any) -> bytes:
     """The work, but whoever comes to the second run dies of it."""
     if "D4-s1" in path:
         os.kill(os.getpid(), signal.SIGKILL)
-    return resumable._work(path, *rest)
+    return resumable.run_file(path, *rest)
 
 
 def summarize_until(log: Path, out: Path, runs: int, scheduler: str | None = None) -> None:
     """Summarize, here or on a cluster, and die without a word once so many runs are saved."""
     saved = 0
-    save = resumable._Parts.save
+    save = resumable.Parts.save
 
     def save_and_die(self: Any, key: str, file: bytes) -> None:
         nonlocal saved
@@ -68,7 +68,7 @@ def summarize_until(log: Path, out: Path, runs: int, scheduler: str | None = Non
         if saved == runs:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    resumable._Parts.save = save_and_die
+    resumable.Parts.save = save_and_die
     if scheduler is None:
         summarize_to(open_log(log), out, progress=False)
     else:

@@ -106,8 +106,8 @@ class CellsWriter:
         """
         columns = {"run_index": run, **to_columns(cells)}
         for split in self._splits:
-            found = to_columns(splits[split])
-            columns |= {f"{split}/{name}": values for name, values in found.items()}
+            of_split = to_columns(splits[split])
+            columns |= {f"{split}/{name}": values for name, values in of_split.items()}
         stop = self._start + len(run)
         with _writing(self._target):
             for name, values in columns.items():
@@ -128,8 +128,8 @@ class CellsWriter:
         if not np.array_equal(self._of_runs[name][run], values):
             raise LogError(f"{name} differs between cells of one run; write each run by itself")
 
-    def _put(self, name: str, place: slice, values: np.ndarray) -> None:
-        self._variables[name][place] = values
+    def _put(self, name: str, rows: slice, values: np.ndarray) -> None:
+        self._variables[name][rows] = values
         self._digests.setdefault(name, hashlib.sha256()).update(values.tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -143,7 +143,7 @@ class CellsWriter:
 
     def _attributes(self) -> dict[str, Any]:
         setting = self._cells.setting
-        found = {
+        attributes = {
             "format": FORMAT,
             "version": VERSION,
             "setting": setting.name,
@@ -152,9 +152,9 @@ class CellsWriter:
             "splits": json.dumps(self._splits),
             **self._provenance,
         }
-        digests = {name: one.hexdigest() for name, one in self._digests.items()}
+        digests = {name: digest.hexdigest() for name, digest in self._digests.items()}
         names = {"strategy": list(self._cells.strategies), "run": list(self._runs)}
-        return {**found, "sha256": checksum(found, names, digests)}
+        return {**attributes, "sha256": checksum(attributes, names, digests)}
 
 
 def save_cells(cells: Cells, behaviour: Behaviour, path: str | Path, **provenance: str) -> None:
@@ -190,13 +190,13 @@ def _write(
 
 def nodes_of(splits: Mapping[str, SplitBehaviour]) -> dict[str, int]:
     """How many nodes each split has, as `CellsWriter` is told; none where statistics have none."""
-    found = {}
+    sizes = {}
     for name, split in splits.items():
         for field, axes in axes_of(type(split.divergence)).items():
             if "node" in axes:
                 shape = np.shape(getattr(split.divergence, field))
-                found[f"{name}/node"] = shape[axes.index("node")]
-    return found
+                sizes[f"{name}/node"] = shape[axes.index("node")]
+    return sizes
 
 
 @contextmanager
