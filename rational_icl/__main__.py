@@ -1,4 +1,4 @@
-"""Where the command line starts: `rational-icl`, or `python -m rational_icl`."""
+"""Entry point of the command line: `rational-icl`, or `python -m rational_icl`."""
 
 import os
 import signal

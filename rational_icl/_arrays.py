@@ -32,6 +32,6 @@ def scalar(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """`scalar`, and an integer where it is a whole-valued real number."""
+    """A plain value as of `scalar`, an integer where it is a whole-valued real number."""
     value = scalar(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value

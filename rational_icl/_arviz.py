@@ -23,7 +23,7 @@ InferenceData = Any
 
 
 def inference_data(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> InferenceData:
-    """Groups as ArviZ keeps them."""
+    """Container of groups, as the installed ArviZ keeps them."""
     if _OLD:
         return az.InferenceData(**groups, attrs=dict(attrs))
     tree = xr.DataTree.from_dict(dict(groups))
@@ -32,18 +32,18 @@ def inference_data(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -
 
 
 def group_names(idata: InferenceData) -> list[str]:
-    """The groups there are."""
+    """Names of the groups of a container."""
     return list(idata.groups()) if _OLD else list(idata.children)
 
 
 def group(idata: InferenceData, name: str) -> xr.Dataset:
     """One group as a data set."""
-    found = idata[name]
-    return found if _OLD else found.to_dataset()
+    dataset = idata[name]
+    return dataset if _OLD else dataset.to_dataset()
 
 
 def is_inference_data(value: Any) -> bool:
-    """Whether it is what `inference_data` returns."""
+    """Whether a value is of the type that `inference_data` returns."""
     return isinstance(value, az.InferenceData if _OLD else xr.DataTree)
 
 
@@ -108,5 +108,5 @@ def psis_loo(
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large Pareto k are returned, not announced
-        found = az.loo(inference_data(groups, {}), pointwise=True, var_name="unit_density")
-    return np.asarray(found.loo_i if _OLD else found.elpd_i), np.asarray(found.pareto_k)
+        loo = az.loo(inference_data(groups, {}), pointwise=True, var_name="unit_density")
+    return np.asarray(loo.loo_i if _OLD else loo.elpd_i), np.asarray(loo.pareto_k)

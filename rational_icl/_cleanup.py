@@ -1,4 +1,4 @@
-"""What must not stay half-done, for a process that ends without unwinding its stack.
+"""Cleaning up of half-done work, for a process that ends without unwinding its stack.
 
 An error, and `KeyboardInterrupt` in a notebook, unwind `with` blocks as ever. The command line is
 ended in the midst of anything (see `cli.stopping`) and calls `clean_up` before.
@@ -51,7 +51,7 @@ def unregister(undo: Callable[[], object]) -> None:
 
 @contextmanager
 def resumable(advice: str) -> Iterator[None]:
-    """What a user is told if the process is ended within the block."""
+    """Advice to the user, given if the process is ended within the block."""
     _advice.append(advice)
     try:
         yield
@@ -67,5 +67,5 @@ def clean_up() -> None:
 
 
 def advice() -> str:
-    """What the user should know of what remains; empty if there is nothing to say."""
+    """Advice about work that remains; empty if there is none."""
     return _advice[-1] if _advice else ""

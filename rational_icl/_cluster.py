@@ -31,7 +31,7 @@ _KEPT_BYTES = 2**28
 
 
 class Task(NamedTuple):
-    """One call of a function that workers can import.
+    """A call of a function that workers can import.
 
     Args:
         key: tells it from the others.
@@ -57,7 +57,7 @@ def spread(client: "Client", tasks: Sequence[Task], done: Callable[[Task, Any], 
     Raises:
         LogError: that of a task, or a task keeps ending its worker, or the cluster is gone.
     """
-    waiting, told = deque(tasks), False
+    waiting, is_announced = deque(tasks), False
     running: dict[Future, Task] = {}
     try:
         while waiting or running:
@@ -67,9 +67,9 @@ def spread(client: "Client", tasks: Sequence[Task], done: Callable[[Task, Any], 
                 while waiting and len(running) < capacity:
                     task = waiting.popleft()
                     running[_submitted(client, task)] = task
-            if not capacity and not told:
+            if not capacity and not is_announced:
                 tqdm.write("no workers at the moment; waiting for some", file=sys.stderr)
-                told = True
+                is_announced = True
             for future in _ended(client, list(running)):
                 task = running.pop(future)
                 done(task, _result(future, task))
@@ -132,7 +132,7 @@ def _connected() -> Iterator[None]:
 def cluster(
     scheduler: str | None = None, workers: int | None = None, load: Sequence[str] = ()
 ) -> Iterator["Client"]:
-    """A client of a running Dask scheduler, or of workers started here for as long as it is used.
+    """Client of a running Dask scheduler, or of workers started here for as long as it is used.
 
     Args:
         scheduler: its address, such as tcp://node7:8786.
@@ -175,9 +175,9 @@ def _local_cluster(workers: int | None) -> "LocalCluster":
     from distributed import LocalCluster
 
     # Dask has workers hand all memory back at once; getting it again costs more than the sums
-    option = "distributed.nanny.pre-spawn-environ"
+    key = "distributed.nanny.pre-spawn-environ"
     keep = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT_BYTES)
-    with config.set({option: {**config.get(option), **keep}}), _semaphores_removed_in_silence():
+    with config.set({key: {**config.get(key), **keep}}), _semaphores_removed_in_silence():
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -17,7 +17,9 @@ def shown(name: object) -> str:
     turn the direction of writing are written as escapes such as `\\n` and `\\x1b`; letters of any
     alphabet stay. What is longer than 1,000 characters is cut.
     """
-    text = "".join(one if one.isprintable() else _escaped(one) for one in str(name))
+    text = "".join(
+        character if character.isprintable() else _escaped(character) for character in str(name)
+    )
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
@@ -31,6 +33,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException) -> str:
+    """An exception's class and the first line of its text."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 class RationalICLError(Exception):
     """Base of every error this package raises on purpose. Its text is one line, safe to print."""
 
@@ -39,8 +46,8 @@ class RationalICLError(Exception):
 
 
 class LogError(RationalICLError):
-    """A prediction log, or a file on its way to becoming one, cannot be used as it is."""
+    """Error of a prediction log, or of a file that is to become one, that cannot be used."""
 
 
 class FitError(RationalICLError):
-    """A fit or a prediction was asked for that the data or the parameters do not allow."""
+    """Error of a fit or a prediction that the data or the parameters do not allow."""

@@ -1,4 +1,4 @@
-"""One process at a time: a lock that vanishes with its process wherever the file system can do so.
+"""Locks for one process at a time, which vanish with it wherever the file system can do so.
 
 Where it cannot (no `flock`, as on some parallel and network file systems) the file itself is the
 lock, and stays when its process is killed. Whoever is refused is told who took it and when, and
@@ -20,7 +20,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from rational_icl import _cleanup
 from rational_icl._errors import LogError
-from rational_icl._files import check_regular
+from rational_icl._guards import check_regular
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 _LONGEST_RECORD = 1024
@@ -30,7 +30,7 @@ _FIRST_NAMESPACE = 0xEFFFFFFC
 
 
 class Lock:
-    """Held from creation until `close`, or until nobody refers to it, or its process ends.
+    """Lock held from creation until `close`, or until nobody refers to it, or its process ends.
 
     Args:
         path: of the file that it is taken on, in a folder that is there. It holds the process and
@@ -132,12 +132,12 @@ def _holder(path: Path) -> _Holder | None:
 
 def _refusal(path: Path, cure: str, soft: bool) -> str:
     """Who holds a lock and since when, and the way out."""
-    holder, known = _holder(path), []
+    holder, details = _holder(path), []
     if holder is not None:
-        known.append(f"process {holder.process} on {holder.machine.split(_NAMESPACE)[0]}")
+        details.append(f"process {holder.process} on {holder.machine.split(_NAMESPACE)[0]}")
     with suppress(OSError):
-        known.append(f"since {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}")
-    who = f" ({', '.join(known)})" if known else ""
+        details.append(f"since {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}")
+    who = f" ({', '.join(details)})" if details else ""
     if not soft or holder == (os.getpid(), _machine()):
         return f"{who}; {cure}"
     return f"{who}; {cure}. Here locks outlive a process that is killed: if it was, delete {path}"

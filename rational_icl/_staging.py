@@ -1,4 +1,4 @@
-"""Folders in which files are made, before they are moved to where they are to be."""
+"""Staging folders: files are made in them before they are moved to where they are to be."""
 
 import shutil
 import time
@@ -39,8 +39,8 @@ def staging_folder(out: Path, name: str, what: str) -> Iterator[Path]:
         try:
             if any(folder.exists() and not folder.is_dir() for folder in (out, *out.parents)):
                 raise LogError(f"{out}: is, or is inside, a file; name a folder")
-            made = [folder for folder in (out, *out.parents) if not folder.exists()]
-            at_the_end(partial(_remove_empty, made))
+            created = [folder for folder in (out, *out.parents) if not folder.exists()]
+            at_the_end(partial(_remove_empty, created))
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(Lock(out / f"{name}.lock", f"{out}: {what}"))
             at_the_end(partial(remove_folder, staging))

@@ -1,4 +1,4 @@
-"""Work side by side in threads: compiling and evaluating with JAX leave Python free."""
+"""Threads for work side by side: compiling and evaluating with JAX leave Python free."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ class _GivenUpError(Exception):
 def in_threads(
     work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item]
 ) -> list[Result]:
-    """The result of every item, in their order; not more at once than there are cores.
+    """Results of every item, in their order; not more at once than there are cores.
 
     Args:
         work: given an item, and a function to call between pieces of the work: it ends the thread

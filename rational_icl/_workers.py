@@ -1,4 +1,4 @@
-"""What runs inside the workers of a Dask cluster; imported only where Dask is wanted."""
+"""Plugin that runs inside the workers of a Dask cluster; imported only where Dask is wanted."""
 
 import runpy
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from distributed import WorkerPlugin
 
 
 class Loader(WorkerPlugin):
-    """Runs Python files in every worker, those that come later too.
+    """Plugin that runs Python files in every worker, those that come later too.
 
     Args:
         files: paths, the same for all workers.

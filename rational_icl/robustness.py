@@ -1,18 +1,19 @@
 """The same log under other assumptions: what a conclusion should not depend on."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import equinox as eqx
 import numpy as np
 import pandas as pd
 
-from rational_icl import _arviz
+from rational_icl import _arviz, accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.fits import fit
 from rational_icl.fitting.holdout import Regions, partition_cells
-from rational_icl.logs import Log
+from rational_icl.logs import Log, open_log
 from rational_icl.posterior.base import Posterior
 from rational_icl.posterior.convergence import last_attempt, mixing
 from rational_icl.posterior.sampling import sample
@@ -85,8 +86,8 @@ def fit_variants(
 
 
 def sensitivity(
-    log: Log,
-    account: Account,
+    log: Log | str | Path,
+    account: str | Account,
     cells: Cells,
     behaviour: Behaviour,
     *,
@@ -103,7 +104,7 @@ def sensitivity(
     sequences instead of steps; early cells included; ID and OOD evaluation together.
 
     Args:
-        log: that the cells are of; task tables are read from it.
+        log: that the cells are of, or its path; task tables are read from it.
         account, cells, behaviour, num_chains, num_warmup, num_draws, adapt, seed, progress: see
             `sample`.
 
@@ -117,6 +118,7 @@ def sensitivity(
         FitError, LogError: see `sample`; runs that bring complexities of their own have no program
             bits to change.
     """
+    log, account = open_log(log), accounts.make(account, cells.strategies)
     regions = partition_cells(cells, behaviour)
     options = {
         "num_chains": num_chains,

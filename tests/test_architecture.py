@@ -21,10 +21,12 @@ DOTTED = {
 LAYERS = [
     {
         "_errors",
+        "_extras",
         "_arrays",
         "_cleanup",
         "_cluster",
         "_files",
+        "_guards",
         "_locks",
         "_staging",
         "_threads",

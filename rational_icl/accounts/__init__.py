@@ -1,4 +1,4 @@
-"""Accounts of the transition between strategies, siblings behind one interface."""
+"""Accounts: theories of how strategy weights depend on task diversity and training."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -63,24 +63,32 @@ _BY_NAME: dict[str, type[Account]] = {kind.name: kind for kind in _KINDS}
 
 
 def names(costly: bool = True) -> tuple[str, ...]:
-    """All accounts that `make` knows, theories first, then benchmarks; or all but `costly` ones."""
+    """Names of all accounts that `make` knows, theories first; without `costly` ones if False."""
     return tuple(name for name, kind in _BY_NAME.items() if costly or not kind.costly)
 
 
-def make(name: str, strategies: tuple[str, ...]) -> Account:
-    """The account called `name`, for a family of strategies.
+def make(account: str | Account, strategies: tuple[str, ...]) -> Account:
+    """The account of a name, for a family of strategies; an account itself is returned as it is.
 
     Raises:
-        FitError: there is none, or it cannot speak of that many strategies.
+        FitError: there is none of that name, it cannot speak of that many strategies, or this is
+            neither a name nor an account.
     """
-    if name not in _BY_NAME:
-        raise FitError(f"account: {name!r} is not known; expected one of {', '.join(_BY_NAME)}")
-    return _BY_NAME[name].of(strategies)
+    if isinstance(account, Account):
+        return account
+    if not isinstance(account, str):
+        raise FitError(
+            f"account: {account!r}; expected a name such as 'rational', or an account such as "
+            "ri.accounts.Rational()"
+        )
+    if account not in _BY_NAME:
+        raise FitError(f"account: {account!r} is not known; expected one of {', '.join(_BY_NAME)}")
+    return _BY_NAME[account].of(strategies)
 
 
 def options(account: Account) -> dict[str, Any]:
-    """What tells this account from others of its name, as JSON: numbers and lists of them."""
-    fields = {one.name: getattr(account, one.name) for one in dataclasses.fields(account)}
+    """Options of an account, as JSON values: the numbers and tuples that it was made with."""
+    fields = {field.name: getattr(account, field.name) for field in dataclasses.fields(account)}
     return {name: value for name, value in fields.items() if isinstance(value, int | float | tuple)}
 
 
@@ -90,14 +98,16 @@ def remake(name: str, strategies: tuple[str, ...], options: Mapping[str, Any]) -
     Raises:
         FitError: there is none, or it has no such options.
     """
-    made = make(name, strategies)
-    chosen = {key: tuple(one) if isinstance(one, list) else one for key, one in options.items()}
-    for key, one in chosen.items():
-        numbers = one if isinstance(one, tuple) else (one,)
-        settable = isinstance(getattr(made, key, ""), int | float | tuple | None)
+    account = make(name, strategies)
+    chosen = {k: tuple(value) if isinstance(value, list) else value for k, value in options.items()}
+    for key, value in chosen.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        settable = isinstance(getattr(account, key, ""), int | float | tuple | None)
         if not settable or not all(isinstance(number, int | float) for number in numbers):
-            raise FitError(f"account_options: {key} = {one!r} is none of account {name!r}")
-    return dataclasses.replace(made, **chosen)
+            raise FitError(
+                f"account_options: {key} = {value!r} is no option of account {name!r}; fit it again"
+            )
+    return dataclasses.replace(account, **chosen)
 
 
 __all__ = [

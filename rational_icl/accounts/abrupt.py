@@ -1,4 +1,4 @@
-"""The account by which generalizing appears abruptly, when a chain of steps is learnt."""
+"""The account by which generalizing appears abruptly, once a chain of steps is learnt."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -19,7 +19,7 @@ from rational_icl.cells.records import Cells
 START = 0.01
 """Of β1, α and ξ: the start from which the numbers of the source's loss are found again."""
 
-_FIRST, _LAST = 1e-5, 1e5
+_T_MIN, _T_MAX = 1e-5, 1e5
 _NUM_TIMES = 8192
 _ROUNDING = 0.01
 """Competence at which the clip at nought is rounded off."""
@@ -28,7 +28,7 @@ _MEMORIZED = 5.0
 
 
 class Abrupt(TwoStrategies):
-    """Three nested logits learn slowly, then all at once. Source: [1], own re-derivation.
+    """Abrupt induction: logits learn slowly, then all at once. Source: [1], own re-derivation.
 
         p_1 = e^β1/(e^β1 + 2n − 1)                    attention finds the label of an item
         p_2 = e^(α p_1)/(e^(α p_1) + n − 1)           and the item that matches
@@ -65,7 +65,7 @@ class Abrupt(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """The rise, at t = 66, within a factor of e⁴ of 1,500 steps (95 %); ν around 0.7."""
+        """Priors: a rise at t = 66 within a factor of e⁴ of 1,500 steps (95 %); ν around 0.7."""
         return {
             "rate": dist.LogNormal(-3.1, 2.0),
             "tau_M": dist.LogNormal(4.0, 2.0),
@@ -73,40 +73,40 @@ class Abrupt(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """ln m − ln(1 − m) − ln g."""
+        """Log odds of memorizing over generalizing, ln m − ln(1 − m) − ln g."""
         log_step, log_tasks = jnp.log(cells.step), jnp.log(cells.num_tasks)
-        late = log_step - jnp.log(params["tau_M"]) - params["nu"] * log_tasks
+        log_age = log_step - jnp.log(params["tau_M"]) - params["nu"] * log_tasks
         correct = self.correct(log_step + jnp.log(params["rate"]))
         above = (correct - 1 / self.num_items) / (1 - 1 / self.num_items)
         competence = _ROUNDING * jax.nn.softplus(above / _ROUNDING)
-        left = -jnp.exp(jnp.minimum(late, _MEMORIZED))  # ln(1 − m)
-        return log_complement(late) - left - jnp.log(competence)
+        log_unmemorized = -jnp.exp(jnp.minimum(log_age, _MEMORIZED))  # ln(1 − m)
+        return log_complement(log_age) - log_unmemorized - jnp.log(competence)
 
     def correct(self, log_time: Float[Array, "*time"]) -> Float[Array, "*time"]:
-        """P at the given logs of flow time: cubic between times of the solution."""
+        """Probability P of the correct label at logs of flow time, interpolated by cubics."""
         value, slope = _solution(self.num_items, self.num_labels)
-        width = (np.log(_LAST) - np.log(_FIRST)) / (_NUM_TIMES - 1)
-        place = jnp.clip((log_time - np.log(_FIRST)) / width, 0.0, _NUM_TIMES - 1.0)
-        before = jnp.minimum(place.astype(int), _NUM_TIMES - 2)
-        s = place - before
-        left, right = jnp.asarray(value)[before], jnp.asarray(value)[before + 1]
-        from_left, from_right = (width * jnp.asarray(slope)[before + i] for i in (0, 1))
-        rise = right - left
-        curved = (1 - s) * (from_left - rise) - s * (from_right - rise)
-        return left + s * rise + s * (1 - s) * curved
+        width = (np.log(_T_MAX) - np.log(_T_MIN)) / (_NUM_TIMES - 1)
+        index = jnp.clip((log_time - np.log(_T_MIN)) / width, 0.0, _NUM_TIMES - 1.0)
+        before = jnp.minimum(index.astype(int), _NUM_TIMES - 2)
+        s = index - before
+        start, end = jnp.asarray(value)[before], jnp.asarray(value)[before + 1]
+        start_slope, end_slope = (width * jnp.asarray(slope)[before + i] for i in (0, 1))
+        rise = end - start
+        curved = (1 - s) * (start_slope - rise) - s * (end_slope - rise)
+        return start + s * rise + s * (1 - s) * curved
 
 
 def log_correct(
     logits: Float[Array, "logit=3"], num_items: int, num_labels: int
 ) -> Float[Array, ""]:
-    """log P, from β1, α and ξ."""
+    """Log probability of the correct label, log P, from the logits β1, α and ξ."""
     beta, alpha, xi = logits
-    others = num_items - 1
-    found = jnp.exp(beta) / (jnp.exp(beta) + 2 * num_items - 1)
-    matched = jnp.exp(alpha * found) / (jnp.exp(alpha * found) + others)
-    missed = (1 - matched) / others
-    rest = others * jnp.exp(xi * missed) + num_labels - num_items
-    return xi * matched - jnp.log(jnp.exp(xi * matched) + rest)
+    num_others = num_items - 1
+    p_label = jnp.exp(beta) / (jnp.exp(beta) + 2 * num_items - 1)
+    p_match = jnp.exp(alpha * p_label) / (jnp.exp(alpha * p_label) + num_others)
+    p_other = (1 - p_match) / num_others
+    unmatched = num_others * jnp.exp(xi * p_other) + num_labels - num_items
+    return xi * p_match - jnp.log(jnp.exp(xi * p_match) + unmatched)
 
 
 @lru_cache(maxsize=8)
@@ -134,8 +134,8 @@ def _solve(
     def slope(log_time, logits):
         return jax.grad(correct)(logits) @ flow(log_time, logits, None)
 
-    times = jnp.linspace(np.log(_FIRST), np.log(_LAST), _NUM_TIMES)
-    found = diffrax.diffeqsolve(
+    times = jnp.linspace(np.log(_T_MIN), np.log(_T_MAX), _NUM_TIMES)
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(flow),
         diffrax.Tsit5(),
         t0=times[0],
@@ -146,6 +146,6 @@ def _solve(
         stepsize_controller=diffrax.PIDController(rtol=1e-8, atol=1e-10),
         max_steps=100_000,
     )
-    assert found.ys is not None
-    slopes = jax.vmap(slope)(times, found.ys)
-    return np.asarray(jax.vmap(correct)(found.ys)), np.asarray(slopes)
+    assert solution.ys is not None
+    slopes = jax.vmap(slope)(times, solution.ys)
+    return np.asarray(jax.vmap(correct)(solution.ys)), np.asarray(slopes)

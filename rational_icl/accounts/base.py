@@ -1,4 +1,4 @@
-"""What an account is: a map from cells to strategy weights. It never sees a transformer."""
+"""The base class of accounts: maps from cells to strategy weights, which see no transformer."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Params = Mapping[str, Float[Array, ""]]
 
 
 class Account(eqx.Module):
-    """A theory of which strategy shows where.
+    """A theory of strategy weights, as a function of parameters and of what is known of cells.
 
     One table, `priors`, declares the parameters: their names, their range (the support), where fits
     start (draws from it) and what sampling assumes.
@@ -48,14 +48,14 @@ class Account(eqx.Module):
         return self
 
     def pivoted(self, cells: Cells) -> "Account":
-        """The same theory in parameters that are less entangled on these cells, for sampling.
+        """The same theory in parameters that are less correlated given these cells, for sampling.
 
         Only what an account may see decides them. Itself, unless a theory has something better.
         """
         return self
 
     def natural(self, params: Params) -> dict[str, Array]:
-        """The parameters of the theory as first stated, from those of `priors`."""
+        """Natural parameters, those of the theory as stated, from the ones named in `priors`."""
         return dict(params)
 
     @property

@@ -19,7 +19,7 @@ _STEP_0, _NUM_TASKS_0 = 1000.0, 32.0
 
 
 class ConstantWeights(Account):
-    """One simplex of weights for all cells: the floor.
+    """Constant strategy weights, the same in all cells: the floor of comparisons.
 
         log π_k = a_k + const,   a_1 = 0
 
@@ -39,7 +39,7 @@ class ConstantWeights(Account):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Logistic: for two strategies, flat on the weight."""
+        """Logistic priors: for two strategies, flat on the weight."""
         names = [f"logit_{k}" for k in range(2, self.num_strategies + 1)]
         return {name: dist.Logistic(0.0, 1.0) for name in names}
 
@@ -50,7 +50,7 @@ class ConstantWeights(Account):
 
 
 class Logistic(TwoStrategies):
-    """A saturating curve in ln N for every task diversity by itself.
+    """Saturating curves in ln N, one for each task diversity.
 
         π_1 = l_D / (1 + exp(−k_D (ln N − x_D)))
 
@@ -71,11 +71,11 @@ class Logistic(TwoStrategies):
     num_tasks: tuple[int, ...] = eqx.field(static=True, default=())
 
     def for_cells(self, cells: Cells) -> "Account":
-        return Logistic(tuple(int(one) for one in np.unique(np.asarray(cells.num_tasks))))
+        return Logistic(tuple(np.unique(np.asarray(cells.num_tasks)).astype(int).tolist()))
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Flat ceilings, slopes between ¼ and 7, midpoints at any ln N from 1 to 13 (95 %)."""
+        """Priors: flat ceilings, slopes from ¼ to 7, midpoints at any ln N from 1 to 13 (95 %)."""
         kinds = {
             "ceiling": dist.Uniform(0.0, 1.0),
             "slope": dist.LogNormal(0.3, 0.8),
@@ -84,17 +84,17 @@ class Logistic(TwoStrategies):
         return {f"{kind}_{d}": prior for kind, prior in kinds.items() for d in self.num_tasks}
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """ln of π_1/(1 − π_1)."""
-        known = jnp.log(jnp.asarray(self.num_tasks, dtype=float))
-        nearest = jnp.argmin(jnp.abs(jnp.log(cells.num_tasks)[:, None] - known), axis=1)
+        """Log odds of the first strategy, ln of π_1/(1 − π_1)."""
+        log_curve_tasks = jnp.log(jnp.asarray(self.num_tasks, dtype=float))
+        nearest = jnp.argmin(jnp.abs(jnp.log(cells.num_tasks)[:, None] - log_curve_tasks), axis=1)
         ceiling, slope, midpoint = (
             jnp.stack([params[f"{kind}_{d}"] for d in self.num_tasks])[nearest]
             for kind in ("ceiling", "slope", "midpoint")
         )
         log_share = jax.nn.log_sigmoid(slope * (jnp.log(cells.step) - midpoint))
         # ln(l s) − ln(1 − l s), where 1 − l s = (1 − l) + l (1 − s) has nothing to cancel
-        other = jnp.log1p(-ceiling + ceiling * (-jnp.expm1(log_share)))
-        return jnp.log(ceiling) + log_share - other
+        log_rest = jnp.log1p(-ceiling + ceiling * (-jnp.expm1(log_share)))
+        return jnp.log(ceiling) + log_share - log_rest
 
 
 class ScalingCollapse(TwoStrategies):
@@ -116,7 +116,7 @@ class ScalingCollapse(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Weak."""
+        """Weakly informative normal priors."""
         return {
             "intercept": dist.Normal(0.0, 3.0),
             "slope": dist.Normal(0.0, 2.0),
@@ -124,7 +124,7 @@ class ScalingCollapse(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """a + b (x − κ y)."""
+        """Log odds of the first strategy, a + b (x − κ y)."""
         x, y = _logarithms(cells)
         return params["intercept"] + params["slope"] * (x - params["kappa"] * y)
 
@@ -144,7 +144,7 @@ class LogisticSurface(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Weak."""
+        """Weakly informative normal priors."""
         return {
             "intercept": dist.Normal(0.0, 3.0),
             "slope_step": dist.Normal(0.0, 2.0),
@@ -153,7 +153,7 @@ class LogisticSurface(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """a + b x + c y + d x y."""
+        """Log odds of the first strategy, a + b x + c y + d x y."""
         x, y = _logarithms(cells)
         plane = params["intercept"] + params["slope_step"] * x + params["slope_num_tasks"] * y
         return plane + params["interaction"] * x * y
@@ -174,11 +174,11 @@ class CurvedSurface(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Weak."""
+        """Weakly informative normal priors."""
         return {**LogisticSurface().priors, "curvature": dist.Normal(0.0, 1.0)}
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """a + b x + c y + d x y + e x²."""
+        """Log odds of the first strategy, a + b x + c y + d x y + e x²."""
         x, _ = _logarithms(cells)
         return LogisticSurface().log_odds(params, cells) + params["curvature"] * x**2
 

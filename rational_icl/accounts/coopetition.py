@@ -58,7 +58,7 @@ class Coopetition(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """μ_1 and cost around those of the source, D_0 within a factor of e³, rate near 1."""
+        """Priors: μ_1 and cost near those of the source, D_0 within a factor of e³, rate near 1."""
         return {
             "mu_1": dist.LogNormal(-2.3, 0.7),
             "cost": dist.LogNormal(-2.3, 0.7),
@@ -68,7 +68,7 @@ class Coopetition(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """ln (L_1 + μ_1) − ln (L_2 + μ_2) at flow time rate · N.
+        """Log odds of memorizing, ln (L_1 + μ_1) − ln (L_2 + μ_2) at flow time rate · N.
 
         Not a number beyond 256 task diversities.
         """

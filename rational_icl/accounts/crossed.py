@@ -66,7 +66,7 @@ class RationalLinearPrior(Crossed):
 
 
 class RationalLog(Crossed):
-    """Evidence and prior as logarithms instead of power laws. Own form.
+    """The rational account with logarithms for evidence and prior instead of power laws. Own form.
 
         log π_k = −γ ln(1 + N/N₀) L_k − c ln(prior bits_k + φ · program bits_k) + const
 

@@ -1,4 +1,4 @@
-"""The account by which the generalizing strategy emerges at a time set by the task's sizes."""
+"""The account by which generalizing emerges at a time set by sizes of the task."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from rational_icl.cells.records import Cells
 
 
 class Emergence(TwoStrategies):
-    """Generalizing emerges once, at a time that sizes set, and stays. Source: notes on [1].
+    """Emergence of generalizing, once and for good, at a time set by sizes. Source: notes on [1].
 
         π_G = σ((ln N − ln t_e)/s),   t_e = A C^a m^b D^κ
 
@@ -39,7 +39,7 @@ class Emergence(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """a around 1, b around ½ and κ around 0, flat; A within e⁴ of 12 steps."""
+        """Priors: a around 1, b around ½ and κ around 0, flat; A within e⁴ of 12 steps."""
         return {
             "A": dist.LogNormal(2.5, 2.0),
             "a": dist.Uniform(0.0, 2.0),
@@ -49,7 +49,7 @@ class Emergence(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """(ln t_e − ln N)/s: nothing but sizes enters, not the losses."""
+        """Log odds of memorizing, (ln t_e − ln N)/s: sizes enter, losses do not."""
         log_emergence = (
             jnp.log(params["A"])
             + params["a"] * jnp.log(cells.context_length)

@@ -1,4 +1,4 @@
-"""Ingredients of posteriors over strategies: how evidence grows, and what complexity costs."""
+"""Ingredients of posteriors over strategies: growth of evidence, complexity, and its cost."""
 
 from abc import abstractmethod
 
@@ -18,20 +18,20 @@ _RATIONAL = Rational().priors
 
 
 class Growth(eqx.Module):
-    """How evidence grows with training, g(N)."""
+    """Growth of evidence with training, g(N)."""
 
     @property
     @abstractmethod
     def priors(self) -> dict[str, dist.Distribution]:
-        """Of its parameters, and of gamma, the scale that goes with it."""
+        """Priors of its parameters, and of gamma, the evidence scale that goes with it."""
 
     @abstractmethod
     def __call__(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
-        """g(N)."""
+        """Growth g(N) at the given steps."""
 
 
 class PowerGrowth(Growth):
-    """N^(1−α), with alpha in (0, 1)."""
+    """Power-law growth, N^(1−α), with alpha in (0, 1)."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -42,7 +42,7 @@ class PowerGrowth(Growth):
 
 
 class LogGrowth(Growth):
-    """ln(1 + N/N₀), with step_0 = N₀ > 0 in steps."""
+    """Logarithmic growth, ln(1 + N/N₀), with step_0 = N₀ > 0 in steps."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -53,7 +53,7 @@ class LogGrowth(Growth):
 
 
 class LinearGrowth(Growth):
-    """N."""
+    """Linear growth, g(N) = N."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -64,20 +64,20 @@ class LinearGrowth(Growth):
 
 
 class Complexity(eqx.Module):
-    """What counts as the complexity of a strategy."""
+    """A measure of the complexity of strategies, K."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Of its parameters: none, unless stated."""
+        """Priors of its parameters: none, unless stated."""
         return {}
 
     @abstractmethod
     def __call__(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """K_k, at least 1."""
+        """Complexity K_k of each strategy in each cell, at least 1."""
 
 
 class DeclaredBits(Complexity):
-    """Bits of the prior plus `program` × the declared bits of the program."""
+    """Description length: bits of the prior plus `program` × the declared bits of the program."""
 
     program: float = 1.0
 
@@ -86,7 +86,7 @@ class DeclaredBits(Complexity):
 
 
 class FreeProgramBits(Complexity):
-    """Bits of the prior plus the declared ones of the program × program_share > 0, fitted."""
+    """Description length whose declared program bits count by a fitted program_share > 0."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -97,7 +97,7 @@ class FreeProgramBits(Complexity):
 
 
 class TaskCount(Complexity):
-    """The number of tasks that a strategy has to store: D if it memorizes, 1 otherwise."""
+    """Number of tasks that a strategy has to store: D if it memorizes, 1 otherwise."""
 
     def __call__(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
         stores = np.array([name in cells.setting.memorizing for name in cells.strategies])
@@ -110,22 +110,22 @@ def _with_program(cells: Cells, share: float | Array) -> Float[Array, "cell stra
 
 
 class Cost(eqx.Module):
-    """What complexity costs a priori, c(K), in nats."""
+    """Cost of complexity a priori, c(K), in nats."""
 
     @property
     @abstractmethod
     def priors(self) -> dict[str, dist.Distribution]:
-        """Of its parameters."""
+        """Priors of its parameters."""
 
     @abstractmethod
     def __call__(
         self, params: Params, complexity: Float[Array, "cell strategy"]
     ) -> Float[Array, "cell strategy"]:
-        """c(K)."""
+        """Cost c(K) of the given complexities, in nats."""
 
 
 class PowerCost(Cost):
-    """ln2 K^β, with beta in (0, 1)."""
+    """Power-law cost, ln2 K^β, with beta in (0, 1)."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -136,7 +136,7 @@ class PowerCost(Cost):
 
 
 class LogCost(Cost):
-    """c ln K, with cost_scale = c > 0 in nats."""
+    """Logarithmic cost, c ln K, with cost_scale = c > 0 in nats."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -147,7 +147,7 @@ class LogCost(Cost):
 
 
 class LinearCost(Cost):
-    """ln2 c K, with cost_scale = c > 0 in nats per bit and ln2."""
+    """Linear cost, ln2 c K, with cost_scale = c > 0 in nats per bit and ln2."""
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:

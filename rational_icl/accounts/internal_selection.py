@@ -36,7 +36,7 @@ class InternalSelection(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """c within a factor of e⁵ of 0.05 (95 %); a few dimensions either way, rising with D.
+        """Priors: c within e⁵ of 0.05 (95 %); a few dimensions either way, rising with D.
 
         c is wide because losses of settings differ in scale, as is γ of `Rational`.
         """
@@ -47,7 +47,7 @@ class InternalSelection(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """The formula above: N in optimizer steps, L in nats per prediction."""
+        """Log odds of memorizing, ln(π_M/π_G): N in optimizer steps, L in nats per prediction."""
         gap = cells.loss[:, 1] - cells.loss[:, 0]
         excess = params["lambda_0"] + params["lambda_1"] * jnp.log(cells.num_tasks)
         log_samples = jnp.log(params["c"]) + jnp.log(cells.step)

@@ -20,7 +20,7 @@ _FARTHEST = 1e3
 
 
 class Kinetic(TwoStrategies):
-    """A race: memorizing takes away the errors that drive generalizing. Source: [1], code + own.
+    """A race: memorizing removes the errors that drive generalizing. Source: [1], code + own.
 
     The generalizing circuit (w, b) is driven by the errors c1(t) that memory still makes,
 
@@ -54,7 +54,7 @@ class Kinetic(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """ν around 0.7, p around 2; a and e^μ within a factor of e⁴ and e⁶ (95 %)."""
+        """Priors: ν around 0.7, p around 2; a and e^μ within a factor of e⁴ and e⁶ (95 %)."""
         return {
             "nu": dist.LogNormal(-0.35, 0.5),
             "a": dist.LogNormal(2.5, 2.0),
@@ -64,14 +64,14 @@ class Kinetic(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """log Φ(−z) − log Φ(z), z the argument of Φ above."""
+        """Log odds of memorizing, log Φ(−z) − log Φ(z), z the argument of Φ in the class."""
         bias = log_clock(params, cells) - jnp.log(cells.context_length) - _LOG_ROOT
         z = jnp.clip((bias + params["mu"]) / params["s"], -_FARTHEST, _FARTHEST)
         return jax.scipy.special.log_ndtr(-z) - jax.scipy.special.log_ndtr(z)
 
 
 def log_clock(params: Params, cells: Cells) -> Float[Array, " cell"]:
-    """ln I(t): the log of the errors that memory has made so far, in steps."""
+    """Log of the errors that memory has made so far, ln I(t), I in steps."""
     log_all = jnp.log(params["a"]) + params["nu"] * jnp.log(cells.num_tasks)
     log_above = jnp.log(params["p_minus_1"])
     log_ratio = jnp.log(cells.step) - jnp.log(2.0) - log_above - log_all  # ln t/t_D

@@ -33,23 +33,23 @@ class Plateau(Account):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """D_c between 2 and 80,000 and η between ¼ and 4 (95 %)."""
-        own = {"num_tasks_c": dist.LogNormal(6.0, 2.7), "eta": dist.LogNormal(0.0, 0.7)}
-        return {**self.inner.priors, **own}
+        """Priors: D_c between 2 and 80,000 and η between ¼ and 4 (95 %)."""
+        ceiling_priors = {"num_tasks_c": dist.LogNormal(6.0, 2.7), "eta": dist.LogNormal(0.0, 0.7)}
+        return {**self.inner.priors, **ceiling_priors}
 
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """Log weights under the ceiling."""
+        """Log weights of the inner account with the first strategy under the ceiling."""
         inner = self.inner.log_weights(params, cells)
         over = params["eta"] * (jnp.log(cells.num_tasks) - jnp.log(params["num_tasks_c"]))
-        first = inner[:, 0] + jax.nn.log_sigmoid(-over)
-        second = jnp.logaddexp(inner[:, 1], inner[:, 0] + jax.nn.log_sigmoid(over))
-        return jnp.concatenate([first[:, None], second[:, None], inner[:, 2:]], axis=1)
+        log_memorizing = inner[:, 0] + jax.nn.log_sigmoid(-over)
+        log_next = jnp.logaddexp(inner[:, 1], inner[:, 0] + jax.nn.log_sigmoid(over))
+        return jnp.concatenate([log_memorizing[:, None], log_next[:, None], inner[:, 2:]], axis=1)
 
     def pivoted(self, cells: Cells) -> Account:
-        """With the inner account pivoted."""
+        """The plateau of the pivoted inner account."""
         return Plateau(self.inner.pivoted(cells))
 
     def natural(self, params: Params) -> dict[str, Array]:
-        """The parameters of the inner account, and its own."""
-        own = {name: params[name] for name in ("num_tasks_c", "eta")}
-        return {**self.inner.natural(params), **own}
+        """Natural parameters of the inner account, with num_tasks_c and eta."""
+        ceiling = {name: params[name] for name in ("num_tasks_c", "eta")}
+        return {**self.inner.natural(params), **ceiling}

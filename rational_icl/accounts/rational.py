@@ -31,7 +31,7 @@ class Rational(StrategyPosterior):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Weak: flat on α, γ within a factor of e⁶ of 1 (95 %), β around ¼.
+        """Weak priors: flat on α, γ within a factor of e⁶ of 1 (95 %), β around ¼.
 
         γ is wide because losses of settings differ in scale: hundredths of a nat in urns, tens in
         regression with little noise.
@@ -39,19 +39,19 @@ class Rational(StrategyPosterior):
         At β above ½ a task table outweighs any evidence that 10⁶ steps can bring, weights saturate
         and their gradient vanishes, so few starts should fall there.
         """
-        every = {
+        priors = {
             "alpha": dist.Uniform(0.0, 1.0),
             "beta": dist.Beta(2.0, 6.0),
             "gamma": dist.LogNormal(0.0, 3.0),
         }
-        return {name: prior for name, prior in every.items() if name not in self.fixed}
+        return {name: prior for name, prior in priors.items() if name not in self.fixed}
 
     def growth(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
-        """N^(1−α)."""
+        """Sublinear growth of evidence, N^(1−α)."""
         return step ** (1 - params["alpha"])
 
     def cost(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """ln2 K^β."""
+        """Cost of complexity, ln2 K^β, in nats."""
         return power_cost(cells.complexity, params["beta"])
 
 

@@ -10,12 +10,12 @@ from rational_icl._arrays import Array
 from rational_icl.accounts.base import Account, Params, normalised
 from rational_icl.cells.records import Cells
 
-_NEAR_ONE, _FEW = 1e-2, 1e-2
+_SMALL_X, _SMALL_U = 1e-2, 1e-2
 _LEAST_BITS = 1.0
 
 
 class RelativeCost(Account):
-    """Each strategy costs what it has cost to learn so far. Any K ≥ 2.
+    """Softmax of cumulative code lengths: what each strategy has cost to learn so far. Any K ≥ 2.
 
     Source: [1], abstract; the form is our own.
 
@@ -42,7 +42,7 @@ class RelativeCost(Account):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """T and τ within a factor of e⁵ (95 %), h around ¼ nat, p around 1.
+        """Priors: T and τ within a factor of e⁵ (95 %), h around ¼ nat, p around 1.
 
         Wide, because losses of settings differ in scale, as is γ of `Rational`.
         """
@@ -71,13 +71,13 @@ def learning_cost(
     scale: Float[Array, "cell strategy"],
     power: Float[Array, ""],
 ) -> Float[Array, "cell strategy"]:
-    """∫₀^N (1 + n/n_k)^(−p) dn, in steps, for any p > 0.
+    """Steps lost to learning, ∫₀^N (1 + n/n_k)^(−p) dn, for any p > 0.
 
     n_k ℓ (e^x − 1)/x, where ℓ = ln (1 + N/n_k) and x = (1 − p) ℓ, which is nought at p = 1.
     """
     grown = jnp.log1p(step / scale)
     x = (1 - power) * grown
-    near = jnp.abs(x) < _NEAR_ONE
+    near = jnp.abs(x) < _SMALL_X
     series = 1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + x / 6))))
     safe = jnp.where(near, 1.0, x)
     return scale * grown * jnp.where(near, series, jnp.expm1(safe) / safe)
@@ -88,17 +88,17 @@ def learning_saved(
     scale: Float[Array, "cell strategy"],
     power: Float[Array, ""],
 ) -> Float[Array, "cell strategy"]:
-    """N less `learning_cost`, with all its digits where little is saved.
+    """Steps saved by learning: N less `learning_cost`, with all digits where little is saved.
 
     ∫₀^N 1 − (1 + n/n_k)^(−p) dn: with u = N/n_k and ℓ = ln (1 + u), a series where (1 + p) u is
     small, n_k (−(1 + u) (e^(−pℓ) − 1) − p u)/(1 − p) where p is, and the difference elsewhere.
     """
     u = step / scale
-    early, slow = (1 + power) * u < _FEW, power < _FEW
+    early, slow = (1 + power) * u < _SMALL_U, power < _SMALL_U
     small = jnp.where(early, u, 0.0)
     terms = 1 - (power + 2) / 4 * small * (1 - (power + 3) / 5 * small)
     series = power * small / 2 * (1 - (power + 1) / 3 * small * terms)
     p = jnp.where(slow, power, 0.0)
     exact = scale * (-(1 + u) * jnp.expm1(-p * jnp.log1p(u)) - p * u) / (1 - p)
-    rest = step - learning_cost(step, scale, power)
-    return jnp.where(early, step * series, jnp.where(slow, exact, rest))
+    difference = step - learning_cost(step, scale, power)
+    return jnp.where(early, step * series, jnp.where(slow, exact, difference))

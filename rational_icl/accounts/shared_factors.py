@@ -31,30 +31,31 @@ State = Float[Array, "factor=6 *lane"]
 
 
 def solve_all(
-    length: Float[Array, " lane"], mu_1: Float[Array, ""], cost: Float[Array, ""], last: Array
+    length: Float[Array, " lane"], mu_1: Float[Array, ""], cost: Float[Array, ""], last_lane: Array
 ) -> Float[Array, "time row=7 all_lanes"]:
-    """`solve`, some lanes at a time, so that lanes after the last that is used cost nothing."""
-    number = -(-length.size // _CHUNK)
-    chunks = jnp.pad(length, (0, number * _CHUNK - length.size), mode="edge")
+    """Solutions of the flow by `solve`, in chunks: lanes after the last one in use cost nothing."""
+    num_chunks = -(-length.size // _CHUNK)
+    chunks = jnp.pad(length, (0, num_chunks * _CHUNK - length.size), mode="edge")
 
-    def one(chunk):
+    def solve_chunk(chunk):
         index, lengths = chunk
         empty = jnp.zeros((_NUM_STEPS + 1, 7, _CHUNK))
         return jax.lax.cond(
-            index * _CHUNK <= last, lambda: solve(lengths, mu_1, cost), lambda: empty
+            index * _CHUNK <= last_lane, lambda: solve(lengths, mu_1, cost), lambda: empty
         )
 
-    found = jax.lax.map(one, (jnp.arange(number), chunks.reshape(number, _CHUNK)))
-    return jnp.moveaxis(found, 0, 2).reshape(_NUM_STEPS + 1, 7, -1)
+    chunked = jax.lax.map(solve_chunk, (jnp.arange(num_chunks), chunks.reshape(num_chunks, _CHUNK)))
+    return jnp.moveaxis(chunked, 0, 2).reshape(_NUM_STEPS + 1, 7, -1)
 
 
 def solve(
     length: Float[Array, " lane"], mu_1: Float[Array, ""], cost: Float[Array, ""]
 ) -> Float[Array, "time row=7 lane"]:
-    """The state after every step, for each length of d, and as a last row the flow time.
+    """Solution of the flow: the state after every step, and as a last row the flow time.
 
-    Steps are fixed in a clock that runs fast where the flow is slow: as stable as steps adapted to
-    errors, but smooth in the parameters, and a diversity's steps do not depend on the others'.
+    One lane for each length of d. Steps are fixed in a clock that runs fast where the flow is slow:
+    as stable as steps adapted to errors, but smooth in the parameters, and a diversity's steps do
+    not depend on the others'.
     """
     import diffrax
 
@@ -62,7 +63,7 @@ def solve(
         pace = 1 / _speed(rows[:6], *args)
         return jnp.concatenate([pace * flow(rows[:6], *args), pace[None]])
 
-    found = diffrax.diffeqsolve(
+    solution = diffrax.diffeqsolve(
         diffrax.ODETerm(slowed),
         diffrax.Bosh3(),
         t0=0.0,
@@ -75,12 +76,12 @@ def solve(
         max_steps=_NUM_STEPS,
         adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=_NUM_STEPS),
     )
-    assert found.ys is not None
-    return found.ys
+    assert solution.ys is not None
+    return solution.ys
 
 
 def start(length: Float[Array, "*lane"]) -> State:
-    """Where training starts: hardly any overlap with the targets."""
+    """Initial state of the flow: hardly any overlap with the targets."""
     short = OVERLAP / np.sqrt(LENGTH) + 0 * length
     long = OVERLAP / jnp.sqrt(length)
     along = jnp.stack([short, short, long])
@@ -88,7 +89,7 @@ def start(length: Float[Array, "*lane"]) -> State:
 
 
 def losses(state: State) -> tuple[Float[Array, "*lane"], Float[Array, "*lane"]]:
-    """L_1 and L_2, as sums of squares, so that nothing cancels where they are small."""
+    """Losses L_1 and L_2, as sums of squares, so that nothing cancels where they are small."""
     x_a, x_b, x_d, y_a, y_b, y_d = state
     norm = x_b**2 + y_b**2
 
@@ -106,7 +107,7 @@ def flow(
     cost: Float[Array, ""],
     mu_2: float = MU_2,
 ) -> State:
-    """Minus the gradient, in time units of full-batch descent at rate 1."""
+    """Velocity of the state: minus the gradient, in time units of full-batch descent at rate 1."""
     x_a, x_b, x_d, y_a, y_b, y_d = state
     pull_a, pull_d, decay_a, decay_b, decay_d = _rates(state, mu_1, cost, mu_2)
     return jnp.stack(
@@ -151,14 +152,14 @@ def states_at(
     lane: Array,
     slope: Callable[[Array], Array],
 ) -> Float[Array, "factor=6 cell"]:
-    """States between the times of the solution: cubic, with the slopes of the flow."""
+    """States at given flow times, by cubics with the slopes of the flow between solved times."""
     times = states[:, 6, :].T[lane]
-    now = jnp.minimum(time, times[:, -1])
-    found = jax.vmap(partial(jnp.searchsorted, side="right"))(times, now)
-    before = jnp.clip(found - 1, 0, _NUM_STEPS - 1)
-    left, right = (states[before + i, :, lane].T for i in (0, 1))
-    step = right[6] - left[6]
-    s, left, right = (now - left[6]) / step, left[:6], right[:6]
-    rise = right - left
-    curved = (1 - s) * (step * slope(left) - rise) - s * (step * slope(right) - rise)
-    return left + s * rise + s * (1 - s) * curved
+    clamped = jnp.minimum(time, times[:, -1])
+    index = jax.vmap(partial(jnp.searchsorted, side="right"))(times, clamped)
+    before = jnp.clip(index - 1, 0, _NUM_STEPS - 1)
+    lower, upper = (states[before + i, :, lane].T for i in (0, 1))
+    step = upper[6] - lower[6]
+    s, lower, upper = (clamped - lower[6]) / step, lower[:6], upper[:6]
+    rise = upper - lower
+    curved = (1 - s) * (step * slope(lower) - rise) - s * (step * slope(upper) - rise)
+    return lower + s * rise + s * (1 - s) * curved

@@ -19,7 +19,7 @@ _LEAST_GAP = 1e-6
 
 
 class StrategyPosterior(Account):
-    """Evidence that grows with training, against a prior that prefers simple strategies.
+    """Posterior over strategies: evidence that grows with training, against a simplicity prior.
 
         log π_k = −γ g(N) L_k − c(K_k) + const
 
@@ -31,16 +31,16 @@ class StrategyPosterior(Account):
     """Parameters that an ablation sets instead of fitting them."""
 
     def whole(self, params: Params) -> dict[str, Array]:
-        """The given parameters with those that are fixed."""
+        """All parameters: the given ones, and those that an ablation fixes."""
         return {**{name: jnp.asarray(value) for name, value in self.fixed.items()}, **params}
 
     @abstractmethod
     def growth(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
-        """g(N): how evidence grows, given all parameters."""
+        """Growth of evidence, g(N), given all parameters."""
 
     @abstractmethod
     def cost(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """c(K_k), nats that a strategy's complexity costs a priori, given all parameters."""
+        """Cost of a strategy's complexity a priori, c(K_k) in nats, given all parameters."""
 
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
         """Log posterior probability of each strategy in each cell.
@@ -62,13 +62,13 @@ class StrategyPosterior(Account):
         return normalised(score)
 
     def pivoted(self, cells: Cells) -> Account:
-        """With the evidence of a typical cell, in nats, instead of γ, where γ is free."""
+        """The account with the evidence of a typical cell, in nats, in the place of a free γ."""
         if "gamma" not in self.priors:
             return self
-        apart = np.asarray(cells.loss).max(axis=1) - np.asarray(cells.loss).min(axis=1)
-        typical = np.log(np.maximum(apart, _LEAST_GAP)).mean()
+        gap = np.asarray(cells.loss).max(axis=1) - np.asarray(cells.loss).min(axis=1)
+        log_gap = np.log(np.maximum(gap, _LEAST_GAP)).mean()
         step = float(np.exp(np.log(np.asarray(cells.step)).mean()))
-        return Pivoted(self, step, float(np.exp(typical)))
+        return Pivoted(self, step, float(np.exp(log_gap)))
 
 
 class Pivoted(Account):
@@ -93,7 +93,7 @@ class Pivoted(Account):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Evidence between 0.1 and 50 nats (95 %), in the place of γ."""
+        """Priors of the account, with evidence between 0.1 and 50 nats (95 %) in the place of γ."""
         evidence = dist.LogNormal(1.0, 1.5)
         return {
             ("evidence" if name == "gamma" else name): (evidence if name == "gamma" else prior)
@@ -101,19 +101,19 @@ class Pivoted(Account):
         }
 
     def natural(self, params: Params) -> dict[str, Array]:
-        """The parameters of `account`."""
-        own = {name: params[name] for name in self.account.priors if name != "gamma"}
-        unit = self.account.growth(self.account.whole(own), jnp.asarray(self.step))
+        """Natural parameters: those of `account`."""
+        shared = {name: params[name] for name in self.account.priors if name != "gamma"}
+        unit = self.account.growth(self.account.whole(shared), jnp.asarray(self.step))
         gamma = params["evidence"] / (self.loss * unit)
-        return {name: gamma if name == "gamma" else own[name] for name in self.account.priors}
+        return {name: gamma if name == "gamma" else shared[name] for name in self.account.priors}
 
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """Those of `account` at the natural parameters."""
+        """Log weights of `account` at the natural parameters."""
         return self.account.log_weights(self.natural(params), cells)
 
 
 def power_cost(
     complexity: Float[Array, "cell strategy"], beta: Float[Array, ""]
 ) -> Float[Array, "cell strategy"]:
-    """−log of the simplicity prior, ln2 K^β."""
+    """Negative log of the simplicity prior, ln2 K^β, in nats."""
     return jnp.log(2.0) * complexity**beta

@@ -14,7 +14,7 @@ from rational_icl.cells.records import Cells
 
 
 class TwoBoundaries(TwoStrategies):
-    """Memorizing before or after generalizing, and only up to a capacity.
+    """Two boundaries in D: memorizing before or after generalizing, and only up to a capacity.
 
     Source: [1], abstract; the form is our own.
 
@@ -43,7 +43,7 @@ class TwoBoundaries(TwoStrategies):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Times and capacity within a factor of e⁴ (95 %), exponents around 1, ρ flat."""
+        """Priors: times and capacity within a factor of e⁴ (95 %), exponents around 1, ρ flat."""
         return {
             "nu": dist.LogNormal(-0.35, 0.5),
             "tau_G": dist.LogNormal(6.5, 2.0),
@@ -55,7 +55,7 @@ class TwoBoundaries(TwoStrategies):
         }
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """ln c_D σ(u) − ln (1 − c_D σ(u)), of logs only."""
+        """Log odds of memorizing, ln c_D σ(u) − ln (1 − c_D σ(u)), of logs only."""
         log_tasks = jnp.log(cells.num_tasks)
         after = jnp.maximum(cells.step - params["tau_G"], 0.0)
         progress = jnp.minimum(cells.step, params["tau_G"]) + (1 - params["rho"]) * after

@@ -1,4 +1,4 @@
-"""Accounts that know two strategies only: one that memorizes, one that generalizes."""
+"""Accounts of exactly two strategies: one that memorizes, one that generalizes."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -39,10 +39,10 @@ class TwoStrategies(Account):
 
     @abstractmethod
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
-        """Log of the first strategy's weight over the second's, in each cell."""
+        """Log odds of the first strategy over the second, in each cell."""
 
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
-        """Log weight of the two strategies, from their log odds."""
+        """Log weights of the two strategies, from their log odds."""
         odds = self.log_odds(params, cells)
         return jax.nn.log_sigmoid(jnp.stack([odds, -odds], axis=1))
 

@@ -1,4 +1,4 @@
-"""Whether an account keeps the promises that fits, chains and scores rest on, on invented cells."""
+"""Validation of accounts on invented cells: the properties that fits, chains and scores rely on."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from rational_icl._arrays import Array
-from rational_icl._errors import FitError
+from rational_icl._errors import FitError, first_line
 from rational_icl._jit import in_float64
 from rational_icl.accounts.base import Account, Params
 from rational_icl.cells.records import Cells
@@ -23,7 +23,7 @@ from rational_icl.settings import Categorical, Setting
 
 SUM_TOLERANCE = 1e-9
 """How far the weights of a cell may sum from one."""
-_SAME = 1e-7
+_TOLERANCE = 1e-7
 """Of log weights that should be equal, absolute and relative; rounding is far below."""
 _NUM_TASKS, _STEPS = (1.0, 6.0, 96.0), (10.0, 700.0, 2e4)
 _DRAWS, _SEED = 3, 20
@@ -53,7 +53,7 @@ def validate(
 
 
 def validate_at_first_use(account: Account, cells: Cells) -> None:
-    """`validate`, but for accounts made of the package's own parts, whose tests do it."""
+    """Validate an account once, unless it is made of the package's own parts, whose tests do it."""
     if _is_shipped(account):
         return
     try:
@@ -75,7 +75,7 @@ def problem_with_weights(
         may_be_zero: whether −inf will do.
     """
 
-    def place(cell: int) -> str:
+    def location(cell: int) -> str:
         return f"D = {float(cells.num_tasks[cell]):g}, N = {float(cells.step[cell]):g}"
 
     wrong = np.isnan(log_weight) | np.isposinf(log_weight)
@@ -84,14 +84,14 @@ def problem_with_weights(
         cell, strategy = np.argwhere(wrong)[0].tolist()
         return (
             f"the log weight of {cells.strategies[strategy]!r} is {log_weight[cell, strategy]} at "
-            f"{place(cell)} ({int(wrong.any(axis=1).sum())} of {len(wrong)} cells)"
+            f"{location(cell)} ({int(wrong.any(axis=1).sum())} of {len(wrong)} cells)"
         )
     total = logsumexp(log_weight, axis=1)
     off = np.abs(np.expm1(np.minimum(total, 1e2))) > SUM_TOLERANCE
     if off.any():
         cell = int(np.argmax(off))
         return (
-            f"weights sum to {np.exp(total[cell]):.6g} at {place(cell)} "
+            f"weights sum to {np.exp(total[cell]):.6g} at {location(cell)} "
             f"({int(off.sum())} of {len(off)} cells)"
         )
     return None
@@ -116,9 +116,9 @@ def _validated(account: Account, strategies: tuple[str, ...], setting: Setting) 
     draws = _draws(account)
     compiled = [_weights(account, params, cells) for params in draws]
     _check_alike(account, draws, cells, compiled)
-    others = _with_others(cells)
+    changed = _second_half_changed(cells)
     for params, before in zip(draws, compiled, strict=True):
-        after = _weights(account, params, others)
+        after = _weights(account, params, changed)
         half = slice(0, len(cells) // 2)
         if not _close(before[half], after[half]):
             raise _fault(
@@ -143,8 +143,8 @@ def _calling(account: Account, method: str) -> Iterator[None]:
     except FitError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise _fault(account, f"{method} fails on a few invented cells ({said})") from error
+        reason = first_line(error)
+        raise _fault(account, f"{method} fails on a few invented cells ({reason})") from error
 
 
 def _cells(strategies: tuple[str, ...], setting: Setting) -> Cells:
@@ -155,7 +155,7 @@ def _cells(strategies: tuple[str, ...], setting: Setting) -> Cells:
     gap = np.where(memorizing, 0.0, 0.12 * num_tasks[:, None] ** -0.25) + 0.003 * order
     bits = 4200.0 - 150 * order + np.where(memorizing, 256 * num_tasks[:, None], 64.0)
 
-    def same(value: float) -> Float[np.ndarray, " cell"]:
+    def constant(value: float) -> Float[np.ndarray, " cell"]:
         return np.full(len(step), float(value))
 
     return Cells(
@@ -163,26 +163,27 @@ def _cells(strategies: tuple[str, ...], setting: Setting) -> Cells:
         setting=setting,
         num_tasks=num_tasks,
         step=step,
-        batch_size=same(16),
-        num_dims=same(setting.num_dims),
-        context_length=same(setting.context_length),
+        batch_size=constant(16),
+        num_dims=constant(setting.num_dims),
+        context_length=constant(setting.context_length),
         loss=0.05 + gap,
         loss_error=np.zeros_like(gap),
         complexity=bits,
     )
 
 
-def _with_others(cells: Cells) -> Cells:
-    """The first half of the cells, among others."""
+def _second_half_changed(cells: Cells) -> Cells:
+    """The cells with all numbers of the second half changed."""
     half = len(cells) // 2
 
-    def moved(values: Array, factor: float) -> np.ndarray:
-        here = np.arange(len(cells)) < half
-        return np.where(here if values.ndim == 1 else here[:, None], values, factor * values)
+    def scaled(values: Array, factor: float) -> np.ndarray:
+        is_first = np.arange(len(cells)) < half
+        is_first = is_first if values.ndim == 1 else is_first[:, None]
+        return np.where(is_first, values, factor * values)
 
     changed = {"num_tasks": 2.0, "step": 3.0, "complexity": 1.2}
-    new = {name: moved(getattr(cells, name), factor) for name, factor in changed.items()}
-    spread = moved(cells.loss - cells.loss.min(axis=1, keepdims=True), 2.5)
+    new = {name: scaled(getattr(cells, name), factor) for name, factor in changed.items()}
+    spread = scaled(cells.loss - cells.loss.min(axis=1, keepdims=True), 2.5)
     return dataclasses.replace(cells, **new, loss=0.05 + spread)
 
 
@@ -223,25 +224,25 @@ def _weights(account: Account, params: Params, cells: Cells, compiled: bool = Tr
     """Log weights that are of the right shape, and sum to one."""
     with _calling(account, "log_weights"):
         function = _compiled if compiled else type(account).log_weights
-        found = np.asarray(function(account, params, cells))
-    if found.shape != cells.loss.shape:
+        log_weight = np.asarray(function(account, params, cells))
+    if log_weight.shape != cells.loss.shape:
         raise _fault(
             account,
-            f"log_weights gives shape {found.shape} for {len(cells)} cells and "
+            f"log_weights gives shape {log_weight.shape} for {len(cells)} cells and "
             f"{len(cells.strategies)} strategies; expected {cells.loss.shape}",
         )
-    if problem := problem_with_weights(found, cells, may_be_zero=True):
+    if problem := problem_with_weights(log_weight, cells, may_be_zero=True):
         where = ", ".join(f"{name} = {float(value):.3g}" for name, value in params.items())
         raise _fault(
             account,
             f"{problem}, with {where or 'no parameters'}; return logarithms, normalised by "
             "jax.nn.log_softmax(…, axis=1)",
         )
-    return found
+    return log_weight
 
 
-def _close(one: np.ndarray, two: np.ndarray) -> bool:
-    return np.allclose(one, two, rtol=_SAME, atol=_SAME)
+def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.allclose(first, second, rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
 def _check_alike(

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from rational_icl.callbacks._frameworks import needed
+from rational_icl._extras import needed
 from rational_icl.callbacks._hooks import Hooks, Predictions
 from rational_icl.logs import PredictionLogger
 
-with needed("transformers", "'transformers[torch]'"):
+with needed("this adapter", "transformers", "'transformers[torch]'"):
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from rational_icl.callbacks._frameworks import needed
+from rational_icl._extras import needed
 from rational_icl.callbacks._hooks import Hooks, Predictions
 from rational_icl.logs import PredictionLogger
 
-with needed("lightning", "lightning"):
+with needed("this adapter", "lightning", "lightning"):
     from lightning.pytorch import Callback, LightningModule, Trainer
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from rational_icl._errors import LogError
-from rational_icl.callbacks._frameworks import needed
+from rational_icl._extras import needed
 from rational_icl.settings import Setting
 
-with needed("torch", "'rational_icl[torch]'"):
+with needed("this adapter", "torch", "'rational_icl[torch]'"):
     import torch
 
 
@@ -57,54 +57,59 @@ def torch_predictions(
 
     def predict(inputs: np.ndarray) -> np.ndarray:
         example = _first_parameter(model)
-        place = torch.device(device) if device is not None else example.device
-        read = torch.tensor(np.asarray(to_tokens(inputs)))
-        kind = example.dtype if read.is_floating_point() else torch.int64
-        parts = []
-        with _evaluating(model, place):
-            for part in read.split(batch_size):
-                output = model(part.to(place, kind))
-                found = _own(readout(output)) if readout else _kept(output, setting, read.shape[1])
-                parts.append(found.float().cpu())
-        return torch.cat(parts).numpy()
+        target = torch.device(device) if device is not None else example.device
+        sequences = torch.tensor(np.asarray(to_tokens(inputs)))
+        dtype = example.dtype if sequences.is_floating_point() else torch.int64
+        predictions = []
+        with _evaluating(model, target):
+            for batch in sequences.split(batch_size):
+                output = model(batch.to(target, dtype))
+                if readout:
+                    predicted = _checked_readout(readout(output))
+                else:
+                    predicted = _default_readout(output, setting, sequences.shape[1])
+                predictions.append(predicted.float().cpu())
+        return torch.cat(predictions).numpy()
 
     return predict
 
 
-def _own(found: Any) -> torch.Tensor:
-    if not isinstance(found, torch.Tensor):
+def _checked_readout(predictions: Any) -> torch.Tensor:
+    if not isinstance(predictions, torch.Tensor):
         raise LogError(
-            f"readout returned {_described(found)}; expected a tensor (sequence, position, outcome)"
+            f"readout returned {_described(predictions)}; expected a tensor (sequence, position, "
+            "outcome)"
         )
-    return found
+    return predictions
 
 
-def _kept(output: Any, setting: Setting, num_tokens: int) -> torch.Tensor:
-    found = getattr(output, "logits", output)
-    if not isinstance(found, torch.Tensor) or found.ndim != 3 or found.shape[1] != num_tokens:
+def _default_readout(output: Any, setting: Setting, num_tokens: int) -> torch.Tensor:
+    """Outputs after the tokens that the setting predicts at, for its outcomes alone."""
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 3 or logits.shape[1] != num_tokens:
         raise LogError(
-            f"the model returned {_described(found)}; expected a tensor (sequence, token, outcome) "
-            f"with {num_tokens} tokens, or an object with such `logits`; for a model of another "
-            "form give `readout`"
+            f"the model returned {_described(logits)}; expected a tensor (sequence, token, "
+            f"outcome) with {num_tokens} tokens, or an object with such `logits`; for a model of "
+            "another form give `readout`"
         )
     # a vocabulary also holds the start token, or more; numbers that are predicted hold nothing else
     num_outcomes, vocabulary = setting.num_outcomes, setting.vocabulary or setting.num_outcomes
-    if found.shape[2] != num_outcomes and not num_outcomes < vocabulary <= found.shape[2]:
+    if logits.shape[2] != num_outcomes and not num_outcomes < vocabulary <= logits.shape[2]:
         expected = f"{num_outcomes}" + (f", or {vocabulary} or more" if setting.vocabulary else "")
         raise LogError(
-            f"the model returned {_described(found)}; expected an outcome axis of {expected}; for "
+            f"the model returned {_described(logits)}; expected an outcome axis of {expected}; for "
             "a model of another form give `readout`"
         )
-    return found[:, setting.readout][:, setting.first_position :, :num_outcomes]
+    return logits[:, setting.readout][:, setting.first_position :, :num_outcomes]
 
 
-def _described(found: Any) -> str:
-    shape = f" of shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else ""
-    return f"a {type(found).__name__}{shape}"
+def _described(output: Any) -> str:
+    shape = f" of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else ""
+    return f"a {type(output).__name__}{shape}"
 
 
 def _first_parameter(model: torch.nn.Module) -> torch.Tensor:
-    parameters = (one for one in model.parameters() if one.is_floating_point())
+    parameters = (values for values in model.parameters() if values.is_floating_point())
     return next(parameters, torch.empty(0))
 
 

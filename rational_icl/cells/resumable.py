@@ -26,7 +26,7 @@ from rational_icl._files import replacing
 from rational_icl._locks import Lock
 from rational_icl.cells.file import VERSION, CellsWriter, cells_file, load_cells, nodes_of
 from rational_icl.cells.summarize import Plan, plan_of, summarize_run
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -39,7 +39,7 @@ _CHUNK_END = 8
 
 
 def summarize_to(
-    log: Log,
+    log: Log | str | Path,
     path: str | Path,
     strategies: Sequence[str] | None = None,
     *,
@@ -52,7 +52,7 @@ def summarize_to(
     an interruption: only what is missing is done.
 
     Args:
-        log: from `open_log`.
+        log: from `open_log`, or the path of a log.
         path: of the file; one that is there is replaced at the end.
         strategies: see `summarize`.
         client: of a Dask cluster, from `cluster` or your own; workers read the log under the same
@@ -63,7 +63,7 @@ def summarize_to(
         LogError: see `summarize`; the file cannot be written, or is being written by another
             process; or the cluster is gone.
     """
-    path = Path(path)
+    log, path = open_log(log), Path(path)
     plan = plan_of(log, strategies)
     with Parts.beside(path) as parts:
         contents = {run.name: content_of(run.path) for run in log.values()}

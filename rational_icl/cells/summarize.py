@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from rational_icl._errors import LogError, shown
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.cells.reduction import joined_behaviour, reduce_split, split_reference
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 from rational_icl.logs.parts import refuse_parts
 from rational_icl.logs.schema import SPLITS
 from rational_icl.settings import Setting
@@ -32,7 +33,7 @@ class Plan(NamedTuple):
 
 
 def summarize(
-    log: Log, strategies: Sequence[str] | None = None, *, progress: bool = True
+    log: Log | str | Path, strategies: Sequence[str] | None = None, *, progress: bool = True
 ) -> tuple[Cells, Behaviour]:
     """Reduce a log to cells and behaviour.
 
@@ -40,7 +41,7 @@ def summarize(
     logged sequences. `summarize_to` does the same into a file, resumes, and may use a cluster.
 
     Args:
-        log: from `open_log`.
+        log: from `open_log`, or the path of a log.
         strategies: names, two or more, those that relative distance is between first; the
             setting's default family if None.
         progress: show a bar.
@@ -52,6 +53,7 @@ def summarize(
     Raises:
         LogError: runs of several conditions, or a run that cannot be read.
     """
+    log = open_log(log)
     plan = plan_of(log, strategies)
     bar = tqdm(log.values(), desc="reading runs", unit="run", disable=not progress)
     return joined_runs([summarize_run(run, *plan) for run in bar])

@@ -1,13 +1,13 @@
-"""Everything that is checked of a log, in one pass."""
+"""The inspection of a log: each of its runs is read once, then they are held beside each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from rational_icl.checks import between, numbers, precisions, strategies
-from rational_icl.checks.findings import SEVERITIES, Finding, Inspection
-from rational_icl.checks.run import Reading, read_run
+from rational_icl.checks import consistency, duplicates, predictions, strategies
+from rational_icl.checks.findings import SEVERITIES, Finding, Inspection, RunFacts
+from rational_icl.checks.run import RunSummary, read_run
 from rational_icl.logs import Log
 from rational_icl.logs.log import run_files
 
@@ -34,30 +34,30 @@ def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
     """
     path = log.path if isinstance(log, Log) else Path(log)
     files = run_files(path)
-    readings, findings = [], []
+    summaries, findings = [], []
     for file in tqdm(files, desc="checking", unit="run", disable=not progress):
-        reading = read_run(file)
-        readings.append(reading)
-        findings += [*reading.findings, *numbers.of_run(reading), *strategies.of_run(reading)]
-    readings.sort(key=_order)
-    findings += [*between.of_log(readings), *precisions.of_log(readings)]
+        summary = read_run(file)
+        summaries.append(summary)
+        findings += [*summary.findings, *predictions.of_run(summary), *strategies.of_run(summary)]
+    summaries.sort(key=_order)
+    findings += [*consistency.of_log(summaries), *duplicates.of_log(summaries)]
     if files != [path]:
-        findings += between.of_description(path, files)
-    facts = tuple(reading.facts for reading in readings)
-    return Inspection(path, facts, tuple(_sorted(findings, readings)))
+        findings += consistency.of_description(path, files)
+    facts = tuple(summary.facts for summary in summaries)
+    return Inspection(path, facts, tuple(_sorted(findings, facts)))
 
 
-def _order(reading: Reading) -> tuple[float, float, str]:
-    facts = reading.facts
+def _order(summary: RunSummary) -> tuple[float, float, str]:
+    facts = summary.facts
     if facts.num_tasks is None or facts.seed is None:
         return float("inf"), float("inf"), facts.run
     return facts.num_tasks, facts.seed, facts.run
 
 
-def _sorted(findings: Sequence[Finding], readings: Sequence[Reading]) -> Iterator[Finding]:
+def _sorted(findings: Sequence[Finding], facts: Sequence[RunFacts]) -> list[Finding]:
     """The gravest first, each kind in the order of the runs, those of the whole log first."""
-    place = {reading.facts.run: index for index, reading in enumerate(readings)}
-    yield from sorted(
+    index = {run.run: index for index, run in enumerate(facts)}
+    return sorted(
         findings,
-        key=lambda one: (SEVERITIES.index(one.severity), place.get(one.run or "", -1)),
+        key=lambda finding: (SEVERITIES.index(finding.severity), index.get(finding.run or "", -1)),
     )

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from rational_icl.checks.findings import Finding
-from rational_icl.checks.run import Reading, Values
+from rational_icl.checks.run import RunSummary, SplitSummary
 from rational_icl.logs import Run
 
 _AT_EASE = "nothing need be done: best mixtures, divergences and fits do without relative distance"
@@ -14,33 +14,33 @@ _ADD = "add a strategy that allows these outcomes (--strategies), or take the ru
 
 
 def of_split(
-    reading: Reading, split: str, chosen: np.ndarray, names: Sequence[str]
+    summary: RunSummary, split: str, chosen: np.ndarray, names: Sequence[str]
 ) -> Iterator[Finding]:
     """In how many checkpoints the zeros of strategies make a distance infinite.
 
     Args:
-        reading: of a run that could be read.
+        summary: of a run that could be read.
         split: one of its splits.
         chosen: the sequences to look at.
         names: the strategies of a fit; relative distance is between the first two.
     """
-    run, values = reading.run, reading.values[split]
+    run, values = summary.run, summary.splits[split]
     assert run is not None
     zero = _predicted(run, split, chosen, names) == 0
     patterns = np.stack([*zero[:2], zero.all(axis=0)])
     if not patterns.any():
         return
     hit = _allowed(run, split, values, chosen, patterns)
-    least = "at least " if len(chosen) < len(values.came) else ""
+    bound = "at least " if len(chosen) < len(values.outcomes) else ""
     for name, cells in zip(names, hit[:2], strict=False):
         if cells.any():
             yield Finding(
                 "note",
                 "ruled_out",
                 f"strategy {name} gives probability 0 to outcomes that the transformer allows: "
-                f"relative distance is undefined in {least}{cells.sum()} of {len(cells)} cells",
+                f"relative distance is undefined in {bound}{cells.sum()} of {len(cells)} cells",
                 _AT_EASE,
-                reading.facts.run,
+                summary.facts.run,
                 split,
                 tuple(values.steps[cells].tolist()),
             )
@@ -52,7 +52,7 @@ def of_split(
             f"{hit[2].sum()} of {len(hit[2])} cells are infinitely far from every mixture, and "
             "fits refuse them",
             _ADD,
-            reading.facts.run,
+            summary.facts.run,
             split,
             tuple(values.steps[hit[2]].tolist()),
         )
@@ -69,7 +69,7 @@ def _predicted(run: Run, split: str, chosen: np.ndarray, names: Sequence[str]) -
 def _allowed(
     run: Run,
     split: str,
-    values: Values,
+    values: SplitSummary,
     chosen: np.ndarray,
     patterns: Bool[np.ndarray, "pattern sequence position outcome"],
 ) -> Bool[np.ndarray, "pattern step"]:
@@ -77,8 +77,8 @@ def _allowed(
     whole = np.asarray(patterns.any(axis=(1, 2, 3)))
     zeros = values.zeros + values.impossible
     hit = np.repeat(whole[:, None], len(values.steps), axis=1)
-    for place in np.flatnonzero(zeros):  # read once more: only counts of zeros were kept
-        checkpoint = int(np.searchsorted(run.steps, values.steps[place]))
+    for column in np.flatnonzero(zeros):  # read once more: only counts of zeros were kept
+        checkpoint = int(np.searchsorted(run.steps, values.steps[column]))
         allowed = run.predictions(split, checkpoint)[chosen] > 0
-        hit[:, place] = (patterns & allowed).any(axis=(1, 2, 3))
+        hit[:, column] = (patterns & allowed).any(axis=(1, 2, 3))
     return hit

@@ -1,4 +1,4 @@
-"""One run, read once and reduced to what the checks need."""
+"""A run, read once and summed up for the checks: losses, digests and counts of a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,21 +11,21 @@ from jaxtyping import Float, Integer
 from rational_icl._errors import LogError, shown
 from rational_icl.checks.findings import Finding, RunFacts
 from rational_icl.logs import Metadata, Run, store
-from rational_icl.logs.content import combined, digest, table_digests
+from rational_icl.logs.digests import array_digest, combined, table_digests
 
 
-class Values(NamedTuple):
-    """The logged predictions of one split.
+class SplitSummary(NamedTuple):
+    """The logged predictions of one split, summed up.
 
     Args:
         steps: of the checkpoints that could be read.
-        digests: of what each holds on disk.
+        digests: of the predictions of each, as they are on disk.
         loss: mean realised loss of each sequence, nats, over outcomes of a probability above 0.
-        impossible: how many outcomes came that had been given the probability 0.
-        zeros: how many other probabilities are exactly 0.
-        extremes: how many numbers are the largest that their type on disk can hold.
-        last: the predictions of the last of them.
-        came: what came, as a prediction of one who knows it.
+        impossible: the number of outcomes that occurred and had been given the probability 0.
+        zeros: the number of other probabilities that are exactly 0.
+        extremes: the number of values that are the largest that their type on disk can hold.
+        last: predictions of the last checkpoint.
+        outcomes: the outcomes that occurred, in the form of predictions (one-hot, or values).
     """
 
     steps: Integer[np.ndarray, " step"]
@@ -35,12 +35,16 @@ class Values(NamedTuple):
     zeros: Integer[np.ndarray, " step"]
     extremes: Integer[np.ndarray, " step"]
     last: Float[np.ndarray, "sequence position outcome"]
-    came: Float[np.ndarray, "sequence position outcome"]
+    outcomes: Float[np.ndarray, "sequence position outcome"]
+
+    def digest_at(self, step: int) -> str | None:
+        """Of the predictions at a step; None if there are none."""
+        return dict(zip(self.steps.tolist(), self.digests, strict=True)).get(step)
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """What was read of a run.
+class RunSummary:
+    """A run, summed up.
 
     Args:
         facts: what is in it.
@@ -48,7 +52,7 @@ class Reading:
         run: the run, or None if its metadata or tables cannot be read; then what follows is empty.
         planned: optimizer steps of all its checkpoints, complete or not.
         digests: of its metadata and tables, by name.
-        values: by split, of those with a checkpoint that can be read.
+        splits: of those with a checkpoint that can be read.
     """
 
     facts: RunFacts
@@ -56,7 +60,7 @@ class Reading:
     run: Run | None = None
     planned: tuple[int, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Values] = field(default_factory=dict)
+    splits: Mapping[str, SplitSummary] = field(default_factory=dict)
 
     @property
     def metadata(self) -> Metadata | None:
@@ -66,23 +70,28 @@ class Reading:
     @property
     def predictions(self) -> str:
         """A digest of everything but the metadata."""
-        own = {name: value for name, value in self.digests.items() if name != "metadata"}
-        logged = {split: ",".join(values.digests) for split, values in self.values.items()}
-        return combined({**own, **{f"{split} predictions": one for split, one in logged.items()}})
+        digests = {name: value for name, value in self.digests.items() if name != "metadata"}
+        for split, summary in self.splits.items():
+            digests[f"{split} predictions"] = ",".join(summary.digests)
+        return combined(digests)
 
 
-def read_run(path: Path) -> Reading:
+Readable = tuple[Metadata, RunSummary]
+"""A run whose metadata and tables could be read."""
+
+
+def read_run(path: Path) -> RunSummary:
     """Read a run, a folder or packed; what cannot be read becomes findings of severity error."""
     name = store.run_name(path)
     facts = RunFacts(name, packed=path.is_file(), size=_size(path))
     try:
         run = Run(path)
-        facts = _described(facts, run.metadata)
+        facts = _with_metadata(facts, run.metadata)
         run.check_tables()
         tables = run.tables()
         digests = table_digests(run, tables)
     except LogError as error:
-        return Reading(facts, [damaged(error, run=name)])
+        return RunSummary(facts, [damaged(error, run=name)])
     planned = tuple(tables["step"].tolist())
     facts = replace(
         facts,
@@ -93,8 +102,8 @@ def read_run(path: Path) -> Reading:
     findings: list[Finding] = []
     read = {split: _read_split(run, split, findings) for split in run.splits}
     run.close()
-    values = {split: one for split, one in read.items() if one is not None}
-    return Reading(facts, findings, run, planned, digests, values)
+    splits = {split: summary for split, summary in read.items() if summary is not None}
+    return RunSummary(facts, findings, run, planned, digests, splits)
 
 
 def damaged(
@@ -115,8 +124,8 @@ def by_sequence(
     return np.where(known, loss, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
 
 
-def _read_split(run: Run, split: str, findings: list[Finding]) -> Values | None:
-    outcome, wanted = run.setting.outcome, run.outcomes(split)
+def _read_split(run: Run, split: str, findings: list[Finding]) -> SplitSummary | None:
+    outcome, outcomes = run.setting.outcome, run.outcomes(split)
     steps, digests, losses, counts, last = [], [], [], [], None
     for checkpoint, step in enumerate(run.steps.tolist()):
         try:
@@ -125,27 +134,27 @@ def _read_split(run: Run, split: str, findings: list[Finding]) -> Values | None:
             findings.append(damaged(error, run.name, split, (step,)))
             continue
         last = outcome.from_logged(outcome.read(stored))
-        loss = outcome.divergence(wanted, last)
+        loss = outcome.divergence(outcomes, last)
         steps.append(step)
-        digests.append(digest(stored))
+        digests.append(array_digest(stored))
         losses.append(by_sequence(loss))
         counts.append(_counts(stored, loss))
     if last is None:
         return None
     impossible, zeros, extremes = np.array(counts).T
-    loss = np.stack(losses)
-    return Values(np.array(steps), tuple(digests), loss, impossible, zeros, extremes, last, wanted)
+    counts = (impossible, zeros, extremes)
+    return SplitSummary(np.array(steps), tuple(digests), np.stack(losses), *counts, last, outcomes)
 
 
 def _counts(stored: np.ndarray, loss: np.ndarray) -> tuple[int, int, int]:
-    """Outcomes that came at probability 0, other zeros, and numbers at the end of their type."""
+    """Outcomes that occurred at probability 0, other zeros, numbers at the end of their type."""
     impossible = int(np.count_nonzero(np.isinf(loss)))
     zeros = int(np.count_nonzero(np.isneginf(stored)))
     extremes = int(np.count_nonzero(np.abs(stored) == np.finfo(stored.dtype).max))
     return impossible, max(0, zeros - impossible), extremes
 
 
-def _described(facts: RunFacts, metadata: Metadata) -> RunFacts:
+def _with_metadata(facts: RunFacts, metadata: Metadata) -> RunFacts:
     return replace(
         facts,
         setting=metadata.setting.name,

@@ -1,4 +1,4 @@
-"""Accounts compared on the same held-out cells."""
+"""Comparison of accounts on the same held-out cells."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Accounts compared on one log.
+    """Comparison of accounts on one log.
 
     Args:
         verdict: what it says, a question for every scheme: `verdict.text`, `verdict.table`,
@@ -59,19 +59,19 @@ class Comparison:
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """Those that were used."""
+        """Schemes that were used."""
         return tuple(self.table["scheme"].unique())
 
     def row(self, scheme: str, account: str) -> pd.Series:
-        """The scores of one account under one scheme.
+        """Scores of one account under one scheme.
 
         Raises:
             KeyError: there are none.
         """
-        found = self.table[(self.table["scheme"] == scheme) & (self.table["account"] == account)]
-        if len(found) != 1:
+        rows = self.table[(self.table["scheme"] == scheme) & (self.table["account"] == account)]
+        if len(rows) != 1:
             raise KeyError(f"{account} under {scheme}")
-        return found.iloc[0]
+        return rows.iloc[0]
 
 
 @in_float64
@@ -85,7 +85,7 @@ def compare(
     seed: int = 0,
     progress: bool = True,
 ) -> Comparison:
-    """Refit every account with data held out in several ways, and score what it predicts there.
+    """Comparison of accounts by refits with data held out, scored on what they predict there.
 
     Schemes: `late_steps`, `large_num_tasks` and `small_num_tasks` hold out the last, largest and
     smallest 20 %; `leave_one_run_out` and `leave_one_num_tasks_out` refit once for every run or
@@ -150,7 +150,7 @@ def compare(
     ):
 
         @in_float64
-        def one(account: tuple[str, Account], proceed: Callable[[], None]) -> _Compared:
+        def compare_account(account: tuple[str, Account], proceed: Callable[[], None]) -> _Compared:
             plan = _Plan(folds, everything, num_starts, seed)
 
             def refitted() -> None:
@@ -162,9 +162,11 @@ def compare(
 
         # what takes longest goes first, beside all others
         order = sorted(chosen.items(), key=lambda item: not item[1].costly)
-        done = dict(zip(dict(order), in_threads(one, order), strict=True))
+        done = dict(zip(dict(order), in_threads(compare_account, order), strict=True))
     compared = {name: done[name] for name in chosen}
-    problems |= {name: one.whole.problem for name, one in compared.items() if one.whole.problem}
+    problems |= {
+        name: account.full.problem for name, account in compared.items() if account.full.problem
+    }
     if FLOOR in problems:
         raise FitError(problems[FLOOR])
     theory = {name: account.theory for name, account in chosen.items()}
@@ -183,7 +185,7 @@ class _Plan(NamedTuple):
 class _Compared(NamedTuple):
     """One account: fitted to all usable cells, its transitions, and its scored refits."""
 
-    whole: Refit
+    full: Refit
     transitions: pd.DataFrame
     scored: list[Scored]
 
@@ -198,29 +200,29 @@ def _compared(
 ) -> _Compared:
     starts = max(1, plan.num_starts // 4) if account.costly else plan.num_starts
     options: dict[str, Any] = {"num_starts": starts, "seed": plan.seed}
-    whole = refit(account, cells, behaviour, plan.everything, **options)
-    if whole.fit is not None:
+    full = refit(account, cells, behaviour, plan.everything, **options)
+    if full.fit is not None:
         try:
-            finite_log_weights(whole.fit, cells, plan.everything.fitted)
+            finite_log_weights(full.fit, cells, plan.everything.fitted)
         except FitError as error:
-            whole = _failed(whole, error)
+            full = _failed(full, error)
     refitted()
-    if whole.fit is None:
-        return _Compared(whole, pd.DataFrame(), [])
+    if full.fit is None:
+        return _Compared(full, pd.DataFrame(), [])
     scored = []
     for scheme, folds in plan.folds.items():
-        near = whole.fit if scheme in _NEARLY_ALL else None
+        near = full.fit if scheme in _NEARLY_ALL else None
         for fold in folds:
-            one = refit(account, cells, behaviour, fold, near=near, **options)
-            scored.append(_score(scheme, name, cells, behaviour, one))
+            attempt = refit(account, cells, behaviour, fold, near=near, **options)
+            scored.append(_score(scheme, name, cells, behaviour, attempt))
             refitted()
-    without = [one.refit.fit for one in scored if one.scheme == "leave_one_num_tasks_out"]
-    transitions = account_crossovers(cells, plan.everything.fitted, whole.fit, without)
-    return _Compared(whole, transitions.assign(account=name), scored)
+    without = [score.refit.fit for score in scored if score.scheme == "leave_one_num_tasks_out"]
+    transitions = account_crossovers(cells, plan.everything.fitted, full.fit, without)
+    return _Compared(full, transitions.assign(account=name), scored)
 
 
-def _failed(one: Refit, error: FitError) -> Refit:
-    return replace(one, fit=None, problem=str(error))
+def _failed(attempt: Refit, error: FitError) -> Refit:
+    return replace(attempt, fit=None, problem=str(error))
 
 
 def _weights(
@@ -233,22 +235,22 @@ def _weights(
         "usable": usable,
         "observed": behaviour.splits["id"].best_weight[:, 0],
     }
-    own = {name: np.exp(fit.log_weights(cells)[:, 0]) for name, fit in fits.items()}
-    return pd.DataFrame({**columns, **own})
+    weights = {name: np.exp(fit.log_weights(cells)[:, 0]) for name, fit in fits.items()}
+    return pd.DataFrame({**columns, **weights})
 
 
-def _score(scheme: str, name: str, cells: Cells, behaviour: Behaviour, one: Refit) -> Scored:
+def _score(scheme: str, name: str, cells: Cells, behaviour: Behaviour, attempt: Refit) -> Scored:
     label = {"scheme": scheme, "account": name}
-    if one.fit is not None:
+    if attempt.fit is not None:
         try:
-            log_weight = finite_log_weights(one.fit, cells, one.fold.scored)
-            runs = run_scores(cells, behaviour, log_weight, one.fold).assign(**label)
-            crossover = crossover_scores(cells, behaviour, log_weight, one.fold).assign(**label)
-            return Scored(scheme, name, one, runs, crossover, log_weight)
+            log_weight = finite_log_weights(attempt.fit, cells, attempt.fold.scored)
+            runs = run_scores(cells, behaviour, log_weight, attempt.fold).assign(**label)
+            crossover = crossover_scores(cells, behaviour, log_weight, attempt.fold).assign(**label)
+            return Scored(scheme, name, attempt, runs, crossover, log_weight)
         except FitError as error:
-            one = _failed(one, error)
-    nothing = pd.DataFrame()
-    return Scored(scheme, name, one, nothing, nothing, np.empty((0, len(cells.strategies))))
+            attempt = _failed(attempt, error)
+    empty = pd.DataFrame()
+    return Scored(scheme, name, attempt, empty, empty, np.empty((0, len(cells.strategies))))
 
 
 def _assembled(
@@ -260,20 +262,22 @@ def _assembled(
     behaviour: Behaviour,
     usable: np.ndarray,
 ) -> Comparison:
-    scored = [one for account in compared.values() for one in account.scored]
-    fits = {name: one.whole.fit for name, one in compared.items() if one.whole.fit is not None}
+    scored = [score for account in compared.values() for score in account.scored]
+    fits = {
+        name: account.full.fit for name, account in compared.items() if account.full.fit is not None
+    }
     params = [
-        {"scheme": one.scheme, "held_out": one.refit.fold.held_out, "account": one.account}
-        | {"parameter": name, "value": value, "at_boundary": name in one.refit.fit.at_boundary}
-        for one in scored
-        if one.refit.fit is not None
-        for name, value in one.refit.fit.params.items()
+        {"scheme": score.scheme, "held_out": score.refit.fold.held_out, "account": score.account}
+        | {"parameter": name, "value": value, "at_boundary": name in score.refit.fit.at_boundary}
+        for score in scored
+        if score.refit.fit is not None
+        for name, value in score.refit.fit.params.items()
     ]
     tables, questions = zip(
         *(
             scheme_table(
                 scheme,
-                [one for one in scored if one.scheme == scheme],
+                [score for score in scored if score.scheme == scheme],
                 theory,
                 problems,
                 cells,
@@ -283,12 +287,12 @@ def _assembled(
         ),
         strict=True,
     )
-    transitions = [one.transitions for one in compared.values() if len(one.transitions)]
+    transitions = [account.transitions for account in compared.values() if len(account.transitions)]
     return Comparison(
         verdict=Verdict(questions),
         table=pd.concat(tables, ignore_index=True),
-        runs=pd.concat([one.runs for one in scored if len(one.runs)], ignore_index=True),
-        crossover=pd.concat([one.crossover for one in scored], ignore_index=True),
+        runs=pd.concat([score.runs for score in scored if len(score.runs)], ignore_index=True),
+        crossover=pd.concat([score.crossover for score in scored], ignore_index=True),
         params=pd.DataFrame(params),
         fits=fits,
         transitions=pd.concat(transitions, ignore_index=True),

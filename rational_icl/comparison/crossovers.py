@@ -1,16 +1,16 @@
-"""When every account says that transformers switch, and how sure the task diversities make it."""
+"""Crossovers N*(D) that accounts predict, with jackknife intervals over task diversities."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from scipy.stats import t as student
 
 from rational_icl.cells.crossovers import ALREADY, CROSSED
 from rational_icl.cells.records import Cells
 from rational_icl.comparison.inference import LEVEL
 from rational_icl.fitting.fits import Fit
+from rational_icl.fitting.jackknife import standard_errors, t_quantile
 
 NEVER = "never"
 _LATEST = 1e9
@@ -21,10 +21,10 @@ _GRID = 300
 def account_crossovers(
     cells: Cells,
     usable: Bool[np.ndarray, " cell"],
-    whole: Fit,
+    full: Fit,
     without: Sequence[Fit | None],
 ) -> pd.DataFrame:
-    """N*(D) of an account, with a jackknife interval over task diversities.
+    """Crossover steps N*(D) of an account, with a jackknife interval over task diversities.
 
         ln N* ± t √[(n − 1)/n Σ_i (ln N*_(i) − mean)²]
 
@@ -36,7 +36,7 @@ def account_crossovers(
     Args:
         cells: of the log.
         usable: those that are fitted.
-        whole: fitted to all of these.
+        full: fitted to all of these.
         without: fitted without each task diversity, None where that failed; empty if not refitted.
 
     Returns:
@@ -46,10 +46,10 @@ def account_crossovers(
     """
     num_tasks, step = np.asarray(cells.num_tasks)[usable], np.asarray(cells.step)[usable]
     diversities = np.unique(num_tasks).astype(int)
-    ends = [step[num_tasks == one].max() for one in diversities]
+    ends = [step[num_tasks == diversity].max() for diversity in diversities]
     logged = np.geomspace(1.0, ends, _GRID, axis=1)
     grid = np.hstack([logged[:, :-1], np.geomspace(ends, _LATEST, _GRID, axis=1)])
-    table = whole.table.at(diversities)
+    table = full.table.at(diversities)
 
     def rises(fit: Fit) -> tuple[list[str], Float[np.ndarray, " num_tasks"]]:
         weight = [
@@ -59,7 +59,7 @@ def account_crossovers(
         status, log_step = zip(*map(_rise, np.log(grid), weight), strict=True)
         return list(status), np.array(log_step)
 
-    status, log_step = rises(whole)
+    status, log_step = rises(full)
     frame = pd.DataFrame(
         {"num_tasks": diversities, "predicted": np.exp(log_step), "status": status}
     )
@@ -77,22 +77,20 @@ def _rise(
     end, below = _GRID - 1, weight < 0.5
     if below[end]:
         after = np.flatnonzero(~below[end:])
-        place = end + after[0] - 1 if len(after) else None
+        index = end + after[0] - 1 if len(after) else None
     else:
         before = np.flatnonzero(below[:end])
         if not len(before):
             return ALREADY, np.nan
-        place = before[-1]
-    if place is None:
+        index = before[-1]
+    if index is None:
         return NEVER, np.nan
-    share = (0.5 - weight[place]) / (weight[place + 1] - weight[place])
-    return CROSSED, float(log_step[place] + share * (log_step[place + 1] - log_step[place]))
+    share = (0.5 - weight[index]) / (weight[index + 1] - weight[index])
+    return CROSSED, float(log_step[index] + share * (log_step[index + 1] - log_step[index]))
 
 
 def jackknife_half_width(
     values: Float[np.ndarray, "refit num_tasks"],
 ) -> Float[np.ndarray, " num_tasks"]:
-    """Of the 90 % interval of an estimate, from those without each unit."""
-    number = len(values)
-    spread = np.sqrt((number - 1) * values.var(axis=0))
-    return float(student(number - 1).ppf((1 + LEVEL) / 2)) * spread
+    """Half width of the 90 % interval of estimates, from refits without each unit."""
+    return t_quantile(len(values), LEVEL) * standard_errors(values)

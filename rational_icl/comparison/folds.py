@@ -1,4 +1,4 @@
-"""Which cells are fitted and which are predicted: the ways of holding data out."""
+"""Folds: the ways of holding data out, each with the cells that are fitted and scored."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from rational_icl.fitting.holdout import FITTED_SHARE, first_step, last_fitted
 
 
 class Fold(NamedTuple):
-    """One refit: the cells that it may see and those that it is scored on.
+    """Cells of one refit: those that it may see and those that it is scored on.
 
     Cells that are in neither are early: before the step from which the fitted cells lie between
     their strategies. Nothing held out enters that rule.
@@ -24,32 +24,36 @@ class Fold(NamedTuple):
 
 
 def late_steps(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
-    """The last fifth of the steps that are not early is scored, rounded down, as in a fit."""
+    """Fold that scores the last fifth of the steps that are not early, rounded down."""
     step = np.asarray(cells.step)
     # at most the steps that are fitted in the end: leaving early ones out moves the end later
-    start = first_step(cells, behaviour, known=step <= last_fitted(step))
+    start = first_step(cells, behaviour, readable=step <= last_fitted(step))
     if np.isfinite(start):
-        last = last_fitted(step[step >= start])
+        last_step = last_fitted(step[step >= start])
         usable = step >= start
-        yield Fold(f"steps above {last:.0f}", usable & (step <= last), usable & (step > last))
+        yield Fold(
+            f"steps above {last_step:.0f}",
+            usable & (step <= last_step),
+            usable & (step > last_step),
+        )
 
 
 def large_num_tasks(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
-    """The largest fifth of the distinct task diversities is scored, rounded up."""
+    """Fold that scores the largest fifth of the distinct task diversities, rounded up."""
     num_tasks = np.asarray(cells.num_tasks)
-    last = np.unique(num_tasks)[_fitted_num_tasks(cells) - 1]
-    yield from _without(cells, behaviour, f"num_tasks above {last:.0f}", num_tasks > last)
+    largest = np.unique(num_tasks)[_fitted_num_tasks(cells) - 1]
+    yield from _without(cells, behaviour, f"num_tasks above {largest:.0f}", num_tasks > largest)
 
 
 def small_num_tasks(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
-    """The smallest fifth of the distinct task diversities is scored, rounded up."""
+    """Fold that scores the smallest fifth of the distinct task diversities, rounded up."""
     num_tasks = np.asarray(cells.num_tasks)
-    first = np.unique(num_tasks)[-_fitted_num_tasks(cells)]
-    yield from _without(cells, behaviour, f"num_tasks below {first:.0f}", num_tasks < first)
+    smallest = np.unique(num_tasks)[-_fitted_num_tasks(cells)]
+    yield from _without(cells, behaviour, f"num_tasks below {smallest:.0f}", num_tasks < smallest)
 
 
 def leave_one_num_tasks_out(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
-    """All runs of each task diversity are scored with those of all others fitted."""
+    """Folds that each score all runs of one task diversity, with those of all others fitted."""
     num_tasks = np.asarray(cells.num_tasks)
     for diversity in np.unique(num_tasks):
         name = f"num_tasks {diversity:.0f}"
@@ -57,7 +61,7 @@ def leave_one_num_tasks_out(cells: Cells, behaviour: Behaviour) -> Iterator[Fold
 
 
 def leave_one_run_out(cells: Cells, behaviour: Behaviour) -> Iterator[Fold]:
-    """Each run is scored with all others fitted, among them its sisters of other seeds."""
+    """Folds that each score one run, with all others fitted, its sisters of other seeds too."""
     for index, name in enumerate(behaviour.runs):
         yield from _without(cells, behaviour, name, behaviour.run == index)
 
@@ -72,7 +76,7 @@ def _without(
     """The fold of these cells; none where nothing would be fitted."""
     if held_out.all():
         return
-    usable = np.asarray(cells.step) >= first_step(cells, behaviour, known=~held_out)
+    usable = np.asarray(cells.step) >= first_step(cells, behaviour, readable=~held_out)
     yield Fold(name, usable & ~held_out, usable & held_out)
 
 
@@ -91,7 +95,7 @@ DEFAULT_SCHEMES = tuple(SCHEMES)
 
 
 def make_folds(cells: Cells, behaviour: Behaviour, schemes: Sequence[str]) -> dict[str, list[Fold]]:
-    """The folds of each scheme that makes sense for these cells.
+    """Folds of each scheme that makes sense for these cells.
 
     A scheme is left out if a fold of it would have nothing to fit or to score: a log with one task
     diversity has late steps only.
@@ -119,5 +123,5 @@ def make_folds(cells: Cells, behaviour: Behaviour, schemes: Sequence[str]) -> di
 
 
 def usable_cells(cells: Cells, behaviour: Behaviour) -> Bool[np.ndarray, " cell"]:
-    """All but early cells of two-strategy accounts."""
+    """Cells that are not early; all of them with three or more strategies."""
     return np.asarray(cells.step) >= first_step(cells, behaviour)

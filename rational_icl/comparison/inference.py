@@ -40,7 +40,7 @@ _ROUNDING = 1e-12
 
 
 def no_verdict(gap: float, units: int) -> str:
-    """Why there can be none, or nothing."""
+    """Reason why there can be no verdict; empty if there can."""
     if not gap > LEAST_GAP:
         return (
             "constant weights are as near to the transformers as the best mixtures, which leaves "
@@ -54,7 +54,7 @@ def no_verdict(gap: float, units: int) -> str:
 def contrasts(
     excess: pd.DataFrame, reference: str, accounts: Sequence[str], gap: float
 ) -> pd.DataFrame:
-    """Accounts against a reference, paired over units.
+    """Differences of accounts from a reference, paired over units.
 
     Args:
         excess: x, nats: a row for every unit, a column for every account.
@@ -99,9 +99,9 @@ def contrasts(
 
 
 def share_left(
-    mine: Float[np.ndarray, " unit"], floor: Float[np.ndarray, " unit"]
+    excess: Float[np.ndarray, " unit"], floor: Float[np.ndarray, " unit"]
 ) -> tuple[float, float, float]:
-    """E = Σ x_a / Σ x_0, the share of the gap that an account leaves, with its 90 % interval.
+    """Share of the gap that an account leaves, E = Σ x_a / Σ x_0, with its 90 % interval.
 
     The interval is one of ln E, by the delta method of a ratio of means; NaN where `no_verdict`
     says why, or where nothing is left.
@@ -109,22 +109,22 @@ def share_left(
     gap = float(floor.mean())
     if not gap > LEAST_GAP:
         return np.nan, np.nan, np.nan
-    share = float(mine.mean()) / gap
-    if no_verdict(gap, len(mine)) or not share > 0:
+    share = float(excess.mean()) / gap
+    if no_verdict(gap, len(excess)) or not share > 0:
         return share, np.nan, np.nan
-    half = half_width(mine / mine.mean() - floor / gap)
+    half = half_width(excess / excess.mean() - floor / gap)
     return share, share * float(np.exp(-half)), share * float(np.exp(half))
 
 
 def half_width(values: Float[np.ndarray, " unit"]) -> float:
-    """Of the 90 % interval of a mean over units."""
+    """Half width of the 90 % interval of a mean over units."""
     units = len(values)
     quantile = float(student(units - 1).ppf((1 + LEVEL) / 2))
     return quantile * float(values.std(ddof=1)) / np.sqrt(units)
 
 
 def sign_flip(delta: Float[np.ndarray, " unit"], seed: int = 0, flips: int = 2**16) -> float:
-    """Two-sided p of mean Δ = 0 if the signs of differences were a coin's.
+    """Sign-flip test: two-sided p of mean Δ = 0 if the signs of differences were a coin's.
 
     All 2^U signs up to U = 16, the identity and seeded random ones beyond.
     """
@@ -142,7 +142,7 @@ def sign_flip(delta: Float[np.ndarray, " unit"], seed: int = 0, flips: int = 2**
 
 
 def holm(p: Float[np.ndarray, " account"]) -> Float[np.ndarray, " account"]:
-    """Adjusted for their number: max over smaller p_(i) of (m − i + 1) p_(i) (Holm 1979)."""
+    """Holm-adjusted p: max over smaller p_(i) of (m − i + 1) p_(i) (Holm 1979)."""
     order = np.argsort(p)
     grown = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)

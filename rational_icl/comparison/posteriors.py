@@ -1,4 +1,4 @@
-"""Posteriors of several accounts of the same cells, compared by what they predict of runs."""
+"""Comparison of posteriors of several accounts by what they predict of runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,15 +36,15 @@ def compare_posteriors(
     """
     if len(posteriors) < 2:
         raise FitError(f"posteriors: {', '.join(posteriors) or 'none'}; expected two or more")
-    given = {name: Posterior.of(posterior) for name, posterior in posteriors.items()}
-    sums = {name: each.idata.attrs["data_sha256"] for name, each in given.items()}
+    checked = {name: Posterior.of(posterior) for name, posterior in posteriors.items()}
+    sums = {name: posterior.idata.attrs["data_sha256"] for name, posterior in checked.items()}
     if len(set(sums.values())) > 1:
         listed = ", ".join(f"{name} {digest[:8]}" for name, digest in sums.items())
         raise FitError(
             f"posteriors: of different cells (SHA-256 {listed}); sample all accounts from the same "
             "cells, behaviour, regions and splits"
         )
-    tables = {name: leave_one_run_out_psis(each) for name, each in given.items()}
+    tables = {name: leave_one_run_out_psis(posterior) for name, posterior in checked.items()}
     elpd = pd.DataFrame({name: table["elpd"] for name, table in tables.items()})
     failed = [name for name in elpd if not np.isfinite(elpd[name].to_numpy()).all()]
     order = elpd.drop(columns=failed).sum().sort_values(ascending=False).index
@@ -73,7 +73,7 @@ def compare_posteriors(
 def stacking_weights(
     log_density: Float[np.ndarray, "run account"], iterations: int = 10_000
 ) -> Float[np.ndarray, " account"]:
-    """Weights of the mixture of accounts that predicts held-out runs best.
+    """Stacking weights: of the mixture of accounts that predicts held-out runs best.
 
         max over simplex weights w of Σ_runs ln Σ_k w_k exp(log_density_k)
 
@@ -93,7 +93,7 @@ def stacking_weights(
 
 
 def standard_error(difference: np.ndarray, group: Sequence[object] | np.ndarray) -> float:
-    """Of a sum of differences over groups, √n times the standard deviation of groups' sums."""
-    _, place = np.unique(np.asarray(group), return_inverse=True)
-    sums = np.bincount(place, weights=difference)
+    """Standard error of a sum of differences over groups: √n times the sd of groups' sums."""
+    _, index = np.unique(np.asarray(group), return_inverse=True)
+    sums = np.bincount(index, weights=difference)
     return float(np.sqrt(len(sums)) * sums.std(ddof=1)) if len(sums) > 1 else float("nan")

@@ -1,4 +1,4 @@
-"""What data like these can tell apart: behaviour simulated from each account, compared by all."""
+"""Model recovery: behaviour simulated from each account, compared by all."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,7 +41,7 @@ def model_recovery(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Simulate runs like those of a log from each account, and see which account wins.
+    """Model recovery: which account wins on runs like those of a log, simulated from each.
 
     Each account is fitted to all usable cells; runs are drawn about it as the log's seeds scatter
     about the mean of their task diversity (`simulate_runs`), the same for every account, and all
@@ -63,21 +63,21 @@ def model_recovery(
     Raises:
         FitError: see `compare`; or no task diversity has two runs.
     """
-    names = [one if isinstance(one, str) else one.name for one in accounts]
+    names = [entry if isinstance(entry, str) else entry.name for entry in accounts]
     options: dict[str, Any] = {"num_starts": num_starts, "seed": seed, "progress": False}
     chosen = names if truths is None else list(truths)
     unknown = set(chosen) - set(names)
     if unknown:
         raise FitError(f"truths: {', '.join(sorted(unknown))}; expected some of {', '.join(names)}")
-    simulated = [one for one, name in zip(accounts, names, strict=True) if name in chosen]
-    whole = compare(simulated, cells, behaviour, schemes=("late_steps",), **options)
-    usable = whole.weights["usable"].to_numpy()
+    simulated = [entry for entry, name in zip(accounts, names, strict=True) if name in chosen]
+    fitted = compare(simulated, cells, behaviour, schemes=("late_steps",), **options)
+    usable = fitted.weights["usable"].to_numpy()
     tables = []
-    todo = [(name, i) for name in names if name in chosen and name in whole.fits
+    todo = [(name, i) for name in names if name in chosen and name in fitted.fits
             for i in range(num_simulations)]  # fmt: skip
     for name, simulation in tqdm(todo, desc="simulated logs", unit="log", disable=not progress):
         rng = np.random.default_rng([seed, names.index(name), simulation])
-        drawn = simulate_runs(whole.fits[name], cells, behaviour, usable, rng)
+        drawn = simulate_runs(fitted.fits[name], cells, behaviour, usable, rng)
         table = compare(accounts, cells, drawn, schemes=schemes, **options).table
         table = table[table["account"].isin(names) & (table["status"] == FITTED)]
         least = table.groupby("scheme")["excess_divergence"].transform("min")
@@ -96,7 +96,7 @@ def simulate_runs(
     usable: Bool[np.ndarray, " cell"],
     rng: np.random.Generator,
 ) -> Behaviour:
-    """Behaviour of runs that scatter about a fitted account as the log's seeds scatter.
+    """Simulated behaviour of runs that scatter about a fitted account as the log's seeds do.
 
     Best-mixture weights of usable cells are drawn (`comparison.seeds`); the divergence from other
     mixtures is that of the log to second order, with its minimum moved to the drawn weights. Other

@@ -1,4 +1,4 @@
-"""Accounts refitted for every fold, and what each refit says of the cells it did not see."""
+"""Refits of accounts for every fold."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -6,7 +6,7 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from rational_icl._errors import FitError
+from rational_icl._errors import FitError, first_line
 from rational_icl.accounts import Account, validate_at_first_use
 from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.cells.zeros import unreachable
@@ -18,11 +18,12 @@ from rational_icl.fitting.optimize import minimize_divergence
 
 @dataclass(frozen=True)
 class Refit:
-    """One account, fitted for one fold.
+    """Refit of one account for one fold.
 
     Args:
-        fold: what it saw.
-        fit: what it became; None if it failed, also where weights are not numbers in a scored cell.
+        fold: the cells that it may see, and those that it is scored on.
+        fit: the fitted account; None if it failed, as where weights of a scored cell are not
+            numbers.
         problem: why it failed, empty if it did not.
         seconds: wall-clock time.
     """
@@ -43,7 +44,7 @@ def refit(
     num_starts: int = 8,
     seed: int = 0,
 ) -> Refit:
-    """Fit an account to the cells that a fold may see.
+    """Refit of an account to the cells that a fold may see.
 
     A fit to nearly all cells, as when one run is left out, starts where the fit to all ended. All
     cells are passed, those held out without weight, so that one compiled program serves all folds.
@@ -63,7 +64,7 @@ def refit(
     except FitError as error:
         problem = str(error)
     except Exception as error:  # whatever one account does, the others are still compared
-        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        problem = first_line(error)
     return Refit(fold, fit, problem, perf_counter() - begun)
 
 
@@ -83,13 +84,13 @@ def _fitted(
         raise FitError(
             unreachable(divergence.finite, cells.strategies, cells.setting, cells="cells")
         )
-    own = account.for_cells(select(cells, fold.fitted))
+    fitted_account = account.for_cells(select(cells, fold.fitted))
     # parameters for each task diversity that the other fit lacks cannot start from it
     start = None
-    if near is not None and set(near.params) == set(own.priors):
+    if near is not None and set(near.params) == set(fitted_account.priors):
         start = pd.DataFrame([dict(near.params)])
     starts = minimize_divergence(
-        own,
+        fitted_account,
         select(cells, usable),
         divergence,
         weight=fold.fitted[usable].astype(np.float64),
@@ -98,4 +99,4 @@ def _fitted(
         seed=seed,
     )
     regions = Regions(fold.fitted, fold.scored, ~usable)
-    return best_start(own, starts, cells, behaviour, regions)
+    return best_start(fitted_account, starts, cells, behaviour, regions)

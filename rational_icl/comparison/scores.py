@@ -1,4 +1,4 @@
-"""Scores of refits on the cells that they did not see."""
+"""Scores of refits on held-out cells."""
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,10 @@ HIT, MISSED, FALSE_ALARM, AGREED = "hit", "missed", "false_alarm", "agreed"
 def finite_log_weights(
     fit: Fit, cells: Cells, chosen: Bool[np.ndarray, " cell"]
 ) -> Float[np.ndarray, "cell strategy"]:
-    """Log weights of all cells, those of the chosen ones numbers.
+    """Log weights of the strategies in all cells, finite in the chosen ones.
 
     Raises:
-        FitError: some are not.
+        FitError: a log weight of a chosen cell is not finite.
     """
     log_weight = fit.log_weights(cells)
     # a sum is finite only where all of its terms are
@@ -29,14 +29,17 @@ def finite_log_weights(
 
 
 def _refuse(
-    bad: Bool[np.ndarray, " cell"], chosen: Bool[np.ndarray, " cell"], cells: Cells, what: str
+    is_bad: Bool[np.ndarray, " cell"],
+    chosen: Bool[np.ndarray, " cell"],
+    cells: Cells,
+    quantity: str,
 ) -> None:
     """What is not a number is never a score."""
-    places = np.flatnonzero(bad & chosen)
-    if len(places):
-        num_tasks, step = (np.asarray(of)[places[0]] for of in (cells.num_tasks, cells.step))
+    refused = np.flatnonzero(is_bad & chosen)
+    if len(refused):
+        num_tasks, step = (np.asarray(of)[refused[0]] for of in (cells.num_tasks, cells.step))
         raise FitError(
-            f"{what} not finite in {len(places)} of {chosen.sum()} cells, first at num_tasks "
+            f"{quantity} not finite in {len(refused)} of {chosen.sum()} cells, first at num_tasks "
             f"{num_tasks:.0f}, step {step:.0f}"
         )
 
@@ -44,7 +47,7 @@ def _refuse(
 def run_scores(
     cells: Cells, behaviour: Behaviour, log_weight: Float[np.ndarray, "cell strategy"], fold: Fold
 ) -> pd.DataFrame:
-    """One row per run with scored cells.
+    """Sums of scores over the scored cells of each run, a row a run.
 
     Columns run, num_tasks, cells, divergence from the account's mixtures (nats), best_divergence,
     squared (relative distance less the first strategy's weight) and defined (how many cells have a
@@ -59,24 +62,25 @@ def run_scores(
     _refuse(~np.isfinite(divergence), fold.scored, cells, "divergences")
     _refuse(~np.isfinite(split.best_divergence), fold.scored, cells, "best divergences")
     defined = np.isfinite(split.relative_distance)
-    apart = np.exp(log_weight[:, 0]) - split.relative_distance
+    residual = np.exp(log_weight[:, 0]) - split.relative_distance
     columns = {
         "divergence": divergence,
         "best_divergence": split.best_divergence,
-        "squared": np.where(defined, apart**2, 0.0),
+        "squared": np.where(defined, residual**2, 0.0),
         "defined": defined,
     }
-    runs, first, place = np.unique(
+    runs, first_cell, run_index = np.unique(
         behaviour.run[fold.scored], return_index=True, return_inverse=True
     )
     sums = {
-        name: np.bincount(place, weights=values[fold.scored]) for name, values in columns.items()
+        name: np.bincount(run_index, weights=values[fold.scored])
+        for name, values in columns.items()
     }
     return pd.DataFrame(
         {
             "run": np.array(behaviour.runs, dtype=object)[runs],
-            "num_tasks": np.asarray(cells.num_tasks)[fold.scored][first].astype(int),
-            "cells": np.bincount(place),
+            "num_tasks": np.asarray(cells.num_tasks)[fold.scored][first_cell].astype(int),
+            "cells": np.bincount(run_index),
             **sums,
         }
     ).astype({"defined": int})
@@ -85,7 +89,7 @@ def run_scores(
 def crossover_scores(
     cells: Cells, behaviour: Behaviour, log_weight: Float[np.ndarray, "cell strategy"], fold: Fold
 ) -> pd.DataFrame:
-    """Where runs and an account cross, by one functional: a row for every run with scored cells.
+    """Crossovers N* of runs and of an account, by one functional: a row a run with scored cells.
 
     N* is the last rise of the first strategy's weight through one half over the scored steps of the
     run, interpolated in ln N: of the best mixture's weight, and of the account's in the same cells.
@@ -99,11 +103,13 @@ def crossover_scores(
     this range; `false_alarm`, the other way round; `agreed`, neither crosses.
     """
     chosen = select(cells, fold.scored)
-    seen = select(behaviour, fold.scored)
-    observed = run_crossovers(chosen, seen, seen.splits["id"].best_weight[:, 0])
-    predicted = run_crossovers(chosen, seen, np.exp(log_weight[fold.scored, 0]))
-    known = (observed["status"] != UNDEFINED).to_numpy()
-    observed, predicted = observed[known], predicted[known]
+    scored_behaviour = select(behaviour, fold.scored)
+    observed = run_crossovers(
+        chosen, scored_behaviour, scored_behaviour.splits["id"].best_weight[:, 0]
+    )
+    predicted = run_crossovers(chosen, scored_behaviour, np.exp(log_weight[fold.scored, 0]))
+    is_defined = (observed["status"] != UNDEFINED).to_numpy()
+    observed, predicted = observed[is_defined], predicted[is_defined]
     table = observed[["run", "num_tasks"]].reset_index(drop=True)
     for name, rows in (("observed", observed), ("predicted", predicted)):
         end = np.where(rows["status"] == NOT_YET, rows["last_step"], rows["first_step"])
@@ -128,7 +134,7 @@ def excess_by_num_tasks(runs: pd.DataFrame) -> pd.Series:
 
 
 def account_scores(runs: pd.DataFrame, crossings: pd.DataFrame) -> dict[str, float]:
-    """The secondary scores of one account under one scheme.
+    """Secondary scores of one account under one scheme.
 
     Args:
         runs: from `run_scores`, of all folds.

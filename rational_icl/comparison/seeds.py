@@ -1,4 +1,4 @@
-"""How runs of one task diversity differ by their seeds: one scatter for all accounts."""
+"""Scatter of runs of one task diversity by their seeds: the same for all accounts."""
 
 from typing import NamedTuple
 
@@ -23,11 +23,11 @@ class SeedScatter(NamedTuple):
 
 
 def seed_scatter(response: Response, steps: Float[np.ndarray, " cell"]) -> SeedScatter:
-    """From runs with sisters, by moments; no account enters.
+    """Scatter of runs by their seeds, estimated by moments from runs with sisters.
 
-    A coordinate less the mean over the n runs of its task diversity at the same step, times
-    √(n/(n − 1)), is taken apart into the mean over its run and the rest, whose variances have those
-    that measurement error gives them taken off.
+    No account enters. A coordinate less the mean over the n runs of its task diversity at the same
+    step, times √(n/(n − 1)), is taken apart into the mean over its run and the rest, whose
+    variances have those that measurement error gives them taken off.
 
     Args:
         response: of all cells.
@@ -38,25 +38,25 @@ def seed_scatter(response: Response, steps: Float[np.ndarray, " cell"]) -> SeedS
     """
     values = np.asarray(response.coordinate)
     series = np.asarray(response.series)
-    place = [np.asarray(response.diversity)[series], steps]
-    number = pd.Series(series).groupby(place).transform("count").to_numpy()
-    mean = pd.DataFrame(values).groupby(place).transform("mean").to_numpy()
-    known = number > 1
-    if not known.any():
+    groups = [np.asarray(response.diversity)[series], steps]
+    number = pd.Series(series).groupby(groups).transform("count").to_numpy()
+    mean = pd.DataFrame(values).groupby(groups).transform("mean").to_numpy()
+    has_sister = number > 1
+    if not has_sister.any():
         raise FitError(
             "no two runs have the same num_tasks and a step in common, so that nothing is known of "
             "how runs scatter; log a second seed of at least one num_tasks"
         )
-    number = number[known]
-    deviation = (values - mean)[known] * np.sqrt(number / (number - 1.0))[:, None]
-    _, run = np.unique(series[known], return_inverse=True)
+    number = number[has_sister]
+    deviation = (values - mean)[has_sister] * np.sqrt(number / (number - 1.0))[:, None]
+    _, run = np.unique(series[has_sister], return_inverse=True)
     cells = np.bincount(run)
-    offset = np.stack([np.bincount(run, weights=each) for each in deviation.T], axis=1)
+    offset = np.stack([np.bincount(run, weights=column) for column in deviation.T], axis=1)
     offset = offset / cells[:, None]
-    noise = np.bincount(run, weights=np.asarray(response.variance)[known]) / cells
-    rest = ((deviation - offset[run]) ** 2).mean(axis=1)
+    noise = np.bincount(run, weights=np.asarray(response.variance)[has_sister]) / cells
+    within_run = ((deviation - offset[run]) ** 2).mean(axis=1)
     freedom = cells - 1
-    of_cell = (rest.sum() - freedom @ noise) / freedom.sum() if freedom.any() else 0.0
+    of_cell = (within_run.sum() - freedom @ noise) / freedom.sum() if freedom.any() else 0.0
     of_cell = max(float(of_cell), 0.0)
     of_run = (offset**2).mean(axis=1) - (noise + of_cell) / cells
     return SeedScatter(float(np.sqrt(max(of_run.mean(), 0.0))), float(np.sqrt(of_cell)))
@@ -68,7 +68,7 @@ def draw_runs(
     response: Response,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "cell contrast"]:
-    """Coordinates of simulated runs about given ones, with measurement error."""
+    """Coordinates of simulated runs about given means, with measurement error."""
     offset = scatter.sd_run * rng.standard_normal((len(response.diversity), mean.shape[1]))
     scale = np.sqrt(scatter.sd_cell**2 + np.asarray(response.variance))
     noise = scale[:, None] * rng.standard_normal(mean.shape)

@@ -1,4 +1,4 @@
-"""The mixture of accounts whose predictions are nearest to transformers'."""
+"""Stacking: the mixture of accounts whose predictions are nearest to transformers'."""
 
 import equinox as eqx
 import jax
@@ -27,7 +27,7 @@ def stacking_weights(
     share: Float[np.ndarray, " cell"],
     least: float = 0.0,
 ) -> Float[np.ndarray, " account"]:
-    """Simplex weights v of the accounts that minimise Σ_c s_c KL(T_c ‖ Σ_a v_a T̂_(a,c)).
+    """Stacking weights v on the simplex that minimise Σ_c s_c KL(T_c ‖ Σ_a v_a T̂_(a,c)).
 
     Mixed predictions of accounts are those of the mixed strategy weights Σ_a v_a π_a, so that the
     objective is convex in v. Stacking of predictive distributions (Yao et al. 2018,
@@ -42,11 +42,11 @@ def stacking_weights(
     Raises:
         FitError: the optimizer stopped short.
     """
-    number = len(log_weight)
-    if number == 1:
+    num_accounts = len(log_weight)
+    if num_accounts == 1:
         return np.ones(1)
     weight = np.exp(log_weight)
-    even = np.full(number, 1 / number)
+    even = np.full(num_accounts, 1 / num_accounts)
     scale = float(_objective(even, weight, divergence, share)[0]) - least
     if not scale > 0:
         return even
@@ -55,25 +55,25 @@ def stacking_weights(
         value, slope = _objective(np.clip(mixed, 0.0, 1.0), weight, divergence, share)
         return (float(value) - least) / scale, np.asarray(slope) / scale
 
-    mixed, why = even, ""
+    mixed, message = even, ""
     for _ in range(_MOST_RUNS):
         end = minimize(
             loss,
             mixed,
             jac=True,
             method="SLSQP",
-            bounds=[(0.0, 1.0)] * number,
+            bounds=[(0.0, 1.0)] * num_accounts,
             constraints={"type": "eq", "fun": lambda v: v.sum() - 1, "jac": np.ones_like},
             options={"ftol": 1e-15, "maxiter": 500},
         )
-        why = end.message
+        message = end.message
         mixed = np.where(end.x > _NO_WEIGHT, end.x, 0.0)
         mixed = mixed / mixed.sum()
         slope = loss(mixed)[1]
         # of a convex function, how far at most it lies above its least
         if mixed @ slope - slope.min() <= _TOLERANCE:
             return mixed
-    raise FitError(f"accounts could not be stacked: {why}")
+    raise FitError(f"accounts could not be stacked ({message}); compare fewer accounts")
 
 
 @eqx.filter_jit

@@ -1,4 +1,4 @@
-"""The table of a scheme: every account's scores, from best to worst, and the verdict on them."""
+"""Tables of schemes: the scores of every account, from best to worst, and the verdict on them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ FITTED, FAILED, IS_CEILING = "fitted", "failed", "ceiling"
 
 
 class Scored(NamedTuple):
-    """One refit with its scores and its log weights in all cells, all empty if it failed."""
+    """Scores of one refit, and its log weights in all cells; all empty if it failed."""
 
     scheme: str
     account: str
@@ -38,7 +38,7 @@ def scheme_table(
     cells: Cells,
     behaviour: Behaviour,
 ) -> tuple[pd.DataFrame, Question]:
-    """One row per account, those that failed without scores, and the ceiling last.
+    """Table of a scheme: a row an account, best first; failed ones and the ceiling last.
 
     Args:
         scheme: name.
@@ -48,21 +48,21 @@ def scheme_table(
         cells, behaviour: of the whole log.
     """
     reasons = {
-        one.account: f"fold {one.refit.fold.held_out!r}: {one.refit.problem}"
-        for one in scored
-        if one.refit.problem
+        score.account: f"fold {score.refit.fold.held_out!r}: {score.refit.problem}"
+        for score in scored
+        if score.refit.problem
     }
     failed = {**problems, **reasons}
-    names = dict.fromkeys(one.account for one in scored if one.account not in failed)
-    refits = {name: [one for one in scored if one.account == name] for name in names}
-    runs = {name: pd.concat([one.runs for one in mine]) for name, mine in refits.items()}
-    excess = pd.DataFrame({name: excess_by_num_tasks(mine) for name, mine in runs.items()})
+    names = dict.fromkeys(score.account for score in scored if score.account not in failed)
+    refits = {name: [score for score in scored if score.account == name] for name in names}
+    runs = {name: pd.concat([score.runs for score in scores]) for name, scores in refits.items()}
+    excess = pd.DataFrame({name: excess_by_num_tasks(run_rows) for name, run_rows in runs.items()})
     excess = excess[excess.mean().sort_values(kind="stable").index]
-    question = Question.asked(scheme, excess, FLOOR, theory, failed)
+    question = Question.of_excess(scheme, excess, FLOOR, theory, failed)
     rows = []
     ranked = [str(name) for name in excess]
     for name in ranked:
-        crossings = pd.concat([one.crossover for one in refits[name]])
+        crossings = pd.concat([score.crossover for score in refits[name]])
         row: dict[str, Any] = {"scheme": scheme, "account": name, "status": FITTED, "problem": ""}
         row |= {"theory": theory[name], **_primary(excess, name)}
         rows.append(row | account_scores(runs[name], crossings) | _of_refits(refits[name]))
@@ -73,20 +73,20 @@ def scheme_table(
         table = table.merge(against, on="account", how="left").assign(stacking_weight=weights)
         table.loc[0, ["difference", "verdict"]] = 0.0, "no verdict" if question.problem else "best"
     unranked = [
-        {"scheme": scheme, "account": name, "status": FAILED, "problem": why}
-        for name, why in failed.items()
+        {"scheme": scheme, "account": name, "status": FAILED, "problem": reason}
+        for name, reason in failed.items()
     ]
-    ceiling = [_ceiling(scheme, mine) for mine in list(runs.values())[:1]]
+    ceiling = [_ceiling(scheme, run_rows) for run_rows in list(runs.values())[:1]]
     parts = [table, pd.DataFrame(unranked), pd.DataFrame(ceiling)]
     return pd.concat([part for part in parts if len(part)], ignore_index=True), question
 
 
 def _primary(excess: pd.DataFrame, name: str) -> dict[str, float]:
-    mine = excess[name].to_numpy()
-    floor = excess[FLOOR].to_numpy() if FLOOR in excess else np.full(len(mine), np.nan)
-    share, lower, upper = share_left(mine, floor)
+    account_excess = excess[name].to_numpy()
+    floor = excess[FLOOR].to_numpy() if FLOOR in excess else np.full(len(account_excess), np.nan)
+    share, lower, upper = share_left(account_excess, floor)
     return {
-        "excess_divergence": float(mine.mean()),
+        "excess_divergence": float(account_excess.mean()),
         "excess_left": share,
         "excess_left_lower": lower,
         "excess_left_upper": upper,
@@ -94,12 +94,12 @@ def _primary(excess: pd.DataFrame, name: str) -> dict[str, float]:
     }
 
 
-def _of_refits(mine: list[Scored]) -> dict[str, Any]:
-    fits = [one.refit.fit for one in mine if one.refit.fit is not None]
+def _of_refits(scores: list[Scored]) -> dict[str, Any]:
+    fits = [score.refit.fit for score in scores if score.refit.fit is not None]
     return {
         "num_params": max(len(fit.params) for fit in fits),
         "at_boundary": " ".join(sorted({name for fit in fits for name in fit.at_boundary})),
-        "seconds": sum(one.refit.seconds for one in mine),
+        "seconds": sum(score.refit.seconds for score in scores),
     }
 
 
@@ -120,13 +120,18 @@ def _stacked(
     accounts: list[list[Scored]], cells: Cells, behaviour: Behaviour
 ) -> Float[np.ndarray, " account"]:
     """Weights of the best mixture of accounts, their predictions of each cell from its own fold."""
-    folds = [one.refit.fold for one in accounts[0]]
+    folds = [score.refit.fold for score in accounts[0]]
     chosen = [fold.scored for fold in folds]
-    index = np.concatenate([np.flatnonzero(here) for here in chosen])
+    index = np.concatenate([np.flatnonzero(scored_cells) for scored_cells in chosen])
     log_weight = np.stack(
         [
-            np.concatenate([one.log_weight[here] for one, here in zip(mine, chosen, strict=True)])
-            for mine in accounts
+            np.concatenate(
+                [
+                    score.log_weight[scored_cells]
+                    for score, scored_cells in zip(scores, chosen, strict=True)
+                ]
+            )
+            for scores in accounts
         ]
     )
     of_unit = np.unique(np.asarray(cells.num_tasks)[index], return_inverse=True)[1]

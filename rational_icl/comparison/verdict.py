@@ -1,4 +1,4 @@
-"""What a comparison says, one verdict for every way of holding data out."""
+"""Verdicts of a comparison, one for every way of holding data out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _MOST_LISTED = 6
 
 @dataclass(frozen=True)
 class Question:
-    """The verdict under one way of holding data out.
+    """Verdict under one way of holding data out.
 
     Args:
         scheme: its name.
@@ -55,7 +55,7 @@ class Question:
     failed: Mapping[str, str]
 
     @classmethod
-    def asked(
+    def of_excess(
         cls,
         scheme: str,
         excess: pd.DataFrame,
@@ -63,7 +63,7 @@ class Question:
         theory: Mapping[str, bool],
         failed: Mapping[str, str],
     ) -> "Question":
-        """From excess divergences.
+        """Verdict from excess divergences.
 
         Args:
             scheme: name.
@@ -82,7 +82,7 @@ class Question:
         benchmark = next((name for name in names if not theory[name]), "")
         return cls(
             scheme=scheme,
-            num_tasks=tuple(int(one) for one in excess.index),
+            num_tasks=tuple(int(diversity) for diversity in excess.index),
             excess_left={name: float(excess[name].mean()) / gap for name in names},
             best=best,
             best_theory=theories[0] if theories else "",
@@ -95,14 +95,14 @@ class Question:
 
     @property
     def theory_verdict(self) -> str:
-        """Of the best theory against the best account without theory."""
+        """Verdict on the best theory against the best account without theory."""
         table = self.against_benchmark
         rows = table[table["account"] == self.best_theory]
         return str(rows["verdict"].iloc[0]) if len(rows) else NO_VERDICT
 
     @property
     def text(self) -> str:
-        """Sentences, the best account first."""
+        """The verdict in sentences, the best account first."""
         parts = [self._ranking(), self._theories()]
         if self.failed:
             listed = "; ".join(f"{name} ({why})" for name, why in self.failed.items())
@@ -144,8 +144,8 @@ class Question:
         best = table[table["account"] == self.best_theory].iloc[0]
         opening = "Does a theory beat the accounts without theory?"
         if self.problem:
-            known = not np.isnan(best["difference"])
-            more = _more(best["difference"]) if known else "not comparable"
+            is_comparable = not np.isnan(best["difference"])
+            more = _more(best["difference"]) if is_comparable else "not comparable"
             return (
                 f"{opening} No verdict; the best theory, {self.best_theory}, against "
                 f"{self.best_benchmark}: {more}."
@@ -172,7 +172,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which accounts predict best, one question a way of holding data out, never summed.
+    """Verdicts on which accounts predict best, one question a way of holding data out.
 
     Args:
         questions: in the order of the schemes.
@@ -184,7 +184,7 @@ class Verdict:
         return self.text
 
     def __getitem__(self, scheme: str) -> Question:
-        """The verdict under one scheme.
+        """Verdict under one scheme.
 
         Raises:
             KeyError: it was not used.
@@ -194,12 +194,12 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """A paragraph for every question."""
+        """Paragraphs, one for every question."""
         return "\n".join(question.text for question in self.questions)
 
     @property
     def table(self) -> pd.DataFrame:
-        """All contrasts: scheme, against (`best` or `benchmark`), and those of `contrasts`."""
+        """Table of all contrasts: scheme, against (`best` or `benchmark`), and as `contrasts`."""
         parts = [
             rows.assign(scheme=question.scheme, against=against)
             for question in self.questions
@@ -217,7 +217,7 @@ class Verdict:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """A row for every question, without its contrasts."""
+        """Table with a row for every question, without its contrasts."""
         names = ("scheme", "best", "best_theory", "best_benchmark", "theory_verdict", "problem")
         rows = [
             {name: getattr(question, name) for name in names} | {"units": len(question.num_tasks)}
@@ -243,7 +243,7 @@ class Verdict:
 
 
 def percent(share: float) -> str:
-    """A share of the gap, to two digits."""
+    """Share of the gap as a percentage, to two digits."""
     return f"{_points(share)} %"
 
 

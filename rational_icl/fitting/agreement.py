@@ -1,7 +1,8 @@
-"""How well an account's mixtures agree with transformers: per cell, then per region."""
+"""Agreement of an account's mixtures with transformers: per cell, then per region."""
 
 from collections.abc import Iterator
 from functools import singledispatch
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from rational_icl.cells.records import Behaviour, Cells, table
 from rational_icl.fitting.fits import Fit
 from rational_icl.fitting.optimize import divergence_at
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 from rational_icl.settings import Means, Outcome, Probabilities
 from rational_icl.strategies.predictors import strategy_predictions
 
@@ -27,20 +28,26 @@ COUNTS = ("cells", "relative_distance_cells")
 
 
 def cell_agreement(
-    log: Log, cells: Cells, behaviour: Behaviour, fit: Fit, *, progress: bool = True
+    log: Log | str | Path,
+    cells: Cells,
+    behaviour: Behaviour,
+    fit: Fit,
+    *,
+    progress: bool = True,
 ) -> pd.DataFrame:
-    """`table(cells, behaviour)` with the account's predictions and their agreement, per cell.
+    """Predictions of a fitted account and their agreement with transformers, a row a cell.
 
-    Further columns: region (fitted, held_out, excluded_early); extrapolation (`later_steps` for
-    held-out cells of fitted task diversities, `larger_num_tasks` for the others); weight_K for
-    every strategy K; and for each split S: predicted_relative_distance_S, the relative distance of
-    the account's mixture, measured as the transformer's is; divergence_S of the transformer from
-    the mixture, in nats; and the measures of `prediction_measures`.
+    The columns of `table(cells, behaviour)`, then region (fitted, held_out, excluded_early);
+    extrapolation (`later_steps` for held-out cells of fitted task diversities, `larger_num_tasks`
+    for the others); weight_K for every strategy K; and for each split S:
+    predicted_relative_distance_S, the relative distance of the account's mixture, measured as the
+    transformer's is; divergence_S of the transformer from the mixture, in nats; and the measures of
+    `prediction_measures`.
     """
+    log = open_log(log)
     log_weight = fit.log_weights(cells)
     frame = table(cells, behaviour)
-    names = np.array(list(fit.regions._fields))
-    frame["region"] = names[np.argmax(np.stack(fit.regions), axis=0)]
+    frame["region"] = fit.regions.labels
     fitted_up_to = frame.loc[fit.regions.fitted, "num_tasks"].max()
     part = np.where(frame["num_tasks"] > fitted_up_to, "larger_num_tasks", "later_steps")
     frame["extrapolation"] = np.where(fit.regions.held_out, part, "")
@@ -72,10 +79,12 @@ def _run_agreement(
     outcome = run.setting.outcome
     for checkpoint, weight in enumerate(weights):
         row = {}
-        for split, own in predicted.items():
-            mixed = np.tensordot(weight, own, axes=1)
+        for split, by_strategy in predicted.items():
+            mixed = np.tensordot(weight, by_strategy, axes=1)
             measures = prediction_measures(outcome, run.predictions(split, checkpoint), mixed)
-            measures["predicted_relative_distance"] = _relative_distance(outcome, mixed, own)
+            measures["predicted_relative_distance"] = _relative_distance(
+                outcome, mixed, by_strategy
+            )
             row |= {f"{name}_{split}": value for name, value in measures.items()}
         yield row
     run.close()
@@ -84,12 +93,14 @@ def _run_agreement(
 def _relative_distance(
     outcome: Outcome,
     mixed: Float[np.ndarray, "sequence position outcome"],
-    own: Float[np.ndarray, "strategy sequence position outcome"],
+    by_strategy: Float[np.ndarray, "strategy sequence position outcome"],
 ) -> float:
-    def apart(p: np.ndarray, q: np.ndarray) -> float:
+    def symmetric_divergence(p: np.ndarray, q: np.ndarray) -> float:
         return float((outcome.divergence(p, q) + outcome.divergence(q, p)).mean())
 
-    to_first, to_second, between = apart(mixed, own[0]), apart(mixed, own[1]), apart(own[1], own[0])
+    to_first = symmetric_divergence(mixed, by_strategy[0])
+    to_second = symmetric_divergence(mixed, by_strategy[1])
+    between = symmetric_divergence(by_strategy[1], by_strategy[0])
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.divide(to_second - to_first, between)
     return float((np.clip(ratio, -1, 1) + 1) / 2)
@@ -101,7 +112,7 @@ def prediction_measures(
     observed: Float[np.ndarray, "*rows outcome"],
     mixed: Float[np.ndarray, "*rows outcome"],
 ) -> dict[str, float]:
-    """How near the account's predictions are to the transformer's, over one cell and split.
+    """Measures of agreement of predictions with a transformer's, over one cell and split.
 
     For probabilities: total_variation, the mean of ½ Σ_v |T_v − Q_v|; spearman, the mean rank
     correlation of the two distributions over outcomes (predictions with all outcomes tied are left
@@ -131,21 +142,21 @@ def _(outcome: Means, observed, mixed) -> dict[str, float]:
 
 
 def measure_names(outcome: Outcome) -> tuple[str, ...]:
-    """The measures of `region_agreement`, in order; the first prediction measure after divergence.
+    """Names of the measures of `region_agreement`, in order; those of predictions after divergence.
 
     All of them are means over cells but for correlations, root mean squares of relative distance,
     and the last two, which are counts: cells, and relative_distance_cells, those of them in which
     relative distance is defined.
     """
-    nothing = np.full((1, 2), 0.5)
-    own = prediction_measures(outcome, nothing, nothing)
-    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *own, *COUNTS)
+    uninformed = np.full((1, 2), 0.5)
+    measures = prediction_measures(outcome, uninformed, uninformed)
+    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *measures, *COUNTS)
 
 
 def region_agreement(
     frame: pd.DataFrame, outcome: Outcome, split: str, region: str, weight: str
 ) -> dict[str, float | None]:
-    """The means of `cell_agreement` over some cells, None where undefined.
+    """Agreement of an account with transformers over the cells of a region, None where undefined.
 
     Relative distance is compared with that of the account's mixture: Pearson r, root mean square
     error, and bias, the mean of predicted less observed. weight_r is its correlation with the first
@@ -181,27 +192,27 @@ def region_agreement(
     return {**values, **counts}
 
 
-def _correlation(first: pd.Series, second: pd.Series) -> float:
-    return float(first.corr(second)) if min(first.std(), second.std()) > 0 else np.nan
+def _correlation(x: pd.Series, y: pd.Series) -> float:
+    return float(x.corr(y)) if min(x.std(), y.std()) > 0 else np.nan
 
 
 def total_variation(
     p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows outcome"]
 ) -> float:
-    """Mean over predictions of ½ Σ_v |p_v − q_v|."""
+    """Total variation distance, ½ Σ_v |p_v − q_v|, averaged over predictions."""
     return float(0.5 * np.abs(p - q).sum(axis=-1).mean())
 
 
 def spearman(p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows outcome"]) -> float:
-    """Mean over predictions of the rank correlation of two distributions over outcomes.
+    """Rank correlation of two distributions over outcomes, averaged over predictions.
 
     Ties share their average rank; predictions where either is constant are left out.
     """
-    first, second = (rankdata(values, axis=-1) for values in (p, q))
-    first -= first.mean(axis=-1, keepdims=True)
-    second -= second.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    p_rank, q_rank = (rankdata(values, axis=-1) for values in (p, q))
+    p_rank -= p_rank.mean(axis=-1, keepdims=True)
+    q_rank -= q_rank.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((p_rank**2).sum(axis=-1) * (q_rank**2).sum(axis=-1))
     defined = scale > 0
     if not defined.any():
         return float("nan")
-    return float(((first * second).sum(axis=-1)[defined] / scale[defined]).mean())
+    return float(((p_rank * q_rank).sum(axis=-1)[defined] / scale[defined]).mean())

@@ -1,4 +1,4 @@
-"""The shape of a fit's objective around a point: curvature, and where else it is as low."""
+"""Curvature of a fit's objective around a point, and other points where it is as low."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,11 @@ from threadpoolctl import threadpool_limits
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Cells
 from rational_icl.cells.statistics import Divergence
-from rational_icl.fitting.optimize import _free, _natural, _value_and_gradient
+from rational_icl.fitting.optimize import (
+    free_coordinates,
+    natural_params,
+    value_and_gradient,
+)
 
 _DIFFERENCE = 1e-4
 """Units, of central differences of exact gradients: errors of about 10⁻⁹ nats per unit²."""
@@ -24,7 +28,7 @@ _LENGTHS = (2.0, 1.0, 0.5)
 """Of a stride along a free direction, in coordinates; shorter ones where longer ones fail."""
 _END = 700.0
 _LEAST_SLOPE = 1e-2
-_HELD = 1e-3
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -75,39 +79,45 @@ class Objective:
     weight: Float[np.ndarray, " cell"]
 
     def coordinates(self, params: Mapping[Any, float]) -> Float[np.ndarray, " parameter"]:
-        """Where a parameter set is; ends of ranges, such as 0, are as far as float64 reaches."""
-        return np.clip(_free(self.account, dict(params)), -_END, _END) if params else np.zeros(0)
+        """Coordinates of a parameter set; ends of ranges, such as 0, as far as float64 reaches."""
+        if not params:
+            return np.zeros(0)
+        return np.clip(free_coordinates(self.account, dict(params)), -_END, _END)
 
     def units(self, point: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " parameter"]:
-        """Where a point is, in units."""
+        """Position of a point, in units."""
         return np.where(self._is_bounded, 4 * expit(point), point)
 
     @property
     def _is_bounded(self) -> Bool[np.ndarray, " parameter"]:
         supports = [prior.support for prior in self.account.priors.values()]
         ends = ("lower_bound", "upper_bound")
-        return np.array([all(hasattr(one, end) for end in ends) for one in supports], dtype=bool)
+        return np.array(
+            [all(hasattr(support, end) for end in ends) for support in supports], dtype=bool
+        )
 
     def holds(self, point: Float[np.ndarray, " parameter"]) -> bool:
         """Whether natural units tell a point from the ends of their range: 1 + e⁻¹⁰⁰ is 1."""
         back = self.coordinates(self.params(point))
-        return bool(np.allclose(back, point, rtol=0, atol=_HELD) and np.all(np.abs(back) < _END))
+        return bool(
+            np.allclose(back, point, rtol=0, atol=_TOLERANCE) and np.all(np.abs(back) < _END)
+        )
 
     def params(self, point: Float[np.ndarray, " parameter"]) -> dict[str, float]:
-        """The parameter set at a point, in natural units."""
-        return {name: float(value) for name, value in _natural(self.account, point).items()}
+        """Parameter set at a point, in natural units."""
+        return {name: float(value) for name, value in natural_params(self.account, point).items()}
 
     def __call__(
         self, point: Float[np.ndarray, " parameter"]
     ) -> tuple[float, Float[np.ndarray, " parameter"]]:
-        """Nats, and the slope."""
-        value, slope = _value_and_gradient(
+        """Objective in nats, and its gradient, at a point."""
+        value, slope = value_and_gradient(
             jnp.asarray(point), self.account, self.cells, self.divergence, self.weight
         )
         return float(value), np.asarray(slope)
 
     def curvature(self, point: Float[np.ndarray, " parameter"]) -> Curvature:
-        """That at an optimum; all flat where it is not finite, for nothing is determined then."""
+        """Curvature at an optimum; all flat where it is not finite: nothing is determined then."""
         steps = _DIFFERENCE * np.eye(len(point))
         rows = [(self(point + step)[1] - self(point - step)[1]) / 2 for step in steps]
         hessian = np.reshape(rows, steps.shape) / _DIFFERENCE
@@ -127,9 +137,9 @@ class Objective:
         self,
         point: Float[np.ndarray, " parameter"],
         directions: Float[np.ndarray, "free parameter"],
-        enough: float,
+        threshold: float,
     ) -> list[Float[np.ndarray, " parameter"]]:
-        """Points along and beside free directions where the objective is at most `enough`.
+        """Points along and beside free directions where the objective is at most `threshold`.
 
         Each walk takes steps along a direction, on either side, and after each descends as far as
         it must; the next step goes on the same way, for directions may bend, as that of equal
@@ -137,34 +147,34 @@ class Objective:
         """
         along = directions / self._slope(point)
         with threadpool_limits(1, user_api="blas"):
-            walks = [self._walk(point, side * row, enough) for row in along for side in (-1, 1)]
+            walks = [self._walk(point, side * row, threshold) for row in along for side in (-1, 1)]
         return [reached for walk in walks for reached in walk]
 
     def _walk(
         self,
         point: Float[np.ndarray, " parameter"],
-        ahead: Float[np.ndarray, " parameter"],
-        enough: float,
+        direction: Float[np.ndarray, " parameter"],
+        threshold: float,
     ) -> Iterator[Float[np.ndarray, " parameter"]]:
         for _ in range(_STRIDES):
             tried = (
-                self._descend(point + length * ahead / np.linalg.norm(ahead), enough)
+                self._descend(point + length * direction / np.linalg.norm(direction), threshold)
                 for length in _LENGTHS
             )
-            reached = next((end for end in tried if self(end)[0] <= enough), point)
+            reached = next((end for end in tried if self(end)[0] <= threshold), point)
             if np.array_equal(reached, point):
                 return
             yield reached
-            point, ahead = reached, reached - point
+            point, direction = reached, reached - point
 
     def _descend(
-        self, start: Float[np.ndarray, " parameter"], enough: float
+        self, start: Float[np.ndarray, " parameter"], threshold: float
     ) -> Float[np.ndarray, " parameter"]:
         def stop(intermediate_result: OptimizeResult) -> None:
-            if intermediate_result.fun <= enough:
+            if intermediate_result.fun <= threshold:
                 raise StopIteration
 
-        if not self(start)[0] > enough:  # low enough, or not a number
+        if not self(start)[0] > threshold:  # low enough, or not a number
             return start
         options = {"maxiter": 100, "ftol": 1e-13, "gtol": 1e-9}
         return minimize(self, start, jac=True, method="L-BFGS-B", callback=stop, options=options).x

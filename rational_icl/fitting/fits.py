@@ -1,10 +1,8 @@
 """Point estimates: the parameters that bring an account's mixtures closest to transformers."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,26 +13,20 @@ from numpyro.distributions import biject_to
 
 from rational_icl import accounts, settings
 from rational_icl._arrays import Array
-from rational_icl._errors import FitError, RationalICLError
-from rational_icl._files import read_json, replacing
+from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.cells.tables import StrategyTable
 from rational_icl.cells.zeros import unreachable
+from rational_icl.fitting.fit_files import read_fields, write_fields
 from rational_icl.fitting.holdout import Regions, partition_cells
-from rational_icl.fitting.identifiability import Identifiability, from_json, identify
+from rational_icl.fitting.identifiability import Identifiability, identify
 from rational_icl.fitting.optimize import divergence_at, minimize_divergence
 
 _FAR_OUT = np.log(1e6)
 _ACCURACY = 1e-6
 _MOST_MOVED = 1e-9
-_NO_NUMBER = dict.fromkeys((np.nan, np.inf, -np.inf))
-_MOST_BYTES = 2**28
-_NOT_A_FIT = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError),
-    *(ArithmeticError, RecursionError),
-)
 
 
 @dataclass(frozen=True)
@@ -63,17 +55,27 @@ class Fit:
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Names."""
+        """Names of the strategies."""
         return self.table.strategies
 
     @property
     def setting(self) -> settings.Setting:
-        """How data are drawn."""
+        """Setting that data are drawn from."""
         return self.table.setting
 
     @property
+    def batch_size(self) -> float:
+        """Sequences per optimizer step."""
+        return self.table.batch_size
+
+    @property
+    def own_task_prob(self) -> bool:
+        """Whether the log holds task probabilities of its own."""
+        return self.table.own_task_prob
+
+    @property
     def seen(self) -> pd.DataFrame:
-        """Per task diversity of the log, each strategy's mean loss (nats) and complexity (bits)."""
+        """Mean loss (nats) and complexity (bits) of strategies, a row a logged task diversity."""
         return self.table.frame()
 
     @in_float64
@@ -101,7 +103,7 @@ class Fit:
 
     @property
     def caution(self) -> str:
-        """Which parameters the data leave free, in a sentence; empty if none or not known."""
+        """Sentence about parameters that the data leave free; empty if none or not computed."""
         return self.identifiability.caution(self.at_boundary) if self.identifiability else ""
 
     @property
@@ -116,11 +118,11 @@ class Fit:
         if self.identifiability is None:
             near = self.starts["objective"] <= self.objective + _ACCURACY
             ended = pd.concat([pd.DataFrame([dict(self.params)]), self.starts[near]])
-            others = ended.reindex(columns=list(self.params)).dropna()
-            others = others[~others.map("{:.1e}".format).duplicated()].iloc[1:]
+            alternatives = ended.reindex(columns=list(self.params)).dropna()
+            alternatives = alternatives[~alternatives.map("{:.1e}".format).duplicated()].iloc[1:]
         else:
-            others = self.identifiability.equal.iloc[1:]
-        rows = others.to_dict(orient="records")
+            alternatives = self.identifiability.equal.iloc[1:]
+        rows = alternatives.to_dict(orient="records")
         return (self, *(replace(self, params=params) for params in rows))
 
     def save(self, path: str | Path) -> None:
@@ -129,30 +131,7 @@ class Fit:
         Raises:
             FitError: the account has a known name but ingredients that the file would not hold.
         """
-        name, options = self.account.name, accounts.options(self.account)
-        known = name in accounts.names()
-        if known and accounts.remake(name, self.strategies, options) != self.account:
-            raise FitError(
-                f"account: {name!r} with ingredients other than its own cannot be saved; save its "
-                "parameters instead"
-            )
-        document = {
-            "schema": 1,
-            "account": name,
-            "account_options": options,
-            "params": dict(self.params),
-            "objective": self.objective,
-            "starts": self.starts.replace(_NO_NUMBER).to_dict(orient="list"),
-            "strategies": list(self.strategies),
-            "setting": {"name": self.setting.name, **self.setting.parameters()},
-            "batch_size": self.table.batch_size,
-            "seen": self.seen.to_dict(orient="list"),
-            "regions": {k: v.tolist() for k, v in self.regions._asdict().items()},
-            "own_task_prob": self.table.own_task_prob,
-            "identifiability": self.identifiability and self.identifiability.to_json(),
-        }
-        with replacing(Path(path)) as partial:
-            partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_fields(vars(self), path)
 
 
 @eqx.filter_jit
@@ -161,77 +140,17 @@ def _log_weights(account: Account, params: Mapping[str, Array], cells: Cells) ->
 
 
 def load_fit(path: str | Path) -> Fit:
-    """Read a fit written by `Fit.save`.
+    """Fit read from a file that `Fit.save` wrote.
 
     Raises:
         FitError: there is none, or it is not one.
     """
-    try:
-        found = read_json(Path(path), _MOST_BYTES)
-        if found["schema"] != 1:
-            raise FitError(f"schema {found['schema']!r}; this release reads 1")
-        sizes = dict(found["setting"])
-        account = accounts.remake(
-            found["account"], tuple(found["strategies"]), found.get("account_options", {})
-        )
-        _check_saved(found, set(account.priors))
-        determined = found.get("identifiability")
-        return Fit(
-            account=account,
-            params={str(k): float(v) for k, v in found["params"].items()},
-            objective=float(found["objective"]),
-            starts=pd.DataFrame(found["starts"]),
-            table=StrategyTable.of_frame(
-                pd.DataFrame(found["seen"]),
-                tuple(found["strategies"]),
-                settings.make(sizes.pop("name"), **sizes),
-                float(found["batch_size"]),
-                bool(found.get("own_task_prob", False)),
-            ),
-            regions=Regions(**{k: np.array(v, dtype=bool) for k, v in found["regions"].items()}),
-            identifiability=determined and from_json(determined, tuple(account.priors)),
-        )
-    except RationalICLError as error:
-        raise FitError(f"{path}: {error}") from None
-    except _NOT_A_FIT as error:
-        raise FitError(
-            f"{path}: not a saved fit ({_in_words(error)}); make one with "
-            "`rational-icl fit LOGS --out FILE`"
-        ) from None
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, KeyError):
-        return f"{error.args[0]} is missing"
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
-        return "it holds no JSON"
-    return "something in it is of another kind"
-
-
-def _check_saved(found: dict[str, Any], names: set[str]) -> None:
-    if set(found["params"]) != names or not np.isfinite(list(found["params"].values())).all():
-        raise FitError(f"params: {found['params']}; expected a finite {', '.join(sorted(names))}")
-    if not (np.isfinite(found["batch_size"]) and found["batch_size"] > 0):
-        raise FitError(f"batch_size: {found['batch_size']}; expected a number above 0")
-    lengths = {len(cells) for cells in found["regions"].values()}
-    if len(lengths) > 1 or not all(
-        isinstance(cell, bool) for cells in found["regions"].values() for cell in cells
-    ):
-        raise FitError("regions: not of the same cells; make the fit again")
-    columns = {f"{kind}_{name}" for kind in ("loss", "complexity") for name in found["strategies"]}
-    missing = (columns | {"num_tasks"}) - set(found["seen"])
-    if missing:
-        raise FitError(f"seen: {', '.join(sorted(missing))} missing; make the fit again")
-    seen = pd.DataFrame(found["seen"])
-    if not np.isfinite(seen.to_numpy(dtype=float)).all() or seen["num_tasks"].duplicated().any():
-        raise FitError("seen: not finite numbers, a row a task diversity; make the fit again")
+    return Fit(**read_fields(path))
 
 
 @in_float64
 def fit(
-    account: Account,
+    account: str | Account,
     cells: Cells,
     behaviour: Behaviour,
     *,
@@ -239,7 +158,7 @@ def fit(
     num_starts: int = 16,
     seed: int = 0,
 ) -> Fit:
-    """Minimise the mean divergence of transformers from the account's mixtures.
+    """Fit of least mean divergence of transformers from the account's mixtures.
 
         mean over fitted ID cells of the divergence of T from Σ_k π_k Q_k
 
@@ -250,7 +169,7 @@ def fit(
     sequences were logged.
 
     Args:
-        account: a theory, such as `accounts.Rational()`.
+        account: a theory, such as `accounts.Rational()`, or its name.
         cells, behaviour: from `summarize`.
         regions: which cells to fit; `partition_cells(cells, behaviour)` if None.
         num_starts: optimizer starts; all are reported.
@@ -263,6 +182,7 @@ def fit(
         FitError: too few cells or task diversities, an account that does not keep what accounts
             promise (`accounts.validate`), or no start ends at a finite objective (`best_start`).
     """
+    account = accounts.make(account, cells.strategies)
     accounts.validate_at_first_use(account, cells)
     regions = regions or partition_cells(cells, behaviour)
     chosen = select(cells, regions.fitted)
@@ -281,7 +201,7 @@ def fit(
 def best_start(
     account: Account, starts: pd.DataFrame, cells: Cells, behaviour: Behaviour, regions: Regions
 ) -> Fit:
-    """The fit that the best of an optimizer's starts ended at.
+    """Fit at the best of an optimizer's end points, recomputed in natural parameters.
 
     An optimizer works on numbers without bounds, and its compiled objective may be finite where the
     natural parameters, which are all that a fit keeps, no longer hold what it saw. So weights in
@@ -300,13 +220,13 @@ def best_start(
         FitError: no start is left; why each was discarded.
     """
     checked = _recomputed(account, starts, cells, behaviour, regions.fitted)
-    kept = checked[checked["discarded"] == ""]
-    if kept.empty:
+    valid = checked[checked["discarded"] == ""]
+    if valid.empty:
         reasons = "; ".join(dict.fromkeys(checked["discarded"]))
         raise FitError(
             f"account {account.name!r}: none of {len(checked)} starts gave a fit: {reasons}"
         )
-    best = kept.iloc[int(kept["objective"].argmin())]
+    best = valid.iloc[int(valid["objective"].argmin())]
     return Fit(
         account=account,
         params={name: float(best[name]) for name in account.priors},

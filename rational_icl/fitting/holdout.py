@@ -4,7 +4,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from rational_icl._errors import FitError
 from rational_icl.cells.records import Behaviour, Cells
@@ -20,6 +20,11 @@ class Regions(NamedTuple):
     fitted: Bool[np.ndarray, " cell"]
     held_out: Bool[np.ndarray, " cell"]
     excluded_early: Bool[np.ndarray, " cell"]
+
+    @property
+    def labels(self) -> Shaped[np.ndarray, " cell"]:
+        """Name of the region of each cell: fitted, held_out or excluded_early."""
+        return np.array(self._fields)[np.argmax(np.stack(self), axis=0)]
 
 
 def partition_cells(cells: Cells, behaviour: Behaviour, quantile: float | None = None) -> Regions:
@@ -57,7 +62,7 @@ def partition_cells(cells: Cells, behaviour: Behaviour, quantile: float | None =
 
 
 def last_fitted(values: Float[np.ndarray, " cell"]) -> float:
-    """The last of the first ⌈80 %⌉ of the distinct values."""
+    """Largest value that is fitted: the last of the first ⌈80 %⌉ of the distinct ones."""
     distinct = np.unique(values)
     return float(distinct[ceil(FITTED_SHARE * len(distinct)) - 1])
 
@@ -66,7 +71,7 @@ def first_step(
     cells: Cells,
     behaviour: Behaviour,
     quantile: float | None = None,
-    known: Bool[np.ndarray, " cell"] | None = None,
+    readable: Bool[np.ndarray, " cell"] | None = None,
 ) -> float:
     """The first step from which transformers lie between their strategies.
 
@@ -96,23 +101,23 @@ def first_step(
         return 0.0
     split = behaviour.splits["id"]
     num_tasks = np.asarray(cells.num_tasks)
-    readable = np.ones(len(cells), dtype=bool) if known is None else known
-    firsts = []
-    for diversity in np.unique(num_tasks[readable]):
-        here = readable & (num_tasks == diversity)
-        distance = split.interpolation_distance[here]
+    is_readable = np.ones(len(cells), dtype=bool) if readable is None else readable
+    first_steps = []
+    for diversity in np.unique(num_tasks[is_readable]):
+        in_diversity = is_readable & (num_tasks == diversity)
+        distance = split.interpolation_distance[in_diversity]
         if not np.isfinite(distance).all():
-            distance = split.best_divergence[here]
-        firsts.append(_first_near(np.asarray(cells.step)[here], distance, quantile))
-    return max(firsts)
+            distance = split.best_divergence[in_diversity]
+        first_steps.append(_first_near(np.asarray(cells.step)[in_diversity], distance, quantile))
+    return max(first_steps)
 
 
 def _first_near(
     step: Float[np.ndarray, " cell"], distance: Float[np.ndarray, " cell"], quantile: float
 ) -> float:
     """The first step at which the mean distance of its cells is below the threshold."""
-    steps, place = np.unique(step, return_inverse=True)
-    mean = np.bincount(place, weights=distance) / np.bincount(place)
+    steps, index = np.unique(step, return_inverse=True)
+    mean = np.bincount(index, weights=distance) / np.bincount(index)
     finite = mean[np.isfinite(mean)]
     if not len(finite):
         return float("inf")

@@ -1,4 +1,4 @@
-"""Which directions of parameter space fitted cells determine, and which they leave free."""
+"""Identifiability of parameters: directions that fitted cells determine, and those left free."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _LEAST_WEIGHT = 1e-12
 
 @dataclass(frozen=True)
 class Identifiability:
-    """What fitted cells say of a fit's parameters.
+    """Identifiability of a fit's parameters from the fitted cells.
 
     Args:
         num_steps: distinct steps among the fitted cells.
@@ -54,12 +54,12 @@ class Identifiability:
 
     @property
     def rank(self) -> int:
-        """How many directions the cells determine."""
+        """Number of directions that the cells determine."""
         return len(self.eigenvalues) - len(self.free)
 
     @property
     def condition(self) -> float:
-        """Largest over smallest eigenvalue; infinite where that is not above 0."""
+        """Condition number: largest over smallest eigenvalue; infinite if that is not above 0."""
         if not self.eigenvalues:
             return 1.0
         least, most = self.eigenvalues[0], self.eigenvalues[-1]
@@ -75,13 +75,13 @@ class Identifiability:
 
     @property
     def counts(self) -> str:
-        """How many distinct steps and task diversities there are, in words."""
+        """Numbers of distinct steps and task diversities, in words."""
         steps = _count(self.num_steps, "step", "steps")
         return f"{steps} and {_count(self.num_diversities, 'task diversity', 'task diversities')}"
 
     @property
     def directions(self) -> list[str]:
-        """The free directions in words, such as `alpha +.91, gamma −.41`."""
+        """Free directions in words, such as `alpha +.91, gamma −.41`."""
         return [
             ", ".join(
                 f"{name} {value:+.2f}".replace("0.", ".").replace("-", "−")
@@ -92,7 +92,7 @@ class Identifiability:
         ]
 
     def caution(self, at_boundary: tuple[str, ...] = ()) -> str:
-        """What is not determined, in a sentence; empty if all is.
+        """Sentence about parameters that are not determined; empty if all are.
 
         Args:
             at_boundary: parameters at an end of their range, whose flatness says just that.
@@ -112,7 +112,7 @@ class Identifiability:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types only; `from_json` reads them."""
+        """Plain records, for `from_json` and for `report.json`."""
         return {
             "num_steps": self.num_steps,
             "num_task_diversities": self.num_diversities,
@@ -137,7 +137,7 @@ def _count(number: int, noun: str, plural: str) -> str:
 
 
 def from_json(document: Mapping[str, Any], names: tuple[str, ...]) -> Identifiability:
-    """What `Identifiability.to_json` gave, of an account with these parameters."""
+    """Identifiability of an account with these parameters, from what `to_json` gave."""
     return Identifiability(
         num_steps=int(document["num_steps"]),
         num_diversities=int(document["num_task_diversities"]),
@@ -164,7 +164,7 @@ def identify(
     split: SplitBehaviour,
     weight: Float[np.ndarray, " cell"] | None = None,
 ) -> Identifiability:
-    """What the fitted cells determine of a fit's parameters.
+    """Identifiability of a fit's parameters: directions that the fitted cells leave free.
 
     A direction is free where one unit along it costs to second order no more than
 
@@ -197,10 +197,10 @@ def identify(
     curvature = objective.curvature(point)
     free = curvature.free(tolerance)
     ended = starts.loc[starts["objective"] <= best + tolerance, names].to_dict(orient="records")
-    others = [objective.coordinates(row) for row in ended]
-    others += objective.as_low(point, free, best + tolerance)
-    equal = _distinct([point, *filter(objective.holds, others)], objective)
-    undetermined = np.ptp([objective.units(other) for other in equal], axis=0) >= _MOST_SPREAD
+    points = [objective.coordinates(row) for row in ended]
+    points += objective.as_low(point, free, best + tolerance)
+    equal = _distinct([point, *filter(objective.holds, points)], objective)
+    undetermined = np.ptp([objective.units(row) for row in equal], axis=0) >= _MOST_SPREAD
     for direction in free:
         undetermined[np.abs(direction).argmax()] = True
     return Identifiability(
@@ -218,12 +218,14 @@ def _distinct(
     points: list[Float[np.ndarray, " parameter"]], objective: Objective
 ) -> list[Float[np.ndarray, " parameter"]]:
     """Points without those that are alike, in order."""
-    kept: list[np.ndarray] = []
+    distinct: list[np.ndarray] = []
     for point in points:
-        away = [np.abs(objective.units(point) - objective.units(other)) for other in kept]
-        if all(distance.max(initial=0.0) > _ALIKE for distance in away):
-            kept.append(point)
-    return kept
+        differences = [
+            np.abs(objective.units(point) - objective.units(earlier)) for earlier in distinct
+        ]
+        if all(distance.max(initial=0.0) > _ALIKE for distance in differences):
+            distinct.append(point)
+    return distinct
 
 
 def _equality_tolerance(

@@ -14,6 +14,7 @@ sufficient statistics of a cell: it costs a pass over the logged predictions.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from pathlib import Path
 from typing import NamedTuple
 
 import equinox as eqx
@@ -33,7 +34,7 @@ from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.fitting.fits import Fit
-from rational_icl.logs import Log, Run
+from rational_icl.logs import Log, Run, open_log
 from rational_icl.settings import Means, Outcome, Probabilities
 from rational_icl.strategies.predictors import strategy_predictions
 
@@ -41,7 +42,7 @@ ContextLosses = Callable[[Run, str, np.ndarray], np.ndarray]
 """From a run, a split and its strategies' predictions to losses (strategy, sequence, position)."""
 
 _MOST_NUMBERS = 2**24
-_FIRST_RATES = (0.01, 0.5)
+_STARTING_RATES = (0.01, 0.5)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class InContextFit:
 def realised_losses(
     run: Run, split: str, predicted: Float[np.ndarray, "strategy sequence position outcome"]
 ) -> Float[np.ndarray, "strategy sequence position"]:
-    """Loss of every strategy on the outcome that came, in nats: −log Q_k, or (y − ŷ_k)²/2σ²."""
+    """Realised loss of every strategy, in nats: −log Q_k, or (y − ŷ_k)²/2σ²."""
     return run.setting.outcome.divergence(run.outcomes(split), predicted)
 
 
@@ -76,7 +77,7 @@ def context_log_weights(
     loss: Float[Array, "strategy sequence position"],
     rate: float | Float[Array, ""],
 ) -> Float[Array, "strategy sequence position"]:
-    """log π_k(N, D, t) at every position of every sequence, normalised over `strategy`.
+    """Log weights log π_k(N, D, t) at every position of sequences, normalised over `strategy`.
 
     Args:
         log_weight: log π_k(N, D).
@@ -88,7 +89,7 @@ def context_log_weights(
 
 
 def fit_in_context(
-    log: Log,
+    log: Log | str | Path,
     cells: Cells,
     behaviour: Behaviour,
     fit: Fit,
@@ -96,14 +97,14 @@ def fit_in_context(
     losses: ContextLosses = realised_losses,
     progress: bool = True,
 ) -> InContextFit:
-    """Refit an account together with the context rate, and score it beside static weights.
+    """Fit of an account together with the context rate, scored beside static weights.
 
     Minimises the mean divergence over the fitted ID cells, as `ri.fit` does, by L-BFGS from the
     account's fit and two context rates. Sequences are thinned evenly when a log is too large to be
     held in memory.
 
     Args:
-        log: from `open_log`.
+        log: from `open_log`, or the path of a log.
         cells, behaviour: from `summarize`.
         fit: the account, fitted with static weights.
         losses: ℓ; replace it to give the weights other evidence than realised outcomes.
@@ -117,30 +118,30 @@ def fit_in_context(
             f"setting {cells.setting.name!r} predicts one position a sequence, so there are no "
             "earlier losses for an in-context posterior to use"
         )
+    log = open_log(log)
     splits = tuple(behaviour.splits)
-    passes = {split: _read(log, cells, behaviour, split, losses, progress) for split in splits}
+    contexts = {split: _read(log, cells, behaviour, split, losses, progress) for split in splits}
     chosen = np.flatnonzero(fit.regions.fitted)
     names = list(fit.account.priors)
-    ends = [_refit(fit, cells, passes["id"], chosen, rate) for rate in _FIRST_RATES]
+    ends = [_refit(fit, cells, contexts["id"], chosen, rate) for rate in _STARTING_RATES]
     finite = [end for end in ends if np.isfinite([end[0], *end[1]]).all()]
     if not finite:
         raise FitError(f"account {fit.account.name!r}: no in-context fit ended at a finite number")
     values = min(finite, key=lambda end: end[0])[1]
     params, rate = dict(zip(names, values[:-1], strict=True)), values[-1]
-    regions = np.array(list(fit.regions._fields))[np.argmax(np.stack(fit.regions), axis=0)]
     columns: dict[str, np.ndarray] = {
         "run": np.array(behaviour.runs)[behaviour.run],
         "num_tasks": np.asarray(cells.num_tasks).astype(int),
         "step": np.asarray(cells.step).astype(int),
-        "region": regions,
+        "region": fit.regions.labels,
     }
-    for split, seen in passes.items():
+    for split, split_contexts in contexts.items():
         for name, values_of, context_rate in (
             ("static", dict(fit.params), 0.0),
             ("in_context", params, rate),
         ):
             columns[f"{name}_{split}"] = _divergences(
-                fit.account, values_of, context_rate, cells, seen
+                fit.account, values_of, context_rate, cells, split_contexts
             )
     objective = float(columns["in_context_id"][chosen].mean())  # at the parameters that are given
     if not np.isfinite(objective):
@@ -148,8 +149,8 @@ def fit_in_context(
     return InContextFit(params, rate, objective, pd.DataFrame(columns))
 
 
-class _Pass(NamedTuple):
-    """What one split of a log holds, for all runs with the same number of sequences."""
+class _Contexts(NamedTuple):
+    """Predictions and losses of one split of a log, the same number of sequences for all runs."""
 
     outcome: Outcome
     observed: Float[np.ndarray, "cell sequence position outcome"]
@@ -160,64 +161,70 @@ class _Pass(NamedTuple):
 
 def _read(
     log: Log, cells: Cells, behaviour: Behaviour, split: str, losses: ContextLosses, progress: bool
-) -> _Pass:
+) -> _Contexts:
     runs = list(log.values())
     sequences = min(len(run.inputs(split)) for run in runs)
-    each = cells.setting.num_predictions * cells.setting.num_outcomes
-    keep = max(1, min(sequences, _MOST_NUMBERS // (each * len(cells))))
+    numbers_per_sequence = cells.setting.num_predictions * cells.setting.num_outcomes
+    keep = max(1, min(sequences, _MOST_NUMBERS // (numbers_per_sequence * len(cells))))
     observed, predicted, loss = [], [], []
     for run in tqdm(runs, desc=f"contexts, {split}", unit="run", disable=not progress):
-        own = strategy_predictions(
+        by_strategy = strategy_predictions(
             run.setting, run.tasks, run.inputs(split), cells.strategies, run.task_prob
         )
-        some = np.linspace(0, len(run.inputs(split)) - 1, keep).round().astype(int)
-        predicted.append(own[:, some])
-        loss.append(losses(run, split, own)[:, some])
-        observed += [run.predictions(split, index)[some] for index in range(len(run.steps))]
+        chosen = np.linspace(0, len(run.inputs(split)) - 1, keep).round().astype(int)
+        predicted.append(by_strategy[:, chosen])
+        loss.append(losses(run, split, by_strategy)[:, chosen])
+        observed += [run.predictions(split, index)[chosen] for index in range(len(run.steps))]
         run.close()
     outcome = cells.setting.outcome
-    return _Pass(outcome, np.stack(observed), np.stack(predicted), np.stack(loss), behaviour.run)
+    return _Contexts(
+        outcome, np.stack(observed), np.stack(predicted), np.stack(loss), behaviour.run
+    )
 
 
 def _refit(
-    fit: Fit, cells: Cells, seen: _Pass, chosen: Integer[np.ndarray, " cell"], rate: float
+    fit: Fit, cells: Cells, contexts: _Contexts, chosen: Integer[np.ndarray, " cell"], rate: float
 ) -> tuple[float, list[float]]:
     """The objective and the natural parameters, the rate last, where one start ends."""
     supports = [biject_to(prior.support) for prior in fit.account.priors.values()]
     names = list(fit.account.priors)
     mask = np.zeros(len(cells), dtype=bool)
     mask[chosen] = True
-    some, observed = (
-        select(cells, mask),
-        seen._replace(observed=seen.observed[chosen], run=seen.run[chosen]),
+    fitted_cells = select(cells, mask)
+    arrays = _arrays(
+        contexts._replace(observed=contexts.observed[chosen], run=contexts.run[chosen])
     )
 
     def natural(free: Array) -> list[Array]:
-        own = [support(value) for support, value in zip(supports, free[:-1], strict=True)]
-        return [*own, jnp.exp(free[-1])]
+        params = [support(value) for support, value in zip(supports, free[:-1], strict=True)]
+        return [*params, jnp.exp(free[-1])]
 
     @eqx.filter_jit
     def value_and_gradient(free: Array, cells: Cells, arrays: tuple[Array, ...]):
         def objective(free):
-            *own, rate = natural(free)
-            log_weight = fit.account.log_weights(dict(zip(names, own, strict=True)), cells)
-            return _each(seen.outcome, log_weight, rate, arrays).mean()
+            *params, rate = natural(free)
+            log_weight = fit.account.log_weights(dict(zip(names, params, strict=True)), cells)
+            return _cell_divergences(contexts.outcome, log_weight, rate, arrays).mean()
 
         return jax.value_and_grad(objective)(free)
 
-    def numbers(free: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = value_and_gradient(jnp.asarray(free), some, _arrays(observed))
+    def objective_and_gradient(free: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = value_and_gradient(jnp.asarray(free), fitted_cells, arrays)
         return float(value), np.asarray(gradient)
 
-    return _minimise(numbers, natural, supports, [fit.params[name] for name in names], rate)
+    return _minimise(
+        objective_and_gradient, natural, supports, [fit.params[name] for name in names], rate
+    )
 
 
 @in_float64
-def _minimise(numbers, natural, supports, values: list[float], rate: float):
+def _minimise(objective_and_gradient, natural, supports, values: list[float], rate: float):
     inside = [_inside(support, value) for support, value in zip(supports, values, strict=True)]
     start = np.array([*inside, np.log(rate)])
     with threadpool_limits(1, user_api="blas"):
-        end = minimize(numbers, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+        end = minimize(
+            objective_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}
+        )
     return float(end.fun), [float(value) for value in natural(jnp.asarray(end.x))]
 
 
@@ -228,32 +235,34 @@ def _inside(support, value: float) -> float:
 
 @in_float64
 def _divergences(
-    account: Account, params: Mapping[str, float], rate: float, cells: Cells, seen: _Pass
+    account: Account, params: Mapping[str, float], rate: float, cells: Cells, contexts: _Contexts
 ) -> Float[np.ndarray, " cell"]:
     log_weight = account.log_weights({k: jnp.asarray(v) for k, v in params.items()}, cells)
-    return np.asarray(_jitted(seen.outcome, log_weight, jnp.asarray(rate), _arrays(seen)))
+    return np.asarray(
+        _jitted_cell_divergences(contexts.outcome, log_weight, jnp.asarray(rate), _arrays(contexts))
+    )
 
 
-def _arrays(seen: _Pass) -> tuple[Array, ...]:
-    return seen.observed, seen.predicted, seen.loss, seen.run
+def _arrays(contexts: _Contexts) -> tuple[Array, ...]:
+    return contexts.observed, contexts.predicted, contexts.loss, contexts.run
 
 
-def _each(
+def _cell_divergences(
     outcome: Outcome, log_weight: Float[Array, "cell strategy"], rate: Array, arrays: tuple
 ) -> Float[Array, " cell"]:
     """Mean divergence per prediction of every cell, one cell at a time."""
     observed, predicted, loss, run = arrays
 
-    def one(cell):
-        own_log_weight, own_observed, index = cell
-        log_weights = context_log_weights(own_log_weight, loss[index], rate)
+    def cell_divergence(cell):
+        cell_log_weight, cell_observed, index = cell
+        log_weights = context_log_weights(cell_log_weight, loss[index], rate)
         mixed = jnp.einsum("ksp,kspo->spo", jnp.exp(log_weights), predicted[index])
-        return _divergence(outcome, own_observed, mixed)
+        return _divergence(outcome, cell_observed, mixed)
 
-    return jax.lax.map(one, (log_weight, observed, run))
+    return jax.lax.map(cell_divergence, (log_weight, observed, run))
 
 
-_jitted = eqx.filter_jit(_each)
+_jitted_cell_divergences = eqx.filter_jit(_cell_divergences)
 
 
 @singledispatch

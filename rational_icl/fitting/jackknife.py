@@ -1,11 +1,11 @@
-"""Errors of fitted parameters: each task diversity left out in turn."""
+"""Jackknife errors of fitted parameters, each task diversity left out in turn."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Integer
 from scipy.stats import t as student_t
 
 from rational_icl._errors import FitError
@@ -21,7 +21,7 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Jackknife:
-    """Errors of a fit's parameters, from refits without each task diversity.
+    """Jackknife errors of a fit's parameters, from refits without each task diversity.
 
     Args:
         level: of the intervals.
@@ -37,7 +37,7 @@ class Jackknife:
     estimates: pd.DataFrame
 
     def to_json(self) -> dict[str, Any]:
-        """For `report.json`."""
+        """Plain records, for `report.json`."""
         return {
             "level": self.level,
             "task_diversities": len(self.estimates),
@@ -78,9 +78,9 @@ def jackknife(fit: Fit, cells: Cells, behaviour: Behaviour, *, level: float = 0.
         raise FitError(f"level: {level}; expected a number between 0 and 1")
     fitted, num_tasks = _fitted(fit, cells), np.asarray(cells.num_tasks)
     chosen, split = select(cells, fitted), select(behaviour.splits["id"], fitted)
-    known = fit.identifiability.undetermined if fit.identifiability else ()
-    near, refits, free = pd.DataFrame([dict(fit.params)]), [], set(known)
-    diversities = _left_out(fit, chosen)
+    undetermined = fit.identifiability.undetermined if fit.identifiability else ()
+    near, refits, free = pd.DataFrame([dict(fit.params)]), [], set(undetermined)
+    diversities = _diversities(fit, chosen)
     for diversity in diversities:
         weight = (num_tasks[fitted] != diversity).astype(np.float64)
         ends = minimize_divergence(
@@ -96,6 +96,18 @@ def jackknife(fit: Fit, cells: Cells, behaviour: Behaviour, *, level: float = 0.
     return Jackknife(level, table, estimates)
 
 
+def standard_errors(
+    estimates: Float[np.ndarray, "refit estimate"],
+) -> Float[np.ndarray, " estimate"]:
+    """Jackknife standard errors, √[(n − 1)/n Σ_i (x_i − mean)²], of refits without each unit."""
+    return np.sqrt((len(estimates) - 1) * estimates.var(axis=0))
+
+
+def t_quantile(units: int, level: float) -> float:
+    """Half width of a central interval of Student's t with n − 1 degrees of freedom."""
+    return float(student_t.ppf((1 + level) / 2, units - 1))
+
+
 def _fitted(fit: Fit, cells: Cells) -> Bool[np.ndarray, " cell"]:
     if len(fit.regions.fitted) != len(cells):
         raise FitError(
@@ -105,7 +117,7 @@ def _fitted(fit: Fit, cells: Cells) -> Bool[np.ndarray, " cell"]:
     return fit.regions.fitted
 
 
-def _left_out(fit: Fit, fitted: Cells) -> Integer[np.ndarray, " num_tasks"]:
+def _diversities(fit: Fit, fitted: Cells) -> Integer[np.ndarray, " num_tasks"]:
     """The task diversities to leave out in turn, or an error that says why there are none."""
     num_tasks = np.asarray(fitted.num_tasks)
     diversities = np.unique(num_tasks)
@@ -131,12 +143,11 @@ def _intervals(
         for name in fit.params
     ]
     number = len(estimates)
-    places = np.stack([objective.coordinates(row) for row in estimates.to_dict(orient="records")])
-    spread = np.sqrt((number - 1) * places.var(axis=0))
-    error = np.where(np.array(status) == "determined", spread, np.nan)
-    width = student_t.ppf((1 + level) / 2, number - 1) * error
-    place = objective.coordinates(fit.params)
-    lower, upper = (objective.params(end) for end in (place - width, place + width))
+    points = np.stack([objective.coordinates(row) for row in estimates.to_dict(orient="records")])
+    error = np.where(np.array(status) == "determined", standard_errors(points), np.nan)
+    width = t_quantile(number, level) * error
+    point = objective.coordinates(fit.params)
+    lower, upper = (objective.params(end) for end in (point - width, point + width))
     return pd.DataFrame(
         {
             "parameter": list(fit.params),

@@ -1,4 +1,4 @@
-"""Minimising the divergence of cells from an account's mixtures, from several starts."""
+"""Optimization of accounts: least divergence of cells from their mixtures, from several starts."""
 
 from functools import lru_cache
 from typing import Any
@@ -63,7 +63,7 @@ def minimize_divergence(
     num_starts: int = 16,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Where L-BFGS ends, from several starts, in coordinates without bounds.
+    """End points of L-BFGS from several starts, in coordinates without bounds.
 
     Args:
         account: a theory.
@@ -84,16 +84,16 @@ def minimize_divergence(
     share = np.ones(len(cells)) if weight is None else weight
     share = share / share.sum()
     if not account.priors:
-        value = float(_value_and_gradient(jnp.zeros(0), account, cells, divergence, share)[0])
-        found = pd.DataFrame([{"objective": value, "converged": True}])
+        value = float(value_and_gradient(jnp.zeros(0), account, cells, divergence, share)[0])
+        ends = pd.DataFrame([{"objective": value, "converged": True}])
     else:
-        found = _every_start(account, cells, divergence, share, near, num_starts, seed)
-    if not np.isfinite(found["objective"]).any():
-        raise FitError(f"account {account.name!r}: none of {len(found)} starts gave a finite fit")
-    return found
+        ends = _descents(account, cells, divergence, share, near, num_starts, seed)
+    if not np.isfinite(ends["objective"]).any():
+        raise FitError(f"account {account.name!r}: none of {len(ends)} starts gave a finite fit")
+    return ends
 
 
-def _every_start(
+def _descents(
     account: Account,
     cells: Cells,
     divergence: Divergence,
@@ -103,16 +103,18 @@ def _every_start(
     seed: int,
 ) -> pd.DataFrame:
     rows = []
-    whole = (cells, divergence, weight)
-    rough = _thinned(*whole)
-    given = [] if near is None else [_free(account, dict(row)) for _, row in near.iterrows()]
+    full = (cells, divergence, weight)
+    rough = _thinned(*full)
+    near_starts = (
+        [] if near is None else [free_coordinates(account, dict(row)) for _, row in near.iterrows()]
+    )
     with threadpool_limits(1, user_api="blas"):
-        drawn = _starting_points(account, *(rough or whole), num_starts, seed)
-        for free in (*given, *drawn):
+        drawn_starts = _starting_points(account, *(rough or full), num_starts, seed)
+        for free in (*near_starts, *drawn_starts):
             if rough is not None:
                 free = _descend(free, account, *rough).x
-            end = _descend(free, account, *whole)
-            params = {name: float(value) for name, value in _natural(account, end.x).items()}
+            end = _descend(free, account, *full)
+            params = {name: float(value) for name, value in natural_params(account, end.x).items()}
             rows.append({**params, "objective": float(end.fun), "converged": bool(end.success)})
     return pd.DataFrame(rows)
 
@@ -125,7 +127,7 @@ def _descend(
     weight: Float[np.ndarray, " cell"],
 ) -> Any:
     def objective(free: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _value_and_gradient(jnp.asarray(free), account, cells, divergence, weight)
+        value, slope = value_and_gradient(jnp.asarray(free), account, cells, divergence, weight)
         return float(value), np.asarray(slope)
 
     options = {"maxiter": 500, "ftol": 1e-13, "gtol": 1e-9}
@@ -137,12 +139,12 @@ def _thinned(
 ) -> tuple[Cells, Divergence, np.ndarray] | None:
     """Some of the cells, evenly spaced, for starts to come near an optimum first; None if few."""
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(divergence))
-    every = -(-size // _MOST_NUMBERS)
-    if every == 1 or not weight[::every].any():
+    stride = -(-size // _MOST_NUMBERS)
+    if stride == 1 or not weight[::stride].any():
         return None
-    some = slice(None, None, every)
-    share = weight[some] / weight[some].sum()
-    return jax.tree.map(lambda leaf: leaf[some], cells), divergence.select(some), share
+    thinned = slice(None, None, stride)
+    share = weight[thinned] / weight[thinned].sum()
+    return jax.tree.map(lambda leaf: leaf[thinned], cells), divergence.select(thinned), share
 
 
 def _starting_points(
@@ -159,8 +161,8 @@ def _starting_points(
     # an account of a user's may hold arrays, which cannot be looked up
     draw = _drawn if _can_hash(account) else _drawn.__wrapped__
     drawn = draw(account, _DRAWS_PER_START * num_starts, seed)
-    found = np.asarray(_objectives(jnp.asarray(drawn), account, cells, divergence, weight))
-    return drawn[np.argsort(np.nan_to_num(found, nan=np.inf), kind="stable")[:num_starts]]
+    objectives = np.asarray(_objectives(jnp.asarray(drawn), account, cells, divergence, weight))
+    return drawn[np.argsort(np.nan_to_num(objectives, nan=np.inf), kind="stable")[:num_starts]]
 
 
 @lru_cache(maxsize=64)
@@ -182,7 +184,8 @@ def _can_hash(account: Account) -> bool:
     return True
 
 
-def _free(account: Account, params: dict[str, Any]) -> Float[np.ndarray, " parameter"]:
+def free_coordinates(account: Account, params: dict[str, Any]) -> Float[np.ndarray, " parameter"]:
+    """Coordinates without bounds of a parameter set in natural units."""
     values = [
         biject_to(prior.support).inv(jnp.asarray(float(params[name])))
         for name, prior in account.priors.items()
@@ -190,7 +193,8 @@ def _free(account: Account, params: dict[str, Any]) -> Float[np.ndarray, " param
     return np.asarray(jnp.stack(values))
 
 
-def _natural(account: Account, free: Float[Array, " parameter"]) -> dict[str, Array]:
+def natural_params(account: Account, free: Float[Array, " parameter"]) -> dict[str, Array]:
+    """Parameter set in natural units at coordinates without bounds."""
     return {
         name: biject_to(prior.support)(free[i])
         for i, (name, prior) in enumerate(account.priors.items())
@@ -204,7 +208,7 @@ def _objective(
     divergence: Divergence,
     weight: Float[Array, " cell"],
 ) -> Float[Array, ""]:
-    return weight @ divergence(account.log_weights(_natural(account, free), cells))
+    return weight @ divergence(account.log_weights(natural_params(account, free), cells))
 
 
 @eqx.filter_jit
@@ -219,11 +223,12 @@ def _objectives(
 
 
 @eqx.filter_jit
-def _value_and_gradient(
+def value_and_gradient(
     free: Float[Array, " parameter"],
     account: Account,
     cells: Cells,
     divergence: Divergence,
     weight: Float[Array, " cell"],
 ) -> tuple[Array, Array]:
+    """Weighted mean divergence in nats, and its gradient in coordinates without bounds."""
     return jax.value_and_grad(_objective)(free, account, cells, divergence, weight)

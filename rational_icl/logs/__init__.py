@@ -2,10 +2,9 @@
 
 from rational_icl.logs.importers import import_npz, import_runs
 from rational_icl.logs.log import Log, open_log
-from rational_icl.logs.logger import PredictionLogger, TrainingBatches
+from rational_icl.logs.logger import PredictionLogger, TrainingBatches, checkpoint_steps
 from rational_icl.logs.merge import Merged, merge_logs
 from rational_icl.logs.run import Run
-from rational_icl.logs.schedules import checkpoint_steps
 from rational_icl.logs.schema import Metadata
 from rational_icl.logs.writer import RunWriter
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from rational_icl._errors import LogError
 
-_MOST_EXACT = 2**53
+_MAX_EXACT = 2**53
 _NARROW = "float8, or an integer of a few bits; save it as float16, bfloat16 or wider"
 
 
@@ -42,7 +42,7 @@ def whole(values: Any, where: str) -> np.ndarray:
     if array.dtype.kind != "f" or not np.isfinite(array).all():
         return array
     wide = array.astype(np.float64)
-    exact = (np.trunc(wide) == wide).all() and (np.abs(wide) <= _MOST_EXACT).all()
+    exact = (np.trunc(wide) == wide).all() and (np.abs(wide) <= _MAX_EXACT).all()
     return wide.astype(np.int64) if exact else array
 
 

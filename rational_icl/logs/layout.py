@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import zarr
 
+from rational_icl import _guards
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, checked, documents, schema, store
+from rational_icl.logs import arrays, schema, store, zarr_guard
 from rational_icl.settings import Setting
 
 
@@ -51,25 +53,25 @@ class Layout:
         splits = schema.check_splits(inputs, setting, where)
         # back and forth through attributes, so that what is written can be read
         schema.Metadata.from_attributes(metadata.to_attributes(), where)
-        found = {
+        tables = {
             "tasks": arrays.plain(tasks, f"{where}, tasks"),
             "ood/tasks": arrays.plain(ood_tasks, f"{where}, ood_tasks"),
         }
-        schema.check_tasks(found["tasks"], setting, f"{where}, tasks")
-        schema.check_tasks(found["ood/tasks"], setting, f"{where}, ood_tasks")
-        schema.check_num_tasks(found["tasks"], int(metadata.num_tasks), f"{where}, tasks")
-        found["step"] = arrays.steps(steps, f"{where}, steps")
-        schema.check_steps(found["step"], f"{where}, steps")
-        found["step"] = found["step"].astype(np.int64)
+        schema.check_tasks(tables["tasks"], setting, f"{where}, tasks")
+        schema.check_tasks(tables["ood/tasks"], setting, f"{where}, ood_tasks")
+        schema.check_num_tasks(tables["tasks"], int(metadata.num_tasks), f"{where}, tasks")
+        tables["step"] = arrays.steps(steps, f"{where}, steps")
+        schema.check_steps(tables["step"], f"{where}, steps")
+        tables["step"] = tables["step"].astype(np.int64)
         for split in splits:
-            found[f"{split}/inputs"] = arrays.plain(inputs[split], f"{where}, {split}_inputs")
-            schema.check_inputs(found[f"{split}/inputs"], setting, f"{where}, {split}_inputs")
+            tables[f"{split}/inputs"] = arrays.plain(inputs[split], f"{where}, {split}_inputs")
+            schema.check_inputs(tables[f"{split}/inputs"], setting, f"{where}, {split}_inputs")
             if setting.logs_targets:
-                found[f"{split}/targets"] = _targets(found, split, targets, setting, where)
+                tables[f"{split}/targets"] = _targets(tables, split, targets, setting, where)
         if task_prob is not None:
-            found["task_prob"] = arrays.plain(task_prob, f"{where}, task_prob")
-            schema.check_own_task_prob(found["task_prob"], metadata, where)
-        return cls(name, metadata, splits, found)
+            tables["task_prob"] = arrays.plain(task_prob, f"{where}, task_prob")
+            schema.check_own_task_prob(tables["task_prob"], metadata, where)
+        return cls(name, metadata, splits, tables)
 
     @property
     def steps(self) -> np.ndarray:
@@ -113,7 +115,7 @@ class Layout:
             axes = schema.axes(name, len(shape), setting)
             store.create_checkpoints(group, name, shape, setting.outcome.dtype, axes)
         store.create_array(group, "written", np.zeros(len(self.steps), dtype=bool), ("step",))
-        checked.seal(group)
+        zarr_guard.seal(group)
 
     def written(self, path: Path) -> np.ndarray:
         """Which checkpoints of the run at `path`, a folder or packed, are complete, (step,).
@@ -121,32 +123,27 @@ class Layout:
         Raises:
             LogError: it is another run, or cannot be read.
         """
+        cure = "it is damaged, delete it and log it again"
         group = store.open_group(path)
-        try:
-            same = _described(group) == self.metadata.to_attributes() and all(
+        with closing(group.store), _guards.decoding(str(path), "cannot be read", cure):
+            same = _described(group.attrs) == self.metadata.to_attributes() and all(
                 np.array_equal(store.read_array(store.array_of(group, name)), data)
                 for name, data in self.arrays.items()
             )
             written = store.read_array(store.array_of(group, "written"))
-        except store.READ_ERRORS as error:
-            raise LogError(
-                f"{path}: cannot be read ({error}); it is damaged, delete it and log it again"
-            ) from None
-        finally:
-            group.store.close()
         if not same or written.shape != self.steps.shape or written.dtype != bool:
             raise LogError(f"{path}: holds another run; choose another folder or delete it")
         return written
 
 
-def _described(group: zarr.Group) -> dict[str, Any]:
+def _described(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """A run's attributes as its metadata state them."""
-    added = ("strategies", documents.CHECKSUMS)
-    return {key: value for key, value in group.attrs.items() if key not in added}
+    added = ("strategies", zarr_guard.CHECKSUMS)
+    return {key: value for key, value in attributes.items() if key not in added}
 
 
 def _targets(
-    held: Mapping[str, np.ndarray],
+    tables: Mapping[str, np.ndarray],
     split: str,
     targets: Mapping[str, Any],
     setting: Setting,
@@ -155,9 +152,9 @@ def _targets(
     where = f"{where}, {split}_targets"
     if split not in targets:
         raise LogError(f"{where}: missing; the inputs of this setting do not show them")
-    found = arrays.whole(targets[split], where)
-    schema.check_targets(found, held[f"{split}/inputs"], setting, where)
-    return found
+    checked = arrays.whole(targets[split], where)
+    schema.check_targets(checked, tables[f"{split}/inputs"], setting, where)
+    return checked
 
 
 def _refuse_foreign(folder: Path, attributes: Mapping[str, Any]) -> None:
@@ -168,9 +165,9 @@ def _refuse_foreign(folder: Path, attributes: Mapping[str, Any]) -> None:
         raise LogError(f"{folder}: is a file; name a folder for the run")
     if not any(folder.iterdir()):
         return
-    try:
-        ours = _described(zarr.open_group(folder, mode="r", zarr_format=3)) == dict(attributes)
-    except store.READ_ERRORS:
-        ours = False
-    if not ours:
-        raise LogError(f"{folder}: holds something else; choose another folder or delete it")
+    with suppress(OSError, ValueError):
+        document = _guards.read_json(folder / zarr_guard.METADATA, zarr_guard.MAX_METADATA_BYTES)
+        held = document.get("attributes")
+        if isinstance(held, dict) and _described(held) == dict(attributes):
+            return
+    raise LogError(f"{folder}: holds something else; choose another folder or delete it")

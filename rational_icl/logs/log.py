@@ -53,11 +53,11 @@ class Log(Mapping[str, Run]):
                 )
 
 
-def open_log(path: str | Path) -> Log:
+def open_log(path: str | Path | Log) -> Log:
     """Open every run of a folder (`*.zarr`, `*.zarr.zip`), or a single run.
 
     Args:
-        path: the folder of a log, or one run.
+        path: the folder of a log, or one run. A log that is open already is returned as it is.
 
     Returns:
         Runs by name. Predictions stay on disk until they are asked for.
@@ -66,6 +66,8 @@ def open_log(path: str | Path) -> Log:
         LogError: no such folder, no run in it, a run that the folder's `log.json` names is missing,
             a run is damaged, or two runs log the same (task diversity, seed, step).
     """
+    if isinstance(path, Log):
+        return path
     log = open_unchecked(Path(path))
     refuse_duplicates(list(log.values()), str(path))
     return log
@@ -77,12 +79,12 @@ def open_unchecked(path: Path) -> Log:
     if files == [path]:
         return Log(path, [Run(path)], manifest.empty())
     described = manifest.read(path)
-    found = Counter(store.run_name(file) for file in files)
-    for name, count in found.items():
+    counts = Counter(store.run_name(file) for file in files)
+    for name, count in counts.items():
         if count > 1:
             raise LogError(f"{path}: run {name!r} is there as a folder and packed; delete one")
     for name in described["runs"]:
-        if name not in found:
+        if name not in counts:
             raise LogError(
                 f"{path}: run {name!r} is missing, though {manifest.NAME} lists it; "
                 f"copy it again, or take it out of {manifest.NAME}"
@@ -116,15 +118,15 @@ def refuse_duplicates(runs: list[Run], where: str) -> None:
     for run in sorted(runs, key=_order):
         meta = run.metadata
         for step in run.steps.tolist():
-            key = (*meta.condition, meta.num_tasks, meta.seed, step)
-            if key in seen:
+            cell = (meta.label, step)
+            if cell in seen:
                 raise LogError(
-                    f"{where}: runs {seen[key]!r} and {run.name!r} both log num_tasks "
+                    f"{where}: runs {seen[cell]!r} and {run.name!r} both log num_tasks "
                     f"{meta.num_tasks}, seed {meta.seed}, step {step}; remove one of them, tell "
                     "them apart by `seed` or `factors`, or join parts of one run with "
                     "`rational-icl merge LOGS --out NEW --join`"
                 )
-            seen[key] = run.name
+            seen[cell] = run.name
         run.close()
 
 

@@ -25,10 +25,46 @@ from jaxtyping import Float
 
 from rational_icl._arrays import whole
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, schema, store
-from rational_icl.logs import forms as forms
+from rational_icl.logs import arrays, forms, schema, store
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import Setting, draws
+
+_SCALES = {"sqrt": (np.sqrt, np.square), "log": (np.log, np.exp), "even": (np.positive,) * 2}
+"""Each scale and its inverse, by name."""
+
+
+def checkpoint_steps(first: int, last: int, num: int, spacing: str = "sqrt") -> list[int]:
+    """Optimizer steps to log, from `first` to `last`.
+
+    Args:
+        first: the first step, at least 1.
+        last: the last step, at least `first`.
+        num: how many steps; if 1, only the first.
+        spacing: even in the root of the step (`sqrt`), in its logarithm (`log`), or in the step
+            itself (`even`), up to rounding.
+
+    Returns:
+        `num` different integers, increasing.
+
+    Raises:
+        LogError: an argument is out of its range, or rounding leaves fewer than `num` steps.
+    """
+    if spacing not in _SCALES:
+        raise LogError(f"spacing is {spacing!r}; expected one of {', '.join(_SCALES)}")
+    for name, value, minimum in (("first", first, 1), ("last", last, first), ("num", num, 1)):
+        if not isinstance(value, int | np.integer):
+            raise LogError(f"{name} is {value!r}; expected an integer")
+        if value < minimum:
+            raise LogError(f"{name} is {value}; expected at least {minimum}")
+    scale, inverse = _SCALES[spacing]
+    spaced = inverse(np.linspace(scale(float(first)), scale(float(last)), num))
+    steps = sorted(set(np.round(spaced).astype(int).tolist()))
+    if len(steps) < num:
+        raise LogError(
+            f"there are not {num} different steps from {first} to {last} at {spacing} spacing; "
+            f"ask for fewer, or begin later"
+        )
+    return steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +146,10 @@ class PredictionLogger:
         known = {"num_tasks": num_tasks, "batch_size": batch_size, "seed": seed}
         self.metadata = schema.Metadata.stated(setting, {**known, "factors": factors or {}}, where)
         num_tasks, seed = self.metadata.num_tasks, self.metadata.seed
-        schema.Metadata.from_attributes(self.metadata.to_attributes(), where)
         sizes = {"id_sequences": whole(id_sequences), "ood_sequences": whole(ood_sequences)}
         for key, value in sizes.items():
             if not isinstance(value, int) or value < 1:
                 raise LogError(f"{where}: {key} is {value}; expected at least 1")
-        found = arrays.steps(steps, f"{where}, steps")
-        schema.check_steps(found, f"{where}, steps")
         self._task_prob = None
         if task_prob is not None:
             prob = arrays.plain(task_prob, f"{where}, task_prob")
@@ -127,20 +160,20 @@ class PredictionLogger:
             seed,
             sizes["id_sequences"],
             sizes["ood_sequences"],
-            None if tasks is None else _own_tasks(tasks, setting, num_tasks, where),
+            None if tasks is None else _given_tasks(tasks, setting, num_tasks, where),
             self._task_prob,
         )
-        self._checkpoints = {step: index for index, step in enumerate(found.tolist())}
         self._writer = RunWriter(
             self.path,
             self.metadata,
             self.tasks,
             self._data.ood_tasks,
             self.inputs,
-            list(self._checkpoints),
+            steps,
             targets=draws.logged_targets(setting, self._data.splits),
             task_prob=self._task_prob,
         )
+        self._checkpoints = {step: index for index, step in enumerate(self._writer.steps)}
 
     def __enter__(self) -> "PredictionLogger":
         return self
@@ -213,7 +246,7 @@ class PredictionLogger:
         logged = {}
         for split, inputs in self.inputs.items():
             where = f"run {self.name!r}, {split} predictions, step {step}"
-            logged[split] = forms.to_logged(
+            logged[split] = forms.encode(
                 predict(inputs), self._form, self.setting, len(inputs), where
             )
         self._writer.write(self._checkpoints[whole(step)], logged)
@@ -227,8 +260,8 @@ class PredictionLogger:
         return self._writer.finish()
 
 
-def _own_tasks(tasks: Any, setting: Setting, num_tasks: int, where: str) -> np.ndarray:
-    found = arrays.plain(tasks, f"{where}, tasks")
-    schema.check_tasks(found, setting, f"{where}, tasks")
-    schema.check_num_tasks(found, num_tasks, f"{where}, tasks")
-    return setting.normalised_tasks(found)
+def _given_tasks(tasks: Any, setting: Setting, num_tasks: int, where: str) -> np.ndarray:
+    table = arrays.plain(tasks, f"{where}, tasks")
+    schema.check_tasks(table, setting, f"{where}, tasks")
+    schema.check_num_tasks(table, num_tasks, f"{where}, tasks")
+    return setting.normalised_tasks(table)

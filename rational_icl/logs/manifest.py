@@ -9,13 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rational_icl._errors import LogError
-from rational_icl._files import read_json, replacing
+from rational_icl import _guards
+from rational_icl._files import replacing
 from rational_icl.logs import store
-from rational_icl.logs.guards import READ_ERRORS
 
 NAME = "log.json"
-_MOST_BYTES = 2**24
+_MAX_BYTES = 2**24
 
 
 def empty() -> dict[str, Any]:
@@ -48,11 +47,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not path.exists():
         return empty()
-    try:
-        found = read_json(path, _MOST_BYTES)
-        runs = {str(name): dict(entry) for name, entry in found["runs"].items()}
-        return {"provenance": dict(found["provenance"]), "runs": runs}
-    except READ_ERRORS as error:
-        raise LogError(
-            f"{path}: not a log description ({error}); delete it, it is optional"
-        ) from None
+    with _guards.decoding(str(path), "not a log description", "delete it, it is optional"):
+        description = _guards.read_json(path, _MAX_BYTES)
+        runs = {str(name): dict(entry) for name, entry in description["runs"].items()}
+        return {"provenance": dict(description["provenance"]), "runs": runs}

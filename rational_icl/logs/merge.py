@@ -13,7 +13,7 @@ from tqdm import tqdm
 from rational_icl._errors import LogError, shown
 from rational_icl._files import moved
 from rational_icl.logs import manifest, store
-from rational_icl.logs.content import content
+from rational_icl.logs.digests import run_digest
 from rational_icl.logs.importers.common import import_folder
 from rational_icl.logs.log import Log, open_unchecked
 from rational_icl.logs.parts import join as joined_run
@@ -48,7 +48,7 @@ class Merged:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Member:
     """A run of one of the logs, or of the folder they are merged into."""
 
     log: Log
@@ -56,11 +56,15 @@ class _Found:
 
     @cached_property
     def content(self) -> str:
-        return content(self.run)
+        return run_digest(self.run)
 
     @property
     def where(self) -> str:
         return f"run {self.run.name!r} of {shown(self.log.path)}"
+
+
+_Parts = Mapping[_Member, Sequence[_Member]]
+"""Runs to be joined, those of each together, by the first of them."""
 
 
 def merge_logs(
@@ -97,42 +101,44 @@ def merge_logs(
             or `out` cannot be written.
     """
     out = Path(out)
-    sources = [open_unchecked(Path(one)) for one in paths if Path(one).resolve() != out.resolve()]
+    sources = [
+        open_unchecked(Path(path)) for path in paths if Path(path).resolve() != out.resolve()
+    ]
     with import_folder(out) as folder:
         logs = [*([open_unchecked(out)] if store.runs_in(out) else []), *sources]
-        found = [_Found(log, run) for log in logs for run in log.values()]
-        _check(found, out, conditions)
-        original = _originals(found, progress)
-        together = _parts(list(original.values()), out, join)
-        _check_complete(found, out, together)
-        later = {one for several in together.values() for one in several[1:]}
-        new = [one for one in original.values() if one.log.path != out and one not in later]
+        members = [_Member(log, run) for log in logs for run in log.values()]
+        _check(members, out, conditions)
+        originals = _originals(members, progress)
+        parts_of = _parts(list(originals.values()), out, join)
+        _check_complete(members, out, parts_of)
+        later = {part for group in parts_of.values() for part in group[1:]}
+        new = [run for run in originals.values() if run.log.path != out and run not in later]
         names = _names(new, {store.run_name(path) for path in store.runs_in(out)})
-        staged = [_staged(one, together.get(one, []), folder, name) for one, name in names.items()]
-        provenance = _provenance(logs, names, together, out)
+        staged = [_staged(run, parts_of.get(run, []), folder, name) for run, name in names.items()]
+        provenance = _provenance(logs, names, parts_of, out)
         with moved([(path, out / path.name) for path in staged]):
             manifest.write(out, provenance)
     left_out = {
-        one.run.path: _name_of(first, names, together)
-        for one in found
-        if (first := original[one.content]) is not one
+        member.run.path: _merged_name(original, names, parts_of)
+        for member in members
+        if (original := originals[member.content]) is not member
     }
-    added = {name: one.run.path for one, name in names.items()}
-    joined = {names[one]: [part.run.path for part in several] for one, several in together.items()}
+    added = {name: member.run.path for member, name in names.items()}
+    joined = {names[first]: [part.run.path for part in group] for first, group in parts_of.items()}
     return Merged(out, added, left_out, joined)
 
 
 def differences(first: Metadata, second: Metadata) -> list[str]:
     """What tells the conditions of two runs apart, such as `batch_size: 64 and 128`."""
-    left, right = _described(first), _described(second)
+    stated, other = _stated(first), _stated(second)
     return [
-        f"{shown(key)}: {shown(left.get(key, 'none'))} and {shown(right.get(key, 'none'))}"
-        for key in {**left, **right}
-        if left.get(key) != right.get(key)
+        f"{shown(key)}: {shown(stated.get(key, 'none'))} and {shown(other.get(key, 'none'))}"
+        for key in {**stated, **other}
+        if stated.get(key) != other.get(key)
     ]
 
 
-def _described(metadata: Metadata) -> dict[str, Any]:
+def _stated(metadata: Metadata) -> dict[str, Any]:
     return {
         "setting": metadata.setting.name,
         **metadata.setting.parameters(),
@@ -141,56 +147,55 @@ def _described(metadata: Metadata) -> dict[str, Any]:
     }
 
 
-def _check(found: Sequence[_Found], out: Path, conditions: bool) -> None:
+def _check(members: Sequence[_Member], out: Path, conditions: bool) -> None:
     """Raises LogError at what can be refused before all predictions are read."""
-    if not found:
+    if not members:
         raise LogError(f"{out}: nothing to merge; name the logs whose runs it shall hold")
-    for log in {id(one.log): one.log for one in found}.values():
+    for log in {id(member.log): member.log for member in members}.values():
         log.verify_checksums()
-    first = found[0]
-    for one in found:
-        if not conditions and one.run.metadata.condition != first.run.metadata.condition:
-            listed = "; ".join(differences(first.run.metadata, one.run.metadata))
+    first = members[0]
+    for member in members:
+        if not conditions and member.run.metadata.condition != first.run.metadata.condition:
+            listed = "; ".join(differences(first.run.metadata, member.run.metadata))
             raise LogError(
-                f"{first.where} and {one.where} differ in more than task diversity and seed "
+                f"{first.where} and {member.where} differ in more than task diversity and seed "
                 f"({listed}), and no fit takes them together; merge each condition by itself, or "
                 "say that several are meant (--conditions, conditions=True)"
             )
 
 
-def _check_complete(
-    found: Sequence[_Found], out: Path, together: Mapping[_Found, Sequence[_Found]]
-) -> None:
+def _check_complete(members: Sequence[_Member], out: Path, parts_of: _Parts) -> None:
     """Raises LogError at a run that is under way; a part of a run may have ended early."""
-    joined = [part for several in together.values() for part in several]
-    for one in found:
-        planned = len(one.run.tables()["step"])
-        under_way = one.run.path.is_dir() and len(one.run.steps) < planned
-        if under_way and one.log.path != out and one not in joined:
+    joined = [part for group in parts_of.values() for part in group]
+    for member in members:
+        run = member.run
+        planned = len(run.tables()["step"])
+        under_way = run.path.is_dir() and len(run.steps) < planned
+        if under_way and member.log.path != out and member not in joined:
             raise LogError(
-                f"{one.where} is not complete: {len(one.run.steps)} of {planned} checkpoints are "
+                f"{member.where} is not complete: {len(run.steps)} of {planned} checkpoints are "
                 "written; let its training end, or leave it out"
             )
 
 
-def _originals(found: Sequence[_Found], progress: bool) -> dict[str, _Found]:
+def _originals(members: Sequence[_Member], progress: bool) -> dict[str, _Member]:
     """The first run of each content. Raises LogError if two of them log a cell differently."""
-    original: dict[str, _Found] = {}
-    cells: dict[tuple[Any, ...], _Found] = {}
-    for one in tqdm(found, desc="reading", unit="run", disable=not progress):
-        if one.content in original:
+    originals: dict[str, _Member] = {}
+    cells: dict[tuple[Any, ...], _Member] = {}
+    for member in tqdm(members, desc="reading", unit="run", disable=not progress):
+        if member.content in originals:
             continue
-        original[one.content] = one
-        meta = one.run.metadata
-        for step in one.run.steps.tolist():
-            other = cells.setdefault((*meta.condition, meta.num_tasks, meta.seed, step), one)
-            if other is not one and not _same_cell(other.run, one.run, step):
+        originals[member.content] = member
+        meta = member.run.metadata
+        for step in member.run.steps.tolist():
+            other = cells.setdefault((meta.label, step), member)
+            if other is not member and not _same_cell(other.run, member.run, step):
                 raise LogError(
-                    f"{other.where} and {one.where} both log num_tasks {meta.num_tasks}, seed "
+                    f"{other.where} and {member.where} both log num_tasks {meta.num_tasks}, seed "
                     f"{meta.seed}, step {step}, and differ; leave one of them out, or tell them "
                     "apart by `seed` or `factors`"
                 )
-    return original
+    return originals
 
 
 def _same_cell(first: Run, second: Run, step: int) -> bool:
@@ -198,92 +203,84 @@ def _same_cell(first: Run, second: Run, step: int) -> bool:
     return bool(parts([first, second])) and same_at(first, second, step)
 
 
-def _parts(found: Sequence[_Found], out: Path, joining: bool) -> dict[_Found, list[_Found]]:
-    """Runs to be joined, those of each together, by the first of them.
+def _parts(members: Sequence[_Member], out: Path, joining: bool) -> dict[_Member, list[_Member]]:
+    """`_Parts` of all runs.
 
     Raises:
         LogError: there are some and they are not to be joined, or one is in `out`, where runs stay.
     """
-    by_run = {one.run: one for one in found}
-    together = [[by_run[run] for run in several] for several in parts(by_run)]
-    for first, second, *_ in together if not joining else ():
+    by_run = {member.run: member for member in members}
+    groups = [[by_run[run] for run in group] for group in parts(by_run)]
+    for first, second, *_ in groups if not joining else ():
         raise LogError(
             f"{first.where} and {second.where} are parts of one run (the same seed, tasks and "
             "sequences, other steps); say that they are to be joined (--join, join=True)"
         )
-    for one in (one for several in together for one in several):
-        if one.log.path == out:
+    for part in (part for group in groups for part in group):
+        if part.log.path == out:
             raise LogError(
-                f"{one.where} is part of a run, and the runs there stay; name another --out"
+                f"{part.where} is part of a run, and the runs there stay; name another --out"
             )
-    return {several[0]: several for several in together}
+    return {group[0]: group for group in groups}
 
 
-def _name_of(
-    one: _Found, names: Mapping[_Found, str], together: Mapping[_Found, Sequence[_Found]]
-) -> str:
+def _merged_name(member: _Member, names: Mapping[_Member, str], parts_of: _Parts) -> str:
     """What a run is called in the merged log, also as part of another."""
-    whole = next((first for first, several in together.items() if one in several), one)
+    whole = next((first for first, group in parts_of.items() if member in group), member)
     return names.get(whole, whole.run.name)
 
 
-def _names(new: Sequence[_Found], taken: set[str]) -> dict[_Found, str]:
+def _names(new: Sequence[_Member], taken: set[str]) -> dict[_Member, str]:
     """The name of each new run: its own, or the first of NAME-2, NAME-3, … that is free."""
-    names: dict[_Found, str] = {}
-    own = {one.run.name for one in new}
-    for one in new:
-        name = one.run.name
-        numbered = (f"{name}-{number}" for number in count(2))
+    names: dict[_Member, str] = {}
+    wanted = {member.run.name for member in new}
+    for member in new:
+        name = member.run.name
         if name in taken:
-            name = next(other for other in numbered if other not in taken | own)
-        names[one] = name
+            numbered = (f"{name}-{number}" for number in count(2))
+            name = next(other for other in numbered if other not in taken | wanted)
+        names[member] = name
         taken.add(name)
     return names
 
 
-def _staged(one: _Found, several: Sequence[_Found], folder: Path, name: str) -> Path:
+def _staged(member: _Member, group: Sequence[_Member], folder: Path, name: str) -> Path:
     """The run, of all its parts if there are several, as one file in `folder`."""
-    path = one.run.path
-    if several:
-        return joined_run([part.run for part in several], folder / (name + store.FOLDER_SUFFIX))
+    path = member.run.path
+    if group:
+        return joined_run([part.run for part in group], folder / (name + store.FOLDER_SUFFIX))
     if path.is_file():
         return Path(shutil.copyfile(path, folder / (name + store.PACKED_SUFFIX)))
     copied = folder / (name + store.FOLDER_SUFFIX)
     shutil.copytree(path, copied, symlinks=True)
     if any(file.is_symlink() for file in copied.rglob("*")):
-        raise LogError(f"{one.where} holds links to other files; copy it without links first")
+        raise LogError(f"{member.where} holds links to other files; copy it without links first")
     return store.pack(copied)
 
 
 def _provenance(
-    logs: Sequence[Log],
-    names: Mapping[_Found, str],
-    together: Mapping[_Found, Sequence[_Found]],
-    out: Path,
+    logs: Sequence[Log], names: Mapping[_Member, str], parts_of: _Parts, out: Path
 ) -> dict[str, Any]:
-    """Where the runs of the log come from: an entry for every log that one was taken from."""
+    """Where the runs of the log come from: an entry for each log that a run was taken from."""
     entries = []
     for log in logs:
         if log.path == out and _MERGED in log.provenance:
             entries += log.provenance[_MERGED]
             continue
-        taken = {name: one for one, name in names.items() if one.log is log}
+        taken = {name: member for member, name in names.items() if member.log is log}
         if log.path == out:
-            taken = {name: _Found(log, run) for name, run in log.items()}
-        runs = {name: _origin(one, together.get(one, ())) for name, one in taken.items()}
+            taken = {name: _Member(log, run) for name, run in log.items()}
+        runs = {name: _origin(member, parts_of.get(member, ())) for name, member in taken.items()}
         if runs:
             described = {"log": log.path.resolve().name, "provenance": log.provenance}
             entries.append({**described, "runs": runs})
     return {_MERGED: entries}
 
 
-def _origin(one: _Found, several: Sequence[_Found]) -> dict[str, Any]:
-    known = {"name": one.run.name, "content": one.content}
-    if several:
-        logs = (part.log.path.resolve().name for part in several)
-        joined = [
-            {"log": log, **_origin(part, ())} for log, part in zip(logs, several, strict=True)
-        ]
+def _origin(member: _Member, group: Sequence[_Member]) -> dict[str, Any]:
+    known = {"name": member.run.name, "content": member.content}
+    if group:
+        joined = [{"log": part.log.path.resolve().name, **_origin(part, ())} for part in group]
         return {**known, "joined": joined}
-    path = one.run.path
+    path = member.run.path
     return {**known, "sha256": manifest.checksum(path)} if path.is_file() else known

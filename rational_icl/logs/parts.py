@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from rational_icl._errors import LogError
-from rational_icl.logs.content import combined, table_digests
+from rational_icl.logs.digests import combined, table_digests
+from rational_icl.logs.forms import Encoded
 from rational_icl.logs.run import Run
 from rational_icl.logs.writer import RunWriter
 
@@ -25,18 +26,17 @@ def parts(runs: Iterable[Run]) -> list[list[Run]]:
     Raises:
         LogError: a table is damaged.
     """
-    alike = defaultdict(list)
+    labelled = defaultdict(list)
     for run in runs:
-        meta = run.metadata
-        alike[(*meta.condition, meta.num_tasks, meta.seed)].append(run)
-    whole = defaultdict(list)
-    for several in alike.values():
-        for run in several if len(several) > 1 else ():
-            whole[_tables(run)].append(run)
+        labelled[run.metadata.label].append(run)
+    groups = defaultdict(list)
+    for group in labelled.values():
+        for run in group if len(group) > 1 else ():
+            groups[_tables_digest(run)].append(run)
     return [
-        sorted(several, key=lambda run: (run.steps.tolist(), run.name))
-        for several in whole.values()
-        if len({tuple(run.steps.tolist()) for run in several}) > 1
+        sorted(group, key=lambda run: (run.steps.tolist(), run.name))
+        for group in groups.values()
+        if len({tuple(run.steps.tolist()) for run in group}) > 1
     ]
 
 
@@ -52,7 +52,7 @@ def refuse_parts(runs: Iterable[Run], where: str) -> None:
 def same_at(first: Run, second: Run, step: int) -> bool:
     """Whether two runs of the same splits hold the same predictions at a step."""
     return all(
-        np.array_equal(_checked(first, split, step), _checked(second, split, step), equal_nan=True)
+        np.array_equal(_stored(first, split, step), _stored(second, split, step), equal_nan=True)
         for split in first.splits
     )
 
@@ -83,18 +83,20 @@ def join(runs: Sequence[Run], folder: Path) -> Path:
     ) as writer:
         for checkpoint, step in enumerate(steps):
             run = holder[step]
-            writer.write(checkpoint, {split: _checked(run, split, step) for split in splits})
+            writer.write(
+                checkpoint, {split: Encoded(_stored(run, split, step)) for split in splits}
+            )
         if first.overrides:
             loss, complexity = zip(*first.overrides.values(), strict=True)
             writer.write_overrides(list(first.overrides), np.array(loss), np.array(complexity))
         return writer.finish()
 
 
-def _tables(run: Run) -> str:
+def _tables_digest(run: Run) -> str:
     digests = table_digests(run, run.tables())
     run.close()
-    return combined({name: one for name, one in digests.items() if name not in OF_THE_SCHEDULE})
+    return combined({name: own for name, own in digests.items() if name not in OF_THE_SCHEDULE})
 
 
-def _checked(run: Run, split: str, step: int) -> np.ndarray:
+def _stored(run: Run, split: str, step: int) -> np.ndarray:
     return run.checked(split, int(np.searchsorted(run.steps, step)))

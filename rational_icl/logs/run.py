@@ -1,8 +1,7 @@
 """Reading a run: it is opened at once, its predictions only when asked for."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import zarr
 from jaxtyping import Bool, Float, Integer, Shaped
 
+from rational_icl import _guards
 from rational_icl._errors import LogError
 from rational_icl.logs import schema, store
 from rational_icl.settings import Setting
@@ -36,15 +36,15 @@ class Run:
         self._arrays: dict[str, zarr.Array] = {}
         self._inputs: dict[str, np.ndarray] = {}
         where = f"run {self.name!r}"
-        if any(0xD800 <= ord(one) < 0xE000 for one in self.name):
+        if any(0xD800 <= ord(character) < 0xE000 for character in self.name):
             raise LogError(f"{where} ({path}): its name is no text; rename the file")
         attributes = dict(self._group.attrs)
         self._strategies: Any = attributes.get("strategies", [])
         if attributes.get("format") != schema.FORMAT:
             raise LogError(f"{where} ({path}): not a prediction log of this package")
         if attributes.get("version") != schema.VERSION:
-            found = attributes.get("version")
-            raise LogError(f"{where}: log version {found!r}; this release reads {schema.VERSION}")
+            version = attributes.get("version")
+            raise LogError(f"{where}: log version {version!r}; this release reads {schema.VERSION}")
         self.metadata = schema.Metadata.from_attributes(attributes, where)
         self.close()
 
@@ -124,7 +124,7 @@ class Run:
         return (*schema.SPLITS, *held)
 
     def targets(self, split: str) -> Integer[np.ndarray, " sequence"]:
-        """What came in each sequence, for settings whose inputs do not show it."""
+        """The outcome of each sequence, for settings whose inputs do not show it."""
         targets = self._read(f"{split}/targets")
         where = f"run {self.name!r}, {split}_targets"
         schema.check_targets(targets, self.inputs(split), self.setting, where)
@@ -143,16 +143,13 @@ class Run:
         return setting.outcome.realised(targets, setting.num_outcomes)
 
     def logged(self, split: str, checkpoint: int) -> Float[np.ndarray, "sequence position outcome"]:
-        """What the log holds at `steps[checkpoint]`, float64.
-
-        Log-probabilities (nats, normalised), or means, as the setting predicts.
-        """
+        """Log-probabilities (nats, normalised), or means, at `steps[checkpoint]`, float64."""
         return self.setting.outcome.read(self.checked(split, checkpoint))
 
     def checked(
         self, split: str, checkpoint: int
     ) -> Shaped[np.ndarray, "sequence position outcome"]:
-        """The same as it is on disk: in the type of the file, and not rescaled."""
+        """Predictions as they are on disk, checked: in the type of the file, not normalised."""
         stored = self.stored(split, checkpoint)
         where = f"run {self.name!r}, {split} predictions, step {self.steps[checkpoint]}"
         schema.check_logged(stored, self.setting, where)
@@ -161,7 +158,7 @@ class Run:
     def stored(
         self, split: str, checkpoint: int
     ) -> Shaped[np.ndarray, "sequence position outcome"]:
-        """`checked`, but for nothing except its shape."""
+        """Predictions as they are on disk, of which only the shape is checked."""
         if not -len(self.steps) <= checkpoint < len(self.steps):
             raise LogError(
                 f"run {self.name!r}: no checkpoint {checkpoint}; it has {len(self.steps)}"
@@ -172,7 +169,7 @@ class Run:
             return np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
 
     def checkpoint_bytes(self, split: str) -> int:
-        """What the predictions of one checkpoint take in memory as they are on disk."""
+        """Memory that the predictions of a checkpoint take, in the type of the file."""
         array = self._prediction_array(split, f"run {self.name!r}, {split} predictions")
         return array.dtype.itemsize * math.prod(array.shape[1:])
 
@@ -277,9 +274,5 @@ class Run:
         return self._arrays[name]
 
 
-@contextmanager
-def _reading(where: str) -> Iterator[None]:
-    try:
-        yield
-    except store.READ_ERRORS as error:
-        raise LogError(f"{where}: cannot be read ({error}); copy or log it again") from None
+def _reading(where: str) -> AbstractContextManager[None]:
+    return _guards.decoding(where, "cannot be read", "copy or log it again")

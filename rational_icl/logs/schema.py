@@ -7,14 +7,14 @@ other.
     NAME.zarr
       attributes   format = "rational_icl.log", version, setting and its parameters (num_dims,
                    context_length, ...), num_tasks, batch_size, seed, factors {name: value},
-                   checksums of all metadata (see `documents`; none in older logs)
+                   checksums of all metadata (see `zarr_guard`; none in older logs)
       tasks        (task, ...)            the D training tasks
       task_prob    (task,)                optional: the probability of each in training; without it
                                           what the setting says (uniform, or by task_exponent)
       step         (step,)                optimizer steps of the checkpoints, increasing
       written      (step,)                true once every split of that checkpoint is complete
       id/inputs    (sequence, position, ...)   evaluation sequences drawn from the training tasks
-      id/targets   (sequence,)            what came, where the inputs do not show it
+      id/targets   (sequence,)            outcomes, where the inputs do not show them
       id/log_prob  (step, sequence, position, outcome)   natural logs of next-token probabilities,
       id/mean                             or, in settings that predict a number, its mean
       ood/...      the same for sequences from fresh tasks, and ood/tasks
@@ -32,7 +32,7 @@ half-precision probabilities underflow to zero; half precision keeps the diverge
 Rows then sum to one only within a few parts in ten thousand: readers renormalise in float64.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,11 +47,8 @@ FORMAT = "rational_icl.log"
 VERSION = 1
 SPLITS = ("id", "ood")
 """The evaluations that every run holds; settings may know more."""
-_MOST_NUMBER = 2**63 - 1
-_MOST_CHARACTERS = 200
-
-_BLOCK = 2**16
-"""Numbers that are checked at a time."""
+_MAX_NUMBER = 2**63 - 1
+_MAX_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -114,22 +111,27 @@ class Metadata:
         sizes = tuple(sorted(self.setting.parameters().items()))
         return (self.setting.name, sizes, self.batch_size, tuple(sorted(self.factors.items())))
 
+    @property
+    def label(self) -> tuple[Any, ...]:
+        """Condition, task diversity and seed. With a step it names a cell, which is logged once."""
+        return (self.condition, self.num_tasks, self.seed)
+
 
 def axes(name: str, ndim: int, setting: settings.Setting) -> tuple[str, ...]:
     """Axis names of one of a run's arrays, as xarray shows them."""
     predictions = ("step", "sequence", "position", "outcome")
-    # an axis word stands for one length in a split
-    one_each = setting.num_predictions == setting.context_length
-    words = {
+    # an axis word stands for a single length in a split
+    all_predicted = setting.num_predictions == setting.context_length
+    names = {
         "tasks": setting.task_axes,
         "ood/tasks": ("ood_task", *setting.task_axes[1:]),
         "task_prob": ("task",),
         "step": ("step",),
-        "inputs": ("sequence", "position" if one_each else "observation", "feature"),
+        "inputs": ("sequence", "position" if all_predicted else "observation", "feature"),
         "targets": ("sequence",),
         setting.outcome.array: predictions,
     }
-    return words.get(name, words.get(name.split("/")[-1], ()))[:ndim]
+    return names.get(name, names.get(name.split("/")[-1], ()))[:ndim]
 
 
 def _required(attributes: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
@@ -141,12 +143,12 @@ def _required(attributes: Mapping[str, Any], key: str, kind: type, where: str) -
     return value
 
 
-def _at_least(least: int, attributes: Mapping[str, Any], key: str, where: str) -> int:
+def _at_least(minimum: int, attributes: Mapping[str, Any], key: str, where: str) -> int:
     value = _required(attributes, key, int, where)
-    if value < least:
-        raise LogError(f"{where}: {key} is {value}; expected at least {least}")
-    if value > _MOST_NUMBER:
-        raise LogError(f"{where}: {key} is {value}; expected at most {_MOST_NUMBER}")
+    if value < minimum:
+        raise LogError(f"{where}: {key} is {value}; expected at least {minimum}")
+    if value > _MAX_NUMBER:
+        raise LogError(f"{where}: {key} is {value}; expected at most {_MAX_NUMBER}")
     return value
 
 
@@ -169,13 +171,13 @@ def _checked_factors(factors: Any, where: str) -> dict[str, str | int | float | 
         isinstance(key, str)
         and isinstance(value, str | int | float | bool)
         and value == value  # a NaN would never equal itself on resuming
-        and (not isinstance(value, int) or abs(value) <= _MOST_NUMBER)
-        and max(len(key), len(str(value))) <= _MOST_CHARACTERS
+        and (not isinstance(value, int) or abs(value) <= _MAX_NUMBER)
+        and max(len(key), len(str(value))) <= _MAX_CHARACTERS
         for key, value in factors.items()
     ):
         raise LogError(
             f"{where}: factors must map names to single words, numbers or booleans, of at most "
-            f"{_MOST_CHARACTERS} characters"
+            f"{_MAX_CHARACTERS} characters"
         )
     return dict(factors)
 
@@ -217,44 +219,23 @@ def check_steps(steps: np.ndarray, where: str) -> None:
         )
 
 
-def check_logged(
-    logged: np.ndarray, setting: settings.Setting, where: str, tolerance: float | None = None
-) -> None:
-    """Raises LogError unless these are predictions as a log of this setting holds them.
-
-    Rows may sum from one by `tolerance`; by that of the array's own type if None.
-    """
-    if problem := setting.outcome.problem_with_logged(logged, tolerance):
+def check_logged(logged: np.ndarray, setting: settings.Setting, where: str) -> None:
+    """Raises LogError unless these are predictions as a log of this setting holds them."""
+    if problem := setting.outcome.problem_with_logged(logged):
         raise LogError(f"{where}: {problem}")
-
-
-def blocks(shape: Sequence[int]) -> Iterator[slice]:
-    """Sequences of predictions (sequence, position, outcome), as many as a cache holds at a time.
-
-    Three times faster than all at once, whose temporary arrays are new memory each time.
-    """
-    together = max(1, _BLOCK // max(1, shape[1] * shape[2]))
-    return (slice(start, start + together) for start in range(0, shape[0], together))
-
-
-def counted(setting: settings.Setting) -> str:
-    """What to add to a wrong number of positions: where they begin, unless at the first."""
-    if setting.num_predictions == setting.context_length:
-        return ""
-    return f", with positions from first_position = {setting.first_position} on"
 
 
 def check_splits(names: Iterable[str], setting: settings.Setting, where: str) -> tuple[str, ...]:
     """The splits of a run in order. Raises LogError unless they are those of the setting."""
-    found = set(names)
+    given = set(names)
     for split in SPLITS:
-        if split not in found:
+        if split not in given:
             raise LogError(f"{where}: no {split} inputs; give sequences for every split")
     allowed = (*SPLITS, *setting.extra_splits)
-    for split in found:
+    for split in given:
         if split not in allowed:
             raise LogError(f"{where}: split {split!r}; expected {', '.join(allowed)}")
-    return tuple(split for split in allowed if split in found)
+    return tuple(split for split in allowed if split in given)
 
 
 def check_task_prob(

@@ -13,11 +13,10 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from rational_icl import _guards
 from rational_icl._errors import LogError
-from rational_icl._files import check_regular, replacing
-from rational_icl.logs import guards
-from rational_icl.logs.checked import CheckedStore
-from rational_icl.logs.guards import READ_ERRORS
+from rational_icl._files import replacing
+from rational_icl.logs.zarr_guard import GuardedStore
 
 FOLDER_SUFFIX = ".zarr"
 PACKED_SUFFIX = ".zarr.zip"
@@ -39,13 +38,9 @@ def open_group(path: Path) -> zarr.Group:
     where = f"run {run_name(path)!r} ({path})"
     if not path.exists():
         raise LogError(f"{where}: no such run; check the path")
-    try:
-        return zarr.open_group(CheckedStore.of(path, where), mode="r", zarr_format=3)
-    except READ_ERRORS as error:
-        raise LogError(
-            f"{where}: not a readable Zarr group ({error}); the file is damaged or truncated, "
-            "copy it again or delete it"
-        ) from None
+    cure = "the file is damaged or truncated, copy it again or delete it"
+    with _guards.decoding(where, "not a readable Zarr group", cure):
+        return zarr.open_group(GuardedStore.of(path, where), mode="r", zarr_format=3)
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -159,17 +154,17 @@ def is_leftover(folder: Path) -> bool:
     if not packed.is_file():
         return False
     try:
-        guards.check_archive(packed, str(packed))
+        _guards.check_archive(packed, str(packed))
         with zipfile.ZipFile(packed) as archive:
             held = {entry.filename: entry for entry in archive.infolist()}
-    except (LogError, *READ_ERRORS):
+    except (LogError, OSError, zipfile.BadZipFile):
         return False
     return all(name in held and _is_copy(file, held[name]) for name, file in _files(folder))
 
 
 def _is_copy(file: Path, packed: zipfile.ZipInfo) -> bool:
     try:
-        check_regular(file)
+        _guards.check_regular(file)
         same_size = file.stat().st_size == packed.file_size
         return same_size and zlib.crc32(file.read_bytes()) == packed.CRC
     except FileNotFoundError:
@@ -207,8 +202,8 @@ def writing(where: str) -> Iterator[None]:
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """The files of a run's folder, by their names within it, in order."""
-    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
-    for file in sorted(found):
+    files = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    for file in sorted(files):
         if not file.name.endswith(".partial"):  # left by a kill
             yield file.relative_to(folder).as_posix(), file
 

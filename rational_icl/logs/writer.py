@@ -9,10 +9,11 @@ import numpy as np
 import zarr
 
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, checked, schema, store
+from rational_icl._locks import Lock
+from rational_icl.logs import arrays, forms, schema, store, zarr_guard
 from rational_icl.logs.layout import Layout
-from rational_icl.logs.locks import RunLock
-from rational_icl.settings.precision import sum_tolerance
+
+_LOCK_SUFFIX = ".lock"
 
 
 class RunWriter:
@@ -30,7 +31,7 @@ class RunWriter:
         tasks, ood_tasks: the training tasks, and those of the OOD sequences.
         inputs: evaluation sequences by split: `id`, `ood` and the setting's own.
         steps: all optimizer steps that will be logged.
-        targets: what came in each sequence, by split, for settings whose inputs do not show it.
+        targets: the outcome of each sequence, by split, where the inputs do not show it.
         task_prob: the probability of each training task, where the setting's law is not the one.
 
     Raises:
@@ -57,7 +58,7 @@ class RunWriter:
             self.name, metadata, tasks, ood_tasks, inputs, steps, targets or {}, task_prob
         )
         self.splits = self._layout.splits
-        self._lock = RunLock(folder)
+        self._lock = _locked(folder)
         try:
             self._open()
         except BaseException:
@@ -104,6 +105,11 @@ class RunWriter:
         return self._written.copy()
 
     @property
+    def steps(self) -> list[int]:
+        """Optimizer steps of all checkpoints, written or not."""
+        return self._layout.steps.tolist()
+
+    @property
     def missing(self) -> list[int]:
         """Optimizer steps that are not written yet."""
         return self._layout.steps[~self._written].tolist()
@@ -111,7 +117,8 @@ class RunWriter:
     def write(self, checkpoint: int, logged: Mapping[str, Any]) -> None:
         """Write one checkpoint: for every split, (sequence, position, outcome).
 
-        Natural logarithms of probabilities, or means, as the setting predicts.
+        Natural logarithms of probabilities, or means, as the setting predicts; or what
+        `forms.encode` made of predictions in another form, which is not checked again.
 
         Raises:
             LogError: the writer is closed or the run finished, no such checkpoint, a split is
@@ -123,38 +130,33 @@ class RunWriter:
         self._refuse_closed(where)
         if not 0 <= checkpoint < len(self._written):
             raise LogError(f"{where}: expected 0 to {len(self._written) - 1}")
-        stored = {}
-        for split in self.splits:
-            if split not in logged:
-                raise LogError(f"{where}: no {split} predictions; give every split")
-            place = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
-            stored[split] = self._stored(split, arrays.plain(logged[split], place), place)
+        encoded = {split: self._encoded(split, logged, checkpoint) for split in self.splits}
         written = self.written
         written[checkpoint] = True
         with store.writing(where):
-            for split, values in stored.items():
+            for split, values in encoded.items():
                 self._arrays[split][checkpoint] = values
             self._arrays["written"][...] = written  # last: it says that the predictions are there
         self._written = written
 
-    def _stored(self, split: str, logged: np.ndarray, where: str) -> np.ndarray:
-        expected = self._layout.prediction_shape(split)
-        if logged.shape != expected:
+    def _encoded(self, split: str, logged: Mapping[str, Any], checkpoint: int) -> np.ndarray:
+        if split not in logged:
             raise LogError(
-                f"{where}: shape {logged.shape}; expected (sequence, position, outcome) "
-                f"= {expected}"
+                f"run {self.name!r}, checkpoint {checkpoint}: no {split} predictions; give every "
+                "split"
             )
-        outcome = self.metadata.setting.outcome
-        stored = np.empty(expected, outcome.dtype)
-        tolerance = sum_tolerance(logged) if logged.dtype.kind == "f" else None
-        for some in schema.blocks(expected):
-            part = logged[some]
-            if part.dtype == stored.dtype and not outcome.problem_with_logged(part):
-                stored[some] = part  # as another run holds them: not rounded twice
-                continue
-            schema.check_logged(part, self.metadata.setting, where, tolerance)
-            stored[some] = outcome.stored(outcome.read(part))
-        return stored
+        where = f"run {self.name!r}, {split} predictions, checkpoint {checkpoint}"
+        setting, predictions = self.metadata.setting, logged[split]
+        num_sequences, *_ = shape = self._layout.prediction_shape(split)
+        if not isinstance(predictions, forms.Encoded):
+            form = forms.logged_form(setting)
+            predictions = forms.encode(predictions, form, setting, num_sequences, where)
+        if predictions.values.shape != shape:
+            raise LogError(
+                f"{where}: shape {predictions.values.shape}; expected (sequence, position, "
+                f"outcome) = {shape}"
+            )
+        return predictions.values
 
     def finish(self) -> Path:
         """Pack the run, all of whose checkpoints are written, into one file, and close.
@@ -196,8 +198,28 @@ class RunWriter:
                 if name in self._group:
                     del self._group[name]
                 store.create_array(self._group, name, data, ("strategy",))
-            checked.seal(self._group, strategies=names)  # last: it says that they are there
+            zarr_guard.seal(self._group, strategies=names)  # last: it says that they are there
 
     def _refuse_closed(self, where: str) -> None:
         if self._closed:
             raise LogError(f"{where}: the run is finished, or its writer closed; open it again")
+
+
+def _locked(folder: Path) -> Lock:
+    """The lock of one run, on the file `NAME.zarr.lock` beside it, which readers do not look at.
+
+    Held until it is closed, or nobody refers to it, or its process ends. Folders above the run are
+    made if need be.
+
+    Raises:
+        LogError: another writer holds it, or the folder cannot be written to.
+    """
+    where = f"{folder}: run {store.run_name(folder)!r}"
+    with store.writing(where):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Lock(
+            folder.with_name(folder.name + _LOCK_SUFFIX),
+            f"{where} is being written by another process, or by a writer that is still open in "
+            "this one",
+            "wait for it or close it, or choose another name",
+        )

@@ -1,4 +1,4 @@
-"""One function per figure. Each draws on the `Axes` it is given, or a new one, and returns it.
+"""Figures: one function each, which draws on given `Axes` or new ones, and returns them.
 
 All take tidy frames with the column words of the rest of the package: num_tasks, step, run, region.
 """

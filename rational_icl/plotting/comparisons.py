@@ -1,4 +1,4 @@
-"""Figures that set accounts beside each other."""
+"""Figures that compare accounts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from rational_icl.plotting.shared import DIVERSITY_LABEL, MEMORIZING_COLOURS, step_axis
+from rational_icl.plotting.shared import (
+    DIVERSITY_LABEL,
+    MEMORIZING_COLOURS,
+    diversity_ticks,
+    step_axis,
+)
 
 _MARKERS = "osD^v<>Pp*"
 _LEAST_SHARE = 1e-4
@@ -32,15 +37,15 @@ def plot_forest(table: pd.DataFrame, scheme: str, *, ax: Axes | None = None) -> 
     rows = table[(table["scheme"] == scheme) & (table["status"] == "fitted")]
     rows = rows[rows["excess_left"].notna()].sort_values("excess_left")
     ax = ax or plt.subplots(figsize=(5.0, 0.4 + 0.22 * len(rows)), layout="constrained")[1]
-    place = np.arange(len(rows))[::-1]
+    y = np.arange(len(rows))[::-1]
     share = rows["excess_left"].to_numpy(dtype=float).clip(_LEAST_SHARE)
     ends = rows[["excess_left_lower", "excess_left_upper"]].to_numpy(dtype=float)
-    ax.hlines(place, ends[:, 0].clip(_LEAST_SHARE), ends[:, 1], color="k", linewidth=1)
+    ax.hlines(y, ends[:, 0].clip(_LEAST_SHARE), ends[:, 1], color="k", linewidth=1)
     theory = rows["theory"].to_numpy(dtype=bool)
     colours = np.where(theory, "k", "w")
-    ax.scatter(share, place, c=colours, edgecolors="k", s=16, zorder=3)
+    ax.scatter(share, y, c=colours, edgecolors="k", s=16, zorder=3)
     ax.axvline(1, color="0.5", linewidth=0.6, linestyle=":")
-    ax.set_yticks(place, rows["account"].tolist(), fontsize="small")
+    ax.set_yticks(y, rows["account"].tolist(), fontsize="small")
     ax.set(xscale="log", xlabel="share of the gap left")
     ax.set_title(scheme.replace("_", " "), fontsize="medium")
     ax.margins(y=0.03)
@@ -54,7 +59,7 @@ def plot_transitions(
     accounts: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """N*(D) of accounts on logarithmic axes, with 90 % intervals, beside that of runs.
+    """Crossovers N*(D) of accounts, with 90 % intervals, beside those of runs.
 
     Args:
         transitions: from `compare`.
@@ -62,26 +67,26 @@ def plot_transitions(
         accounts: which; all if None.
     """
     ax = ax or plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
-    every = list(transitions["account"].unique())
-    colours = account_colours(every)
+    names = list(transitions["account"].unique())
+    colours = account_colours(names)
     for index, (name, rows) in enumerate(transitions.groupby("account", sort=False)):
-        known = rows.dropna(subset=["predicted"])
-        if known.empty or (accounts is not None and name not in accounts):
+        crossings = rows.dropna(subset=["predicted"])
+        if crossings.empty or (accounts is not None and name not in accounts):
             continue
-        shift = 1 + 0.006 * (index - len(every) / 2)  # so that intervals do not hide each other
-        at, colour = known["num_tasks"] * shift, colours[str(name)]
-        ax.plot(at, known["predicted"], color=colour, linewidth=1, alpha=0.9, label=str(name),
+        shift = 1 + 0.006 * (index - len(names) / 2)  # so that intervals do not hide each other
+        at, colour = crossings["num_tasks"] * shift, colours[str(name)]
+        ax.plot(at, crossings["predicted"], color=colour, linewidth=1, alpha=0.9, label=str(name),
                 marker=_MARKERS[index % len(_MARKERS)], markersize=3.5)  # fmt: skip
-        ax.vlines(at, known["lower"], known["upper"], color=colour, linewidth=0.9, alpha=0.6)
+        ax.vlines(
+            at, crossings["lower"], crossings["upper"], color=colour, linewidth=0.9, alpha=0.6
+        )
     crossed = runs.dropna(subset=["step"])
     ax.scatter(crossed["num_tasks"], crossed["step"], c="k", s=18, zorder=5, label="runs")
     if len(crossed):
-        seen = crossed["step"]
-        ax.set_ylim(max(1.0, seen.min() / 30), seen.max() * 300)
+        steps = crossed["step"]
+        ax.set_ylim(max(1.0, steps.min() / 30), steps.max() * 300)
     ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
-    diversities = sorted(transitions["num_tasks"].unique())
-    ax.set_xticks(diversities, [f"{one:g}" for one in diversities])
-    ax.set_xticks([], minor=True)
+    diversity_ticks(ax.xaxis, sorted(transitions["num_tasks"].unique()))
     ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax
 
@@ -99,13 +104,13 @@ def plot_ablations(table: pd.DataFrame, accounts: Sequence[str], *, ax: Axes | N
     width = 0.8 / max(len(schemes), 1)
     colours = sns.color_palette("deep", len(schemes))
     for index, scheme in enumerate(schemes):
-        own = rows[rows["scheme"] == scheme].set_index("account")["gap_closed"]
-        names = [name for name in accounts if name in own]
-        place = np.array([accounts.index(name) for name in names]) + (index + 0.5) * width - 0.4
-        share = own[names].clip(lower=-0.25)
-        ax.bar(place, share, width * 0.92, color=colours[index], label=scheme.replace("_", " "))
-        for x, y, name in zip(place, share, names, strict=True):
-            if own[name] < y:
+        closed = rows[rows["scheme"] == scheme].set_index("account")["gap_closed"]
+        names = [name for name in accounts if name in closed]
+        centre = np.array([accounts.index(name) for name in names]) + (index + 0.5) * width - 0.4
+        share = closed[names].clip(lower=-0.25)
+        ax.bar(centre, share, width * 0.92, color=colours[index], label=scheme.replace("_", " "))
+        for x, y, name in zip(centre, share, names, strict=True):
+            if closed[name] < y:
                 ax.annotate("▼", (x, y), ha="center", va="bottom", fontsize=6)
     ax.axhline(1, color="0.5", linewidth=0.6, linestyle=":")
     ax.axhline(0, color="0.3", linewidth=0.6)
@@ -118,7 +123,7 @@ def plot_ablations(table: pd.DataFrame, accounts: Sequence[str], *, ax: Axes | N
 def plot_account_map(
     weights: pd.DataFrame, column: str, *, difference: bool = False, ax: Axes | None = None
 ) -> Axes:
-    """A small phase diagram of one account, without a colour bar; unusable early steps hatched.
+    """Small phase diagram of one account, without a colour bar; unusable early steps hatched.
 
     Args:
         weights: `Comparison.weights`.
@@ -142,7 +147,7 @@ def plot_account_map(
         end = sides[int(np.searchsorted(steps, early[-1])) + 1]
         ax.axvspan(sides[0], end, fill=False, hatch="////", edgecolor="0.4", linewidth=0)
     step_axis(ax)
-    ax.set_yticks(rows[:-1] + 0.5, [f"{one:g}" for one in grid.index], fontsize=6)
+    ax.set_yticks(rows[:-1] + 0.5, [f"{num_tasks:g}" for num_tasks in grid.index], fontsize=6)
     ax.set_title(column.replace("_", " "), fontsize="small")
     return ax
 
@@ -150,7 +155,7 @@ def plot_account_map(
 def plot_recovery(
     recovered: pd.DataFrame, scheme: str | None = None, *, ax: Axes | None = None
 ) -> Axes:
-    """How often each account wins on runs simulated from each.
+    """Share of simulated logs that each account wins, by the account they were simulated from.
 
     Args:
         recovered: from `model_recovery`.

@@ -11,6 +11,7 @@ from rational_icl.cells.crossovers import ALREADY, NOT_YET
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     STRATEGY_COLOURS,
+    diversity_ticks,
     ordered,
     outline_fitted,
     scatter_regions,
@@ -66,7 +67,7 @@ def plot_curves(
 
 
 def plot_weights(frame: pd.DataFrame, strategies: Sequence[str], *, ax: Axes | None = None) -> Axes:
-    """Weights against step: of best ID mixtures as points, the account's as lines.
+    """Strategy weights against step: of best ID mixtures as points, the account's as lines.
 
     Held-out cells are open points; early, excluded ones are crosses.
 
@@ -135,9 +136,7 @@ def plot_losses(
         ax.scatter(runs["num_tasks"], runs[column], s=12, color=colour, alpha=0.7)
     ax.set(xscale="log", ylim=(0, None), xlabel=DIVERSITY_LABEL)
     ax.set_ylabel("loss (nats per prediction)")
-    diversities = sorted(runs["num_tasks"].unique())
-    ax.set_xticks(diversities, [f"{value:g}" for value in diversities])
-    ax.set_xticks([], minor=True)
+    diversity_ticks(ax.xaxis, sorted(runs["num_tasks"].unique()))
     ax.legend(fontsize="small")
     return ax
 
@@ -150,7 +149,7 @@ def plot_crossovers(
     label: str = "predicted",
     ax: Axes | None = None,
 ) -> Axes:
-    """N*(D): each run's observed crossover as a point, the account's as a line.
+    """Crossovers N*(D): each run's observed one as a point, the account's as a line.
 
     Runs that do not cross are arrows at their first or last logged step. Everything outside the
     outline is held out, or early.
@@ -163,12 +162,12 @@ def plot_crossovers(
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.8), layout="constrained")[1]
     # runs of one task diversity side by side, so that none hides another
-    place = runs["num_tasks"] * 1.07 ** (
+    x = runs["num_tasks"] * 1.07 ** (
         runs.groupby("num_tasks").cumcount()
         - (runs.groupby("num_tasks")["run"].transform("size") - 1) / 2
     )
     crossed = runs["step"].notna()
-    ax.scatter(place[crossed], runs["step"][crossed], s=16, color="k", zorder=3, label="run")
+    ax.scatter(x[crossed], runs["step"][crossed], s=16, color="k", zorder=3, label="run")
     for status, column, marker, label in (
         (NOT_YET, "last_step", "^", "run, not by its last step"),
         (ALREADY, "first_step", "v", "run, before its first step"),
@@ -176,7 +175,7 @@ def plot_crossovers(
         rows = runs["status"] == status
         if rows.any():
             ax.scatter(
-                place[rows], runs[column][rows], s=16, marker=marker, facecolors="none",
+                x[rows], runs[column][rows], s=16, marker=marker, facecolors="none",
                 edgecolors="k", linewidths=0.8, label=label,
             )  # fmt: skip
     line = predicted.dropna(subset="predicted")
@@ -184,8 +183,6 @@ def plot_crossovers(
     span_if_empty(ax, frame["num_tasks"], frame["step"])
     ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
     outline_fitted(ax, frame, num_tasks_on_x=True)
-    diversities = sorted(runs["num_tasks"].unique())
-    ax.set_xticks(diversities, [f"{value:g}" for value in diversities])
-    ax.set_xticks([], minor=True)
+    diversity_ticks(ax.xaxis, sorted(runs["num_tasks"].unique()))
     ax.legend(fontsize="small", loc="upper left")
     return ax

@@ -1,4 +1,4 @@
-"""Figures of posteriors: intervals, ridges and calibration."""
+"""Figures of posteriors: intervals, joint draws and calibration."""
 
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,12 @@ def plot_interval(
         strategy: name.
     """
     ax = ax or plt.subplots(figsize=(4.2, 3.0), layout="constrained")[1]
-    one = predicted.sel(strategy=strategy)
+    band = predicted.sel(strategy=strategy)
     colour = STRATEGY_COLOURS[0]
-    ax.fill_between(one["step"], one["lower"], one["upper"], color=colour, alpha=0.2, linewidth=0)
-    ax.plot(one["step"], one["weight"], color=colour, linewidth=1.2)
+    ax.fill_between(
+        band["step"], band["lower"], band["upper"], color=colour, alpha=0.2, linewidth=0
+    )
+    ax.plot(band["step"], band["weight"], color=colour, linewidth=1.2)
     scatter_regions(ax, frame, f"best_weight_id_{strategy}", colour="k")
     step_axis(ax)
     ax.set_ylim(-0.03, 1.03)
@@ -38,7 +40,7 @@ def plot_interval(
 
 
 def plot_crossover_interval(predicted: "xr.Dataset", *, label: str, ax: Axes) -> Axes:
-    """Band and median of N*(D), added to a figure such as that of `plot_crossovers`.
+    """Band and median of predicted crossovers N*(D), on a figure such as `plot_crossovers`.
 
     Where the upper bound is infinite, the band runs off the top.
 
@@ -69,17 +71,17 @@ def plot_ridge(
         log_y: logarithmic vertical axis.
     """
     ax = ax or plt.subplots(figsize=(3.4, 3.0), layout="constrained")[1]
-    first, second = posterior[x].to_numpy().ravel(), posterior[y].to_numpy().ravel()
-    every = max(1, len(first) // 2000)
-    ax.scatter(first[::every], second[::every], s=4, alpha=0.25, linewidths=0, c="0.2")
-    correlation = np.corrcoef(first, np.log(second) if log_y else second)[0, 1]
+    x_draws, y_draws = posterior[x].to_numpy().ravel(), posterior[y].to_numpy().ravel()
+    stride = max(1, len(x_draws) // 2000)
+    ax.scatter(x_draws[::stride], y_draws[::stride], s=4, alpha=0.25, linewidths=0, c="0.2")
+    correlation = np.corrcoef(x_draws, np.log(y_draws) if log_y else y_draws)[0, 1]
     ax.set(xlabel=x, ylabel=y, yscale="log" if log_y else "linear")
     ax.set_title(f"correlation {correlation:.2f}", fontsize="small")
     return ax
 
 
 def plot_coverage(predicted: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Share of held-out cells inside central intervals of every probability; a diagonal is right.
+    """Coverage of central intervals on held-out cells, at every probability; a diagonal is right.
 
     Args:
         predicted: from `leave_one_run_out`, with its column `rank`.

@@ -15,6 +15,7 @@ from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     MEMORIZING_COLOURS,
     STRATEGY_COLOURS,
+    diversity_ticks,
     edges,
     outline_fitted,
     step_axis,
@@ -46,16 +47,15 @@ def plot_map(
     grid = frame.groupby(["num_tasks", "step"])[column].mean().unstack()
     steps, diversities = edges(grid.columns), edges(grid.index)
     if difference:
-        most = float(np.fmax.reduce(np.abs(grid.to_numpy()), axis=None, initial=1e-9))
-        colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+        largest = float(np.fmax.reduce(np.abs(grid.to_numpy()), axis=None, initial=1e-9))
+        colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
     else:
         colours = {"cmap": _memorizing_map(), "vmin": 0.0, "vmax": 1.0}
     ax.set_facecolor("0.75")  # where undefined
     mesh = ax.pcolormesh(steps, diversities, grid.to_numpy(), rasterized=True, **colours)
     step_axis(ax)
     ax.set(yscale="log", ylabel=DIVERSITY_LABEL)
-    ax.set_yticks(grid.index.to_numpy(), [f"{value:g}" for value in grid.index])
-    ax.set_yticks([], minor=True)
+    diversity_ticks(ax.yaxis, grid.index.to_numpy())
     ax.figure.colorbar(mesh, ax=ax, label=label or column)
     if "region" in frame:
         _mark_regions(ax, frame, grid)
@@ -76,7 +76,7 @@ def plot_phase_diagram(phase: "xr.Dataset", *, ax: Axes | None = None) -> Axes:
 def plot_strategies(
     frame: pd.DataFrame, prefix: str, strategies: Sequence[str], *, ax: Axes | None = None
 ) -> Axes:
-    """Which strategies show over (D, N): each has a colour, mixtures mix them; grey if undefined.
+    """Map of strategy weights over (D, N): a colour each, mixed in mixtures; grey if undefined.
 
     Args:
         frame: one row per cell; averaged over runs.
@@ -89,15 +89,14 @@ def plot_strategies(
     ]
     pure = np.array([to_rgb(colour) for colour in STRATEGY_COLOURS[: len(strategies)]])
     # light adds up, not the numbers that encode it (gamma 2.2)
-    light = np.einsum("kds,kc->dsc", np.stack([one.to_numpy() for one in weights]), pure**2.2)
+    light = np.einsum("kds,kc->dsc", np.stack([weight.to_numpy() for weight in weights]), pure**2.2)
     ax.set_facecolor("0.75")
     steps, diversities = edges(weights[0].columns), edges(weights[0].index)
     shown = np.ma.masked_invalid(np.clip(light, 0, 1) ** (1 / 2.2))
     ax.pcolormesh(steps, diversities, shown, rasterized=True)
     step_axis(ax)
     ax.set(yscale="log", ylabel=DIVERSITY_LABEL)
-    ax.set_yticks(weights[0].index.to_numpy(), [f"{value:g}" for value in weights[0].index])
-    ax.set_yticks([], minor=True)
+    diversity_ticks(ax.yaxis, weights[0].index.to_numpy())
     if "region" in frame:
         outline_fitted(ax, frame, num_tasks_on_x=False)
     ax.legend(

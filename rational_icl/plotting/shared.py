@@ -1,4 +1,4 @@
-"""What figures share: words, colours, and how fitted and held-out cells are told apart."""
+"""Shared parts of figures: labels, colours, axes, and the look of fitted and held-out cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#6abf4b", "#7d5ba6", "#333333")
 """Chosen so that no mixture of two looks like a third of the first four."""
 MEMORIZING_COLOURS = (STRATEGY_COLOURS[1], "#f4f1ea", STRATEGY_COLOURS[0])
-"""Of the second strategy (0), halfway, and the first (1)."""
+"""Colours of the second strategy (0), halfway, and of the first (1)."""
 DIVERSITY_LABEL = "task diversity D"
 STEP_LABEL = "training step N"
 
@@ -27,8 +28,8 @@ def outline_fitted(ax: Axes, frame: pd.DataFrame, *, num_tasks_on_x: bool) -> No
     for column in ("num_tasks", "step"):
         values = np.unique(frame[column].to_numpy())
         sides = edges(pd.Index(values))
-        first, last = np.searchsorted(values, [fitted[column].min(), fitted[column].max()])
-        spans.append((sides[first], sides[last + 1]))
+        start, end = np.searchsorted(values, [fitted[column].min(), fitted[column].max()])
+        spans.append((sides[start], sides[end + 1]))
     (left, right), (low, high) = spans if num_tasks_on_x else spans[::-1]
     box = Rectangle((left, low), right - left, high - low, fill=False, edgecolor="k", lw=1.4)
     if num_tasks_on_x:
@@ -47,7 +48,7 @@ def edges(centres: pd.Index) -> list[float]:
 
 
 def span_if_empty(ax: Axes, x: pd.Series, y: pd.Series | None = None) -> None:
-    """Limits from what would have been shown, for logarithmic axes without a single point."""
+    """Limits of logarithmic axes without a single point, from the data that were to be drawn."""
     if not np.isfinite(ax.dataLim.get_points()).all():
         ax.set_xlim(x.min() / 2, x.max() * 2)
         if y is not None:
@@ -67,11 +68,19 @@ def step_axis(ax: Axes) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
+def diversity_ticks(axis: Axis, num_tasks: Sequence[Any] | np.ndarray) -> None:
+    """Ticks of an axis of task diversities: one at each, with its number, and none between."""
+    axis.set_ticks(num_tasks, [f"{value:g}" for value in num_tasks])
+    axis.set_ticks([], minor=True)
+
+
 def words(strategies: Sequence[str]) -> list[str]:
+    """Names of strategies, in words."""
     return [name.replace("_", " ") for name in strategies]
 
 
 def ordered(count: int) -> list[Any]:
+    """Colours in order, such as those of task diversities."""
     return list(sns.color_palette("viridis", count))
 
 

@@ -12,8 +12,8 @@ import xarray as xr
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
-from rational_icl._files import check_regular, replacing
-from rational_icl.logs.guards import absurd
+from rational_icl._files import replacing
+from rational_icl._guards import absurd, check_regular
 from rational_icl.posterior.data import refuse_another_model
 
 _NOT_A_POSTERIOR = (

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
-from rational_icl.accounts import Account
+from rational_icl.accounts import Account, make
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.posterior.adaptation import Plan, draw, with_attempts
@@ -26,7 +26,7 @@ from rational_icl.posterior.nuts import chains, check_number
 
 @in_float64
 def sample(
-    account: Account,
+    account: str | Account,
     cells: Cells,
     behaviour: Behaviour,
     *,
@@ -50,7 +50,7 @@ def sample(
     for the effects). Time and memory grow with the number of cells, never with that of sequences.
 
     Args:
-        account: a theory, such as `accounts.Rational()`.
+        account: a theory, such as `accounts.Rational()`, or its name.
         cells, behaviour: from `summarize`.
         regions: whose `fitted` cells are conditioned on; `partition_cells(cells, behaviour)` if
             None.
@@ -79,7 +79,7 @@ def sample(
     """
     chosen = regions or partition_cells(cells, behaviour)
     problem = state_problem(
-        account,
+        make(account, cells.strategies),
         {"": (cells, behaviour, chosen)},
         splits,
         observation or StudentResiduals(),
@@ -92,7 +92,7 @@ def sample(
 
 @in_float64
 def sample_conditions(
-    account: Account,
+    account: str | Account,
     conditions: Mapping[str, tuple[Cells, Behaviour]],
     *,
     pooling: str = "partial",
@@ -112,7 +112,7 @@ def sample_conditions(
     """As `sample`, for several conditions (width, context length, setting, …) at once.
 
     Args:
-        account: one theory for all.
+        account: one theory for all, or its name.
         conditions: cells and behaviour of each, by name, all of the same strategies.
         pooling: `partial`, where the account's parameters scatter around a common mean over
             conditions, and those of the noise are free; `none`, where each is by itself; or
@@ -142,7 +142,8 @@ def sample_conditions(
     }
     table = _standardized(covariates, list(conditions), pooling)
     noise = observation or StudentResiduals()
-    problem = state_problem(account, triples, splits, noise, pooling, table)
+    family = next(iter(conditions.values()))[0].strategies
+    problem = state_problem(make(account, family), triples, splits, noise, pooling, table)
     plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
     return _drawn(problem, plan, seed, progress)
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights
 from rational_icl.cells.crossovers import observed_crossovers, run_crossovers
@@ -23,7 +25,7 @@ from rational_icl.fitting.agreement import (
 from rational_icl.fitting.fits import Fit, fit
 from rational_icl.fitting.holdout import partition_cells
 from rational_icl.fitting.jackknife import Jackknife, jackknife
-from rational_icl.logs import Log
+from rational_icl.logs import Log, open_log
 from rational_icl.posterior import sample
 from rational_icl.prediction.crossovers import crossovers
 from rational_icl.report import comparing
@@ -175,8 +177,8 @@ class Analysis:
 
 
 def analyse(
-    log: Log,
-    account: Account,
+    log: Log | str | Path,
+    account: str | Account,
     *,
     strategies: Sequence[str] | None = None,
     posterior: bool = False,
@@ -191,8 +193,8 @@ def analyse(
     """Summarize a log, fit an account and its floor, and score both, fitted and held out apart.
 
     Args:
-        log: from `open_log`.
-        account: a theory of these strategies.
+        log: from `open_log`, or the path of a log.
+        account: a theory of these strategies, or its name.
         strategies: see `summarize`.
         posterior: whether to sample it too, on the fitted cells.
         sampling: options of `sample` for that, such as max_draws.
@@ -206,7 +208,11 @@ def analyse(
     Raises:
         LogError, FitError: see `summarize` and `fit`.
     """
+    log = open_log(log)
+    if isinstance(account, str) and strategies is None:  # an unknown name, before a long pass
+        account = accounts.make(account, next(iter(log.values())).setting.default_strategies)
     cells, behaviour = summarize(log, strategies, progress=progress)
+    account = accounts.make(account, cells.strategies)
     regions = partition_cells(cells, behaviour)
     fitted = fit(account, cells, behaviour, regions=regions, num_starts=num_starts, seed=seed)
     frame = cell_agreement(log, cells, behaviour, fitted, progress=progress)

@@ -14,7 +14,8 @@ from typing import Any
 
 from rational_icl._cleanup import undone_at_exit
 from rational_icl._errors import LogError
-from rational_icl._files import moved, read_json
+from rational_icl._files import moved
+from rational_icl._guards import read_json
 
 PAGE, DOCUMENT = "index.html", "report.json"
 _MOST_BYTES = 2**30
@@ -97,7 +98,7 @@ def listed(folder: Path) -> list[str]:
 
 def _document(out: Path) -> dict[str, Any] | None:
     """The document of the report in a folder; None if there is no report."""
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError):
         document = read_json(out / DOCUMENT, _MOST_BYTES)
         if "schema" in document and ("accounts" in document or "logs" in document):
             return document

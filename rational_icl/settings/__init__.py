@@ -1,4 +1,4 @@
-"""Settings by name: the one place where a word in a file becomes a class."""
+"""Experimental settings by name: the registry that makes classes of the words in files."""
 
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
@@ -24,14 +24,15 @@ from rational_icl.settings.validation import (
 from rational_icl.settings.vectors import Vectors
 
 _MOST_NUMBER = 2**63 - 1
-_OWN = (Categorical, Regression, Classification, Markov)
-_BY_NAME: dict[str, type[Setting]] = {setting.name: setting for setting in _OWN}
+SHIPPED = (Categorical, Regression, Classification, Markov)
+"""Settings of the package itself, whose names no other class may take."""
+_BY_NAME: dict[str, type[Setting]] = {setting.name: setting for setting in SHIPPED}
 
 SettingT = TypeVar("SettingT", bound=Setting)
 
 
 def register(setting: type[SettingT]) -> type[SettingT]:
-    """Make a setting known under its `name`, so that log files may use it. Usable as a decorator.
+    """Register a setting under its `name`, so that log files may use it. Usable as a decorator.
 
     A class of the same name as the one it was registered for takes its place, as when a notebook
     cell is run again. It is validated first (see `validate`), on sizes and parameters that fit it.
@@ -44,17 +45,22 @@ def register(setting: type[SettingT]) -> type[SettingT]:
         isinstance(setting, type) and issubclass(setting, Setting) and hasattr(setting, "name")
     ):
         raise ValueError(f"{setting!r} is not a subclass of Setting with a `name`")
-    known = _BY_NAME.get(setting.name)
-    again = known is setting or (known not in _OWN and _named_alike(known, setting))
-    if known is not None and not again:
-        raise ValueError(f"a setting named {setting.name!r} is already registered: {known}")
+    registered = _BY_NAME.get(setting.name)
+    replaces = registered is setting or (
+        registered not in SHIPPED and _named_alike(registered, setting)
+    )
+    if registered is not None and not replaces:
+        raise ValueError(
+            f"a setting named {setting.name!r} is already registered: {registered}; choose another "
+            "name"
+        )
     validate(setting)
     _BY_NAME[setting.name] = setting
     return setting
 
 
-def _named_alike(known: type[Setting] | None, setting: type[Setting]) -> bool:
-    return known is not None and known.__qualname__ == setting.__qualname__
+def _named_alike(registered: type[Setting] | None, setting: type[Setting]) -> bool:
+    return registered is not None and registered.__qualname__ == setting.__qualname__
 
 
 def make(name: str, /, **parameters: Any) -> Setting:
@@ -63,15 +69,15 @@ def make(name: str, /, **parameters: Any) -> Setting:
     Raises:
         LogError: unknown name, or parameters that do not fit it.
     """
-    known = parameter_names(name)
-    if unknown := [key for key in parameters if key not in known]:
+    names = parameter_names(name)
+    if unknown := [key for key in parameters if key not in names]:
         raise LogError(
             f"setting {name!r}: parameters do not fit: {', '.join(unknown)} not known; expected "
-            f"{', '.join(known)}"
+            f"{', '.join(names)}"
         )
     if missing := [key for key in required_parameters(name) if key not in parameters]:
         raise LogError(f"setting {name!r}: parameters do not fit: {', '.join(missing)} missing")
-    kinds = {one.name: one.type for one in fields(named(name))}
+    kinds = {field.name: field.type for field in fields(named(name))}
     checked = {key: _checked(name, key, value, kinds[key]) for key, value in parameters.items()}
     setting = named(name)(**checked)
     if problem := setting.problem():
@@ -110,53 +116,53 @@ def check(setting: Setting, tasks: np.ndarray, inputs: np.ndarray) -> None:
 
 
 def checked_task_prob(task_prob: np.ndarray, num_tasks: int) -> Float[np.ndarray, " task"]:
-    """One probability a task, float64 and summing to one.
+    """Task probabilities, one a task, float64 and summing to one.
 
     Raises:
         LogError: they are not one number a task, not all at least 0, or do not sum to 1.
     """
-    found = np.asarray(task_prob)
-    if found.shape != (num_tasks,) or found.dtype.kind != "f" or found.itemsize > 8:
+    prob = np.asarray(task_prob)
+    if prob.shape != (num_tasks,) or prob.dtype.kind != "f" or prob.itemsize > 8:
         raise LogError(
-            f"task_prob: shape {found.shape} and dtype {found.dtype}; expected one probability for "
+            f"task_prob: shape {prob.shape} and dtype {prob.dtype}; expected one probability for "
             f"each of the {num_tasks} tasks"
         )
-    wide = found.astype(np.float64)
+    wide = prob.astype(np.float64)
     if not np.isfinite(wide).all() or (wide < 0).any():
         raise LogError("task_prob: not all finite and at least 0; expected probabilities")
-    if abs(wide.sum() - 1) > sum_tolerance(found):
+    if abs(wide.sum() - 1) > sum_tolerance(prob):
         raise LogError(f"task_prob: sums to {wide.sum():.4g}; expected 1")
     return wide / wide.sum()
 
 
 def parameter_names(name: str) -> tuple[str, ...]:
-    """Every parameter that `make` knows for a setting.
+    """Names of all parameters that `make` knows for a setting.
 
     Raises:
         LogError: unknown name.
     """
-    return tuple(one.name for one in fields(named(name)))
+    return tuple(field.name for field in fields(named(name)))
 
 
 def required_parameters(name: str) -> tuple[str, ...]:
-    """The parameters that `make` needs for a setting.
+    """Names of the parameters that `make` needs for a setting.
 
     Raises:
         LogError: unknown name.
     """
-    return tuple(one.name for one in fields(named(name)) if one.default is MISSING)
+    return tuple(field.name for field in fields(named(name)) if field.default is MISSING)
 
 
 def named(name: str) -> type[Setting]:
-    """The class behind a name.
+    """The class of the setting called `name`.
 
     Raises:
         LogError: unknown name.
     """
     if name not in _BY_NAME:
-        known = ", ".join(sorted(_BY_NAME))
+        names = ", ".join(sorted(_BY_NAME))
         raise LogError(
-            f"setting: {name!r} is not known; expected one of {known}. One of your own must be "
+            f"setting: {name!r} is not known; expected one of {names}. One of your own must be "
             "registered first: settings.register, or `rational-icl --load FILE.py`"
         )
     return _BY_NAME[name]

@@ -1,4 +1,4 @@
-"""What a setting must say: how its data are drawn, and what a Bayesian would predict.
+"""The base class of settings: how data are drawn, and what a Bayesian predicts from them.
 
 A setting is one frozen, hashable record. Its drawing and checking half is NumPy, so that a training
 loop in any framework can use it; its predictive half is JAX and is written for ONE sequence: the
@@ -37,9 +37,9 @@ class Setting(ABC):
     strategies: ClassVar[tuple[str, ...]]
     """Every strategy this setting can compute; relative distance is between the first two."""
     memorizing: ClassVar[tuple[str, ...]] = ("memorizing",)
-    """Those of them whose prior is the table of training tasks."""
+    """Strategies whose prior is the table of training tasks."""
     default_strategies: ClassVar[tuple[str, ...]]
-    """The family that a fit uses unless told otherwise."""
+    """Strategies that a fit uses by default."""
     program_bits: ClassVar[Mapping[str, float]]
     """Declared description length of each strategy's program, in bits, without its prior."""
     task_axes: ClassVar[tuple[str, ...]]
@@ -58,22 +58,22 @@ class Setting(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """The fields that, with `name`, rebuild this setting; those at their default left out."""
-        found = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
-        return {name: value for name, (value, default) in found.items() if value != default}
+        values = {entry.name: (getattr(self, entry.name), entry.default) for entry in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     @property
     def num_positions(self) -> int:
-        """How many outcomes of a sequence can be predicted."""
+        """Number of outcomes of a sequence that can be predicted."""
         return self.context_length
 
     @property
     def num_predictions(self) -> int:
-        """How many are: those from `first_position` on."""
+        """Number of outcomes of a sequence that are predicted: those from `first_position` on."""
         return self.num_positions - self.first_position
 
     @property
     def num_parameters(self) -> int:
-        """Numbers that describe one predictive distribution, its `num_outcomes` first."""
+        """Number of parameters of one predictive distribution, its `num_outcomes` first."""
         return self.num_outcomes
 
     @property
@@ -84,7 +84,7 @@ class Setting(ABC):
     @property
     @abstractmethod
     def outcome(self) -> Outcome:
-        """What one prediction is."""
+        """Kind of the predictions: probabilities, or means with Gaussian noise."""
 
     def problem(self) -> str | None:
         """What is wrong with the fields of this setting, in one sentence, or None."""
@@ -96,21 +96,21 @@ class Setting(ABC):
         if problem := self.problem_with_sizes():
             return problem
         if not 0 <= self.first_position < self.num_positions:
-            last = self.num_positions - 1
-            return f"first_position is {self.first_position}; expected 0 to {last}"
+            largest = self.num_positions - 1
+            return f"first_position is {self.first_position}; expected 0 to {largest}"
         if not (np.isfinite(self.task_exponent) and self.task_exponent >= 0):
             return f"task_exponent is {self.task_exponent}; expected 0 (uniform) or more"
         return None
 
     def task_prob(self, num_tasks: int) -> Float[np.ndarray, " task"]:
-        """p_d, the probability of each training task."""
+        """Probability p_d of each training task."""
         weight = np.arange(1, num_tasks + 1) ** -float(self.task_exponent)
         return weight / weight.sum()
 
     @classmethod
     @abstractmethod
     def sizes_of(cls, tasks: np.ndarray, inputs: np.ndarray) -> dict[str, int]:
-        """num_dims and context_length, as the shapes of tasks and inputs tell them."""
+        """Sizes num_dims and context_length, read off the shapes of tasks and inputs."""
 
     @abstractmethod
     def problem_with_sizes(self) -> str | None:
@@ -164,49 +164,49 @@ class Setting(ABC):
     def truth(
         self, tasks: Float[np.ndarray, "sequence ..."], inputs: np.ndarray
     ) -> Float[np.ndarray, "sequence position outcome"]:
-        """The predictions of one who knows each sequence's task."""
+        """Predictions given the true task of each sequence."""
 
     def observed(self, inputs: np.ndarray) -> np.ndarray:
-        """The outcomes that came, (sequence, position), where inputs show them."""
-        raise NotImplementedError(f"inputs of setting {self.name!r} do not show what came")
+        """Realised outcomes, (sequence, position), where inputs show them."""
+        raise NotImplementedError(f"inputs of setting {self.name!r} do not show the outcomes")
 
     def targets(self, tasks: Float[np.ndarray, "sequence ..."], inputs: np.ndarray) -> np.ndarray:
-        """The outcomes that came, (sequence, position)."""
+        """Realised outcomes, (sequence, position)."""
         return self.observed(inputs)
 
     @abstractmethod
     def tokens(self, inputs: np.ndarray) -> np.ndarray:
-        """What a transformer reads: integers (sequence, token), or vectors with a last axis."""
+        """Input of a transformer: integers (sequence, token), or vectors with a last axis."""
 
     @property
     @abstractmethod
     def readout(self) -> slice:
-        """The tokens after which a transformer predicts, one a position."""
+        """Tokens after which a transformer predicts, one a position."""
 
     @property
     def vocabulary(self) -> int:
-        """How many different tokens there are; 0 where tokens are vectors."""
+        """Number of different tokens; 0 where tokens are vectors."""
         return 0
 
     def prepared(self, strategy: str, tasks: np.ndarray) -> Any:
-        """What a memorizing strategy looks up, computed once for a task table."""
+        """Look-up table of a memorizing strategy, computed once for a task table."""
         return tasks
 
     def prior_table(self, strategy: str, tasks: np.ndarray) -> np.ndarray:
-        """The numbers that a memorizing strategy must store, for its complexity."""
+        """Numbers that a memorizing strategy must store, for its complexity."""
         return tasks
 
     def cue(
         self, prepared: Any, inputs: Array, position: Integer[Array, ""]
     ) -> Float[Array, " task"] | float:
-        """log p(what is seen at `position` before its outcome | task), nats."""
+        """Log likelihood of what `position` shows before its outcome, for every task, nats."""
         return 0.0
 
     @abstractmethod
     def log_likelihood(
         self, prepared: Any, inputs: Array, position: Integer[Array, ""]
     ) -> Float[Array, " task"]:
-        """log p(outcome at `position` | task, earlier observations), nats, for every task."""
+        """Log likelihood of the outcome at `position`, given earlier ones, for every task, nats."""
 
     @abstractmethod
     def average(
@@ -216,7 +216,7 @@ class Setting(ABC):
         inputs: Array,
         position: Integer[Array, ""],
     ) -> Float[Array, " parameter"]:
-        """The tasks' own predictions at `position`, averaged under `task_weight`."""
+        """Predictions of the tasks at `position`, averaged under `task_weight`."""
 
     @abstractmethod
     def continuous(self, strategy: str, inputs: Array) -> Float[Array, "position parameter"]:
@@ -224,7 +224,7 @@ class Setting(ABC):
 
     @abstractmethod
     def prior_parameters(self, strategy: str) -> int:
-        """How many hyper-parameters the continuous prior of a strategy has."""
+        """Number of hyper-parameters of the continuous prior of a strategy."""
 
     def loss(
         self,
@@ -232,6 +232,6 @@ class Setting(ABC):
         inputs: np.ndarray,
         predicted: Float[np.ndarray, "*strategies sequence prediction outcome"],
     ) -> Float[np.ndarray, "*strategies sequence prediction"]:
-        """Divergence of predictions from those of one who knows each sequence's task, nats."""
+        """Divergence of predictions from those given the true task of each sequence, nats."""
         truth = self.truth(tasks, inputs)[:, self.first_position :]
         return self.outcome.divergence(truth, predicted)

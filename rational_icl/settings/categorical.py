@@ -93,10 +93,10 @@ class Categorical(Symbols):
     def continuous(
         self, strategy: str, inputs: Integer[Array, " position"]
     ) -> Float[Array, "position outcome"]:
-        seen = jax.nn.one_hot(inputs, self.num_dims, dtype=jax.numpy.float64)
+        one_hot = jax.nn.one_hot(inputs, self.num_dims, dtype=jax.numpy.float64)
         if strategy == "constant":
-            return jax.numpy.full_like(seen, 1 / self.num_dims)
-        counts = jax.numpy.cumsum(seen, axis=0) - seen
+            return jax.numpy.full_like(one_hot, 1 / self.num_dims)
+        counts = jax.numpy.cumsum(one_hot, axis=0) - one_hot
         before = jax.numpy.arange(self.context_length)[:, None]
         return (counts + 1) / (before + self.num_dims)
 

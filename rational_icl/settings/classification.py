@@ -107,14 +107,14 @@ class Classification(Vectors):
         pool: Float[np.ndarray, "task feature"],
         pool_prob: Float[np.ndarray, " task"],
     ) -> Float[np.ndarray, "sequence item feature"]:
-        """The query's exemplar takes one random place of a context drawn from the pool.
+        """Contexts of items from the pool, the query's exemplar at a random place; then the query.
 
-        Which has the same distribution as a query chosen among the context's exemplars.
+        That has the same distribution as a query chosen among the context's exemplars.
         """
         size = (len(tasks), self.context_length - 1)
         context = pool[rng.choice(len(pool), size=size, p=pool_prob)]
         context[np.arange(len(tasks)), rng.integers(size[1], size=len(tasks))] = tasks
-        return self._seen(rng, context, tasks)
+        return self._noisy(rng, context, tasks)
 
     def draw_extra(
         self,
@@ -128,12 +128,12 @@ class Classification(Vectors):
             return None
         contexts = []
         for task in picked:
-            others = np.where(np.arange(len(pool)) == task, 0.0, pool_prob)
-            others /= others.sum()
-            contexts.append(pool[rng.choice(len(pool), size=self.context_length - 1, p=others)])
-        return self._seen(rng, np.stack(contexts), pool[picked])
+            prob = np.where(np.arange(len(pool)) == task, 0.0, pool_prob)
+            prob /= prob.sum()
+            contexts.append(pool[rng.choice(len(pool), size=self.context_length - 1, p=prob)])
+        return self._noisy(rng, np.stack(contexts), pool[picked])
 
-    def _seen(
+    def _noisy(
         self, rng: np.random.Generator, context: np.ndarray, query: np.ndarray
     ) -> Float[np.ndarray, "sequence item feature"]:
         shown = np.concatenate([context, query[:, None, :]], axis=1)
@@ -177,8 +177,8 @@ class Classification(Vectors):
         position: Integer[Array, ""],
     ) -> Float[Array, " task"]:
         v = self.within_class_variance
-        apart = jax.numpy.sqrt(1 + v) * inputs[-1, :-1] - prepared[:, :-1]
-        return -self.num_dims / (2 * v) * (apart**2).sum(axis=1)
+        residual = jax.numpy.sqrt(1 + v) * inputs[-1, :-1] - prepared[:, :-1]
+        return -self.num_dims / (2 * v) * (residual**2).sum(axis=1)
 
     def log_likelihood(
         self,
@@ -186,7 +186,7 @@ class Classification(Vectors):
         inputs: Float[Array, "item feature"],
         position: Integer[Array, ""],
     ) -> Float[Array, " task"]:
-        """Nothing comes after the query."""
+        """Zeros: no outcome comes after the query."""
         return jax.numpy.zeros(len(prepared))
 
     def average(
@@ -204,14 +204,14 @@ class Classification(Vectors):
         if strategy == "constant":
             return jax.numpy.full((1, 2), 0.5)
         m, v = self.num_dims, self.within_class_variance
-        apart = inputs[-1, :-1] - inputs[:-1, :-1] / (1 + v)
-        score = -m * (1 + v) ** 2 / (2 * v * (2 + v)) * (apart**2).sum(axis=1)
+        residual = inputs[-1, :-1] - inputs[:-1, :-1] / (1 + v)
+        score = -m * (1 + v) ** 2 / (2 * v * (2 + v)) * (residual**2).sum(axis=1)
         return _labels(jax.nn.softmax(score) @ inputs[:-1, -1])[None]
 
     def prior_parameters(self, strategy: str) -> int:
         return {"generalizing": 1, "constant": 0}[strategy]  # the within-class variance
 
 
-def _labels(one: Float[Array, ""]) -> Float[Array, " outcome"]:
-    clamped = jax.numpy.clip(one, LEAST_PROB, 1 - LEAST_PROB)
+def _labels(prob: Float[Array, ""]) -> Float[Array, " outcome"]:
+    clamped = jax.numpy.clip(prob, LEAST_PROB, 1 - LEAST_PROB)
     return jax.numpy.stack([1 - clamped, clamped])

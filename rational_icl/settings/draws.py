@@ -25,7 +25,7 @@ class Purpose(IntEnum):
 
 
 class Drawn(NamedTuple):
-    """Sequences, and the task of each.
+    """Drawn sequences, and the task of each.
 
     Args:
         inputs: (sequence, position, ...).
@@ -37,7 +37,7 @@ class Drawn(NamedTuple):
 
 
 class EvaluationData(NamedTuple):
-    """The tasks of a run, and the fixed sequences on which it is evaluated, by split."""
+    """Evaluation data of a run: its tasks, and its fixed sequences, by split."""
 
     tasks: np.ndarray
     ood_tasks: np.ndarray
@@ -58,8 +58,8 @@ def draw_from(
 ) -> Drawn:
     """Sequences from tasks picked with probability p_d; the setting's own if None."""
     picked, prob = _picked(setting, rng, len(tasks), num_sequences, task_prob)
-    own = tasks[picked]
-    return Drawn(setting.draw_inputs(rng, own, tasks, prob), own)
+    drawn = tasks[picked]
+    return Drawn(setting.draw_inputs(rng, drawn, tasks, prob), drawn)
 
 
 def evaluation_data(
@@ -95,7 +95,7 @@ def evaluation_data(
     return EvaluationData(
         tasks,
         ood_tasks,
-        {name: Drawn(_short(one.inputs), one.tasks) for name, one in splits.items()},
+        {name: Drawn(_short(drawn.inputs), drawn.tasks) for name, drawn in splits.items()},
     )
 
 
@@ -113,10 +113,12 @@ def training_batch(
 
 
 def logged_targets(setting: Setting, splits: Mapping[str, Drawn]) -> dict[str, np.ndarray]:
-    """What came in each sequence (sequence,), by split; none where the inputs show it."""
+    """Realised outcomes (sequence,) by split, for settings whose inputs do not show them."""
     if not setting.logs_targets:
         return {}
-    return {name: setting.targets(one.tasks, one.inputs)[:, 0] for name, one in splits.items()}
+    return {
+        name: setting.targets(drawn.tasks, drawn.inputs)[:, 0] for name, drawn in splits.items()
+    }
 
 
 def _short(inputs: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a transformer has read when it predicts, and how faults of a setting are told."""
+"""What a transformer can have read when it predicts, and errors that name a faulty setting."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,35 +6,36 @@ from typing import Any
 
 import numpy as np
 
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, first_line
 from rational_icl.settings.base import Setting
 
 
 def fault(setting: Setting | type[Setting], words: str) -> LogError:
+    """An error that names the setting at fault."""
     return LogError(f"setting {setting.name!r}: {words}")
 
 
 @contextmanager
 def calling(setting: Setting, method: str) -> Iterator[None]:
-    """Says which method of a user's it is that fails."""
+    """Context of a call to a user's method, which an error then names."""
     try:
         yield
     except LogError:
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise fault(setting, f"{method} fails on a few drawn sequences ({said})") from error
+        reason = first_line(error)
+        raise fault(setting, f"{method} fails on a few drawn sequences ({reason})") from error
 
 
 def unseen_replaced(
-    setting: Setting, inputs: np.ndarray, other: np.ndarray, position: int
+    setting: Setting, inputs: np.ndarray, replacement: np.ndarray, position: int
 ) -> np.ndarray:
-    """Inputs with all that a transformer has not read at a position taken from others."""
+    """Inputs with all that is unread at a position replaced by that of other inputs."""
     shown = _shown(setting, inputs, position)
 
-    def replaced(place: Sequence[Any], start: np.ndarray) -> np.ndarray | None:
+    def replaced(item_index: Sequence[Any], start: np.ndarray) -> np.ndarray | None:
         trial = start.copy()
-        trial[(slice(None), *place)] = other[(slice(None), *place)]
+        trial[(slice(None), *item_index)] = replacement[(slice(None), *item_index)]
         return trial if np.array_equal(_shown(setting, trial, position), shown) else None
 
     low, high = 0, inputs.shape[1]

@@ -92,13 +92,14 @@ class Markov(Symbols):
         pool: Float[np.ndarray, "task state next"],
         pool_prob: Float[np.ndarray, " task"],
     ) -> Integer[np.ndarray, "sequence position"]:
-        first, following = np.cumsum(stationary(tasks), axis=1), np.cumsum(tasks, axis=2)
+        start_edges = np.cumsum(stationary(tasks), axis=1)
+        next_edges = np.cumsum(tasks, axis=2)
         uniform = rng.random((len(tasks), self.context_length, 1))
         walk = np.empty((len(tasks), self.context_length), dtype=self.symbol_type())
-        walk[:, 0] = (uniform[:, 0] >= first[:, :-1]).sum(axis=1)
-        each = np.arange(len(tasks))
+        walk[:, 0] = (uniform[:, 0] >= start_edges[:, :-1]).sum(axis=1)
+        sequence = np.arange(len(tasks))
         for position in range(1, self.context_length):
-            edges = following[each, walk[:, position - 1], :-1]
+            edges = next_edges[sequence, walk[:, position - 1], :-1]
             walk[:, position] = (uniform[:, position] >= edges).sum(axis=1)
         return walk
 
@@ -114,11 +115,11 @@ class Markov(Symbols):
         return stationary(tasks) if strategy == "one_point_memorizing" else tasks
 
     def prepared(self, strategy: str, tasks: Float[np.ndarray, "task state next"]) -> Chains:
-        first = stationary(tasks)
+        start = stationary(tasks)
         if strategy == "one_point_memorizing":
-            tasks = np.repeat(first[:, None, :], self.num_dims, axis=1)
+            tasks = np.repeat(start[:, None, :], self.num_dims, axis=1)
         # contiguous, because JAX takes over the layout in memory
-        return Chains(*(np.ascontiguousarray(np.moveaxis(one, 0, -1)) for one in (first, tasks)))
+        return Chains(*(np.ascontiguousarray(np.moveaxis(prob, 0, -1)) for prob in (start, tasks)))
 
     def log_likelihood(
         self, prepared: Chains, inputs: Integer[Array, " position"], position: Integer[Array, ""]
@@ -141,8 +142,8 @@ class Markov(Symbols):
         m = self.num_dims
         one_hot = jax.nn.one_hot(inputs, m, dtype=jax.numpy.float64)
         if strategy == "one_point_generalizing":
-            seen = jax.numpy.cumsum(one_hot, axis=0) - one_hot
-            return (seen + 1) / (jax.numpy.arange(self.context_length)[:, None] + m)
+            counts = jax.numpy.cumsum(one_hot, axis=0) - one_hot
+            return (counts + 1) / (jax.numpy.arange(self.context_length)[:, None] + m)
 
         def advance(transitions, pair):
             previous, state = pair
@@ -167,17 +168,17 @@ def _by_state(
 def stationary(
     tasks: Float[np.ndarray, "task state next"],
 ) -> Float[np.ndarray, "task state"]:
-    """pi T = pi, sum pi = 1, of every chain; it must be unique."""
+    """Stationary distribution of every chain, pi T = pi with sum pi = 1; it must be unique."""
     m = tasks.shape[-1]
     # one balance equation is redundant: the sum takes its place
     balance = np.swapaxes(np.eye(m) - tasks, -1, -2).copy()
     balance[:, -1, :] = 1.0
-    wanted = np.zeros((len(tasks), m, 1))
-    wanted[:, -1] = 1.0
-    found = np.maximum(np.linalg.solve(balance, wanted)[..., 0], 0.0)
+    right_side = np.zeros((len(tasks), m, 1))
+    right_side[:, -1] = 1.0
+    prob = np.maximum(np.linalg.solve(balance, right_side)[..., 0], 0.0)
     if not tasks.all():  # rounding must not make a state possible that is left for good
-        found = np.where(_returned_to(tasks), found, 0.0)
-    return found / found.sum(axis=1, keepdims=True)
+        prob = np.where(_returned_to(tasks), prob, 0.0)
+    return prob / prob.sum(axis=1, keepdims=True)
 
 
 def _returned_to(

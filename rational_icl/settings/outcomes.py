@@ -1,4 +1,4 @@
-"""What one prediction is: a probability vector over outcomes, or a mean with Gaussian noise.
+"""Kinds of prediction: a probability vector over outcomes, or a mean with Gaussian noise.
 
 Everything that differs between the two is reached through the record that a setting returns as its
 `outcome`: how predictions are stored and checked, and how far apart two of them are, in nats.
@@ -35,11 +35,11 @@ class Outcome(ABC):
 
     @abstractmethod
     def realised(self, targets: Array, num_outcomes: int) -> Float[np.ndarray, "*rows outcome"]:
-        """The prediction of one who knows what came: its divergence is a realised loss."""
+        """Predictions that name the realised outcomes: divergence from them is a realised loss."""
 
     @abstractmethod
     def uninformed(self, num_outcomes: int) -> Float[np.ndarray, " outcome"]:
-        """The prediction of one who knows nothing: equal probabilities, or a mean of 0."""
+        """Prediction without information: equal probabilities, or a mean of 0."""
 
     @abstractmethod
     def problem_with_predictions(
@@ -52,23 +52,23 @@ class Outcome(ABC):
 
     @abstractmethod
     def problem_with_logged(self, logged: np.ndarray, tolerance: float | None = None) -> str | None:
-        """What is wrong with predictions as a log holds them, or None; `tolerance` as above."""
+        """What is wrong with predictions in logged form, or None; `tolerance` as above."""
 
     @abstractmethod
     def to_logged(self, predictions: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
-        """From probabilities or means to what a log holds, float64."""
+        """Logged form of probabilities or means: what a log holds, float64."""
 
     @abstractmethod
     def from_logged(self, logged: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
-        """From what a log holds to probabilities or means, float64."""
+        """Probabilities or means of the logged form, float64."""
 
     @abstractmethod
     def stored(self, logged: np.ndarray) -> np.ndarray:
-        """What a log holds, in its own type on disk."""
+        """Logged form in its type on disk."""
 
     @abstractmethod
     def read(self, stored: np.ndarray) -> Float[np.ndarray, "*rows outcome"]:
-        """What a log holds, float64, with the rounding of its type on disk taken out."""
+        """Logged form in float64, with the rounding of its type on disk taken out."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""How far rows of probabilities may sum from one: as far as the type that they came in rounds."""
+"""Tolerance of sums of probabilities: rows may sum from one as far as their type rounds."""
 
 import numpy as np
 
 SUM_TOLERANCE = {2: 4e-3, 4: 1e-3, 8: 1e-3}
 """How far a row on disk may sum from one, by bytes per number; those of 2 are half precision."""
 _MOST_ROUNDINGS = 16
-_FIRST = 64
+_NUM_TRIED = 64
 
 
 def sum_tolerance(values: np.ndarray) -> float:
-    """How far rows (..., outcome) that a person hands over may sum from one.
+    """Largest distance from one of sums of rows (..., outcome) that a person hands over.
 
     A softmax in a type with unit roundoff u gives sums that are off by a few u; one whose sum of m
     numbers is rounded at every step, by about m·u/2; taken here as at most 16 u. The type is known
@@ -25,7 +25,7 @@ def sum_tolerance(values: np.ndarray) -> float:
         (_exact_in_float16, SUM_TOLERANCE[2], 2.0**-11),
     ):
         # the first few numbers tell most arrays that are not
-        if exact(values.reshape(-1)[:_FIRST]) and exact(values):
+        if exact(values.reshape(-1)[:_NUM_TRIED]) and exact(values):
             return max(least, roundings * roundoff)
     return SUM_TOLERANCE.get(values.dtype.itemsize, SUM_TOLERANCE[8])
 

@@ -103,7 +103,7 @@ class Regression(Vectors):
     def tokens(
         self, inputs: Float[np.ndarray, "sequence position feature"]
     ) -> Float[np.ndarray, "sequence token feature"]:
-        """x_t with 0 in the place of y, then y_t with 0 in the place of x; the last y left out."""
+        """Tokens x_t with 0 for y, then y_t with 0 for x, in turn; the last y left out."""
         x, y = inputs.copy(), inputs.copy()
         x[:, :, -1], y[:, :, :-1] = 0.0, 0.0
         woven = np.stack([x, y], axis=2).reshape(len(inputs), -1, self.num_dims + 1)
@@ -130,9 +130,9 @@ class Regression(Vectors):
         inputs: Float[Array, "position feature"],
         position: Integer[Array, ""],
     ) -> Float[Array, " parameter"]:
-        own = prepared @ inputs[position, :-1]
-        mean = task_weight @ own
-        variance = self.noise_variance + task_weight @ (own - mean) ** 2
+        task_mean = prepared @ inputs[position, :-1]
+        mean = task_weight @ task_mean
+        variance = self.noise_variance + task_weight @ (task_mean - mean) ** 2
         return jax.numpy.stack([mean, variance])
 
     def continuous(

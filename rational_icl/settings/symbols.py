@@ -1,4 +1,4 @@
-"""What all settings share whose sequences are symbols 0..m-1 after a start token."""
+"""The base class of settings whose sequences are symbols 0..m-1 after a start token."""
 
 from dataclasses import dataclass
 
@@ -78,6 +78,6 @@ def problem_with_distributions(prob: np.ndarray, row_words: str) -> str | None:
     negative = (prob < 0).any(axis=-1)
     if negative.any() or off.max(initial=0) > sum_tolerance(prob):
         worst = np.unravel_index(np.argmax(np.where(negative, np.inf, off)), off.shape)
-        place = ", ".join(map(str, np.asarray(worst).tolist()))
-        return f"{row_words} {place} is not a probability distribution over the symbols"
+        row_index = ", ".join(map(str, np.asarray(worst).tolist()))
+        return f"{row_words} {row_index} is not a probability distribution over the symbols"
     return None

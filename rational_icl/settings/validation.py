@@ -1,32 +1,34 @@
-"""Whether a setting keeps the promises that everything else is computed from, on a few draws.
+"""Validation of settings on a few draws: the properties that all computed numbers rest on.
 
 What is checked holds exactly, whatever the setting, so that a failure is a fault and never chance.
 """
 
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from functools import lru_cache
-from itertools import islice, product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rational_icl.settings.base import Setting
+from rational_icl.settings.examples import (
+    NUM_SEQUENCES,
+    NUM_TASKS,
+    TASK_PROB,
+    Sample,
+    draw_sample,
+    example_of,
+)
 from rational_icl.settings.foresight import calling, fault, unseen_replaced
 from rational_icl.settings.outcomes import Probabilities
 
 SUM_TOLERANCE = 1e-9
 """How far the probabilities of an exact prediction may sum from one."""
-_SAME = 1e-9
+_TOLERANCE = 1e-9
 """Of two predictions from the same information, absolute and relative: rounding is below 1e-12."""
-_TASKS, _SEQUENCES, _SEED = 3, 6, 20
-_PRIOR = np.array([0.5, 0.3, 0.2])
-_SIZES = {"num_dims": (3, 2, 4, 1, 8), "context_length": (5, 4, 6, 8, 3, 16, 2)}
-_VALUES = {int: (2, 3, 4, 5, 8, 1), float: (0.5, 1.0, 2.0, 0.1)}
-_MOST_EXAMPLES = 2000
 
 
 def validate(setting: Setting | type[Setting]) -> None:
-    """Check a setting on a few small draws; once for each, and well under a second or two.
+    """Check a setting on a few small draws; once for each, in a second or two at most.
 
     That draws have the declared shapes and depend on nothing but the generator; that every
     strategy's predictions are finite, of the declared shape and, if probabilities, sum to one; that
@@ -43,13 +45,13 @@ def validate(setting: Setting | type[Setting]) -> None:
     """
     kind = setting if isinstance(setting, type) else type(setting)
     _check_class(kind)
-    example = _example_of(kind) if isinstance(setting, type) else setting
+    example = example_of(kind) if isinstance(setting, type) else setting
     if example is not None:
         _validated(example)
 
 
 def validate_at_first_use(setting: Setting) -> None:
-    """`validate`, but for the package's own settings, whose tests do it."""
+    """Validate a setting once, unless it is one of the package's, whose tests do it."""
     if not type(setting).__module__.startswith("rational_icl.settings."):
         _validated(setting)
 
@@ -58,7 +60,7 @@ def validate_at_first_use(setting: Setting) -> None:
 def _validated(setting: Setting) -> None:
     if problem := setting.problem():
         raise fault(setting, problem)
-    drawn = _drawn(setting)
+    drawn = draw_sample(setting)
     _check_shapes(setting, drawn)
     values = _predicted(setting, drawn.tasks, drawn.prob, drawn.inputs)
     for name, predicted in zip(setting.strategies, values, strict=True):
@@ -78,13 +80,13 @@ def problem_with_exact(setting: Setting, predicted: np.ndarray, first: int = 0) 
         first: the first of the positions.
     """
 
-    def place(here: np.ndarray) -> str:
-        return f"position {int(np.argwhere(here)[0][1]) + first}"
+    def where(is_wrong: np.ndarray) -> str:
+        return f"position {int(np.argwhere(is_wrong)[0][1]) + first}"
 
     finite = np.isfinite(predicted)
     if not finite.all():
         return (
-            f"predicts {predicted[~finite][0]} at {place(~finite)}; the numbers in tasks, inputs "
+            f"predicts {predicted[~finite][0]} at {where(~finite)}; the numbers in tasks, inputs "
             "or parameters are too large or too small for float64"
         )
     if not isinstance(setting.outcome, Probabilities):
@@ -92,26 +94,16 @@ def problem_with_exact(setting: Setting, predicted: np.ndarray, first: int = 0) 
     prob = predicted[..., : setting.num_outcomes]
     if (prob < 0).any():
         return (
-            f"predicts a probability of {prob.min():.3g} at {place(prob < 0)}; expected 0 or more"
+            f"predicts a probability of {prob.min():.3g} at {where(prob < 0)}; expected 0 or more"
         )
     total = prob.sum(axis=-1)
     wrong = np.abs(total - 1) > SUM_TOLERANCE
     if not wrong.any():
         return None
     return (
-        f"its probabilities sum to {total[wrong][0]:.6g} at {place(wrong)}; divide them by their "
+        f"its probabilities sum to {total[wrong][0]:.6g} at {where(wrong)}; divide them by their "
         "sum over outcomes"
     )
-
-
-class _Drawn(NamedTuple):
-    """A few sequences, their tasks, and others of the same shapes."""
-
-    tasks: np.ndarray
-    prob: np.ndarray
-    picked: np.ndarray
-    inputs: np.ndarray
-    other: np.ndarray
 
 
 def _check_class(kind: type[Setting]) -> None:
@@ -141,76 +133,7 @@ def _check_class(kind: type[Setting]) -> None:
         raise fault(kind, f"program_bits are {dict(zip(names, bits, strict=True))}; expected bits")
 
 
-def _example_of(kind: type[Setting]) -> Setting | None:
-    """A small setting of a class, or None where none of a few sizes and parameters fits it."""
-    free = [field for field in fields(kind) if field.default is MISSING]
-    values = [_SIZES.get(field.name, _VALUES.get(field.type, ())) for field in free]  # type: ignore[arg-type]
-    for chosen in islice(product(*values), _MOST_EXAMPLES):
-        try:
-            made = kind(**dict(zip((field.name for field in free), chosen, strict=True)))
-            if made.problem() is None:
-                return made
-        except (TypeError, ValueError, ArithmeticError, LookupError):
-            continue  # guessed values that the class does not take; any other error is its own
-    return None
-
-
-def _drawn(setting: Setting) -> _Drawn:
-    picked = np.arange(_SEQUENCES) % _TASKS
-
-    def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng([_SEED, seed])
-        with calling(setting, "draw_tasks"):
-            tasks = np.asarray(setting.draw_tasks(rng, _TASKS))
-        _check_drawn(setting, "draw_tasks", tasks, _TASKS, setting.problem_with_tasks)
-        with calling(setting, "normalised_tasks"):
-            tasks = setting.normalised_tasks(tasks)
-        with calling(setting, "draw_inputs"):
-            inputs = np.asarray(setting.draw_inputs(rng, tasks[picked], tasks.copy(), _PRIOR))
-        _check_drawn(setting, "draw_inputs", inputs, _SEQUENCES, setting.problem_with_inputs)
-        return tasks, inputs
-
-    (tasks, inputs), again = draw(0), draw(0)
-    if not (np.array_equal(tasks, again[0]) and np.array_equal(inputs, again[1])):
-        raise fault(setting, "draws differ between equal seeds; draw from the `rng` given alone")
-    others = [draw(seed) for seed in (1, 2, 3)]
-    if all(np.array_equal(inputs, one) and np.array_equal(tasks, two) for two, one in others):
-        raise fault(setting, "draws are the same for all seeds; draw from the `rng` given")
-    if len(setting.task_axes) != tasks.ndim:
-        raise fault(
-            setting,
-            f"task_axes are {', '.join(setting.task_axes)}, but draw_tasks gives shape "
-            f"{tasks.shape}",
-        )
-    with calling(setting, "sizes_of"):
-        sizes = setting.sizes_of(tasks, inputs)
-    if any(getattr(setting, name) != size for name, size in sizes.items()):
-        raise fault(setting, f"sizes_of reads {sizes} off its own draws; it has other sizes")
-    _check_extra(setting, tasks, picked)
-    return _Drawn(tasks, _PRIOR, picked, inputs, others[0][1])
-
-
-def _check_drawn(
-    setting: Setting, method: str, values: np.ndarray, number: int, problem_with: Any
-) -> None:
-    if not values.ndim or len(values) != number:
-        raise fault(setting, f"{method} gives shape {values.shape}; expected {number} rows")
-    with calling(setting, problem_with.__name__):
-        problem = problem_with(values)
-    if problem:
-        raise fault(setting, f"{problem_with.__name__} refuses what {method} gives ({problem})")
-
-
-def _check_extra(setting: Setting, tasks: np.ndarray, picked: np.ndarray) -> None:
-    for split in setting.extra_splits:
-        rng = np.random.default_rng(_SEED)
-        with calling(setting, "draw_extra"):
-            inputs = setting.draw_extra(split, rng, picked, tasks, _PRIOR)
-        if inputs is not None:
-            _check_drawn(setting, "draw_extra", inputs, len(picked), setting.problem_with_inputs)
-
-
-def _check_shapes(setting: Setting, drawn: _Drawn) -> None:
+def _check_shapes(setting: Setting, drawn: Sample) -> None:
     """Of what each method gives for one sequence, by tracing alone."""
     import jax
 
@@ -218,21 +141,21 @@ def _check_shapes(setting: Setting, drawn: _Drawn) -> None:
         with jax.enable_x64(True), calling(setting, method):
             function = getattr(setting, method)
             if isinstance(arguments[0], str):
-                found = jax.eval_shape(lambda one: function(arguments[0], one), arguments[1])
+                traced = jax.eval_shape(lambda inputs: function(arguments[0], inputs), arguments[1])
             else:
-                found = jax.eval_shape(function, *arguments)
-        if found.shape != expected:
-            raise fault(setting, f"{method} gives shape {found.shape}; expected {expected}")
+                traced = jax.eval_shape(function, *arguments)
+        if traced.shape != expected:
+            raise fault(setting, f"{method} gives shape {traced.shape}; expected {expected}")
 
-    one = drawn.inputs[0] if drawn.inputs.dtype.kind in "iu" else drawn.inputs[0].astype(float)
+    sequence = drawn.inputs[0] if drawn.inputs.dtype.kind in "iu" else drawn.inputs[0].astype(float)
     for name in setting.strategies:
         if name in setting.memorizing:
             with calling(setting, "prepared"):
                 prepared = setting.prepared(name, drawn.tasks)
-            check("log_likelihood", (_TASKS,), prepared, one, 0)
-            check("average", (setting.num_parameters,), prepared, _PRIOR, one, 0)
+            check("log_likelihood", (NUM_TASKS,), prepared, sequence, 0)
+            check("average", (setting.num_parameters,), prepared, TASK_PROB, sequence, 0)
             continue
-        check("continuous", (setting.num_positions, setting.num_parameters), name, one)
+        check("continuous", (setting.num_positions, setting.num_parameters), name, sequence)
         with calling(setting, f"prior_parameters of {name!r}"):
             number = setting.prior_parameters(name)
         if not (np.isfinite(number) and number >= 0):
@@ -248,17 +171,17 @@ def _predicted(
         return unchecked_parameters(setting, tasks, inputs, setting.strategies, prob)
 
 
-def _check_loss(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
-    own = drawn.tasks[drawn.picked]
+def _check_loss(setting: Setting, drawn: Sample, values: np.ndarray) -> None:
+    tasks = drawn.tasks[drawn.picked]
     with calling(setting, "truth"):
-        truth = np.asarray(setting.truth(own, drawn.inputs))
-    expected = (_SEQUENCES, setting.num_positions, setting.num_outcomes)
+        truth = np.asarray(setting.truth(tasks, drawn.inputs))
+    expected = (NUM_SEQUENCES, setting.num_positions, setting.num_outcomes)
     if truth.shape != expected:
         raise fault(setting, f"truth gives shape {truth.shape}; expected {expected}")
     if problem := problem_with_exact(setting, truth):
         raise fault(setting, f"truth: {problem}")
     with calling(setting, "loss"):
-        loss = np.asarray(setting.loss(own, drawn.inputs, values[..., : setting.num_outcomes]))
+        loss = np.asarray(setting.loss(tasks, drawn.inputs, values[..., : setting.num_outcomes]))
     if loss.shape != values.shape[:3]:
         raise fault(setting, f"loss gives shape {loss.shape}; expected {values.shape[:3]}")
     for name, part in zip(setting.strategies, loss, strict=True):
@@ -270,11 +193,11 @@ def _check_loss(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
             )
 
 
-def _check_order(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
-    order = np.roll(np.arange(_TASKS), 1)
+def _check_order(setting: Setting, drawn: Sample, values: np.ndarray) -> None:
+    order = np.roll(np.arange(NUM_TASKS), 1)
     turned = _predicted(setting, drawn.tasks[order], drawn.prob[order], drawn.inputs)
     for name, before, after in zip(setting.strategies, values, turned, strict=True):
-        if not np.allclose(before, after, rtol=_SAME, atol=_SAME):
+        if not np.allclose(before, after, rtol=_TOLERANCE, atol=_TOLERANCE):
             raise fault(
                 setting,
                 f"strategy {name!r} depends on the order of the task table: its prediction changes "
@@ -283,17 +206,17 @@ def _check_order(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
             )
 
 
-def _check_foresight(setting: Setting, drawn: _Drawn, values: np.ndarray) -> None:
+def _check_foresight(setting: Setting, drawn: Sample, values: np.ndarray) -> None:
     """What is not yet shown when a prediction is made must not change it."""
-    first, last = setting.first_position, setting.num_positions - 1
-    for position in sorted({first, (first + last) // 2, last}):
+    start, end = setting.first_position, setting.num_positions - 1
+    for position in sorted({start, (start + end) // 2, end}):
         changed = unseen_replaced(setting, drawn.inputs, drawn.other, position)
         _check_hidden(setting, drawn, changed, position)
         after = _predicted(setting, drawn.tasks, drawn.prob, changed)
-        for name, one, two in zip(setting.strategies, values, after, strict=True):
-            here = position - first
-            difference = np.abs(one[:, here] - two[:, here]).max()
-            if not difference <= _SAME * (1 + np.abs(one[:, here]).max()):
+        for name, old, new in zip(setting.strategies, values, after, strict=True):
+            index = position - start
+            difference = np.abs(old[:, index] - new[:, index]).max()
+            if not difference <= _TOLERANCE * (1 + np.abs(old[:, index]).max()):
                 raise fault(
                     setting,
                     f"strategy {name!r} looks ahead: its prediction at position {position} changes "
@@ -302,11 +225,11 @@ def _check_foresight(setting: Setting, drawn: _Drawn, values: np.ndarray) -> Non
                 )
 
 
-def _check_hidden(setting: Setting, drawn: _Drawn, changed: np.ndarray, position: int) -> None:
+def _check_hidden(setting: Setting, drawn: Sample, changed: np.ndarray, position: int) -> None:
     try:
         before, after, other = (
-            np.asarray(setting.observed(one))[:, position]
-            for one in (drawn.inputs, changed, drawn.other)
+            np.asarray(setting.observed(inputs))[:, position]
+            for inputs in (drawn.inputs, changed, drawn.other)
         )
     except NotImplementedError:
         return  # inputs do not hold outcomes

@@ -1,4 +1,4 @@
-"""What all settings share whose observations are vectors: an item of m numbers, then a label."""
+"""The base class of settings whose observations are vectors: an item of m numbers, then a label."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""What exact Bayesian strategies predict, what they lose and how complex they are."""
+"""Exact Bayesian strategies: their predictions, losses and complexities."""

@@ -43,7 +43,7 @@ def complexity(
     tasks: np.ndarray,
     task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> float:
-    """K_k(D) = program bits + prior bits, in bits.
+    """Complexity of a strategy, K_k(D) = program bits + prior bits, in bits.
 
     The prior of a memorizing strategy is its task table, and what it must know of how often each
     task comes: a second table if task_prob is given, one number if the setting has a law for it.

@@ -1,4 +1,4 @@
-"""Loss and complexity of every strategy on a task table: all a theory may know about a run."""
+"""Losses and complexities of strategies on a task table: all that a theory may know of a run."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _MOST_SEQUENCES = 2**15
 
 
 class Profile(NamedTuple):
-    """Per strategy: mean loss in nats per prediction, its standard error, complexity in bits.
+    """Mean losses (nats per prediction) with standard errors, and complexities (bits), by strategy.
 
     `gap_error` is the standard error of the loss differences to the best strategy: smaller than
     `loss_error` suggests, because all strategies are scored on the same sequences.
@@ -37,7 +37,7 @@ def profile(
     seed: int,
     task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> Profile:
-    """L_k and K_k of every strategy on the training mixture of the given tasks.
+    """Mean loss L_k and complexity K_k of every strategy on the training mixture of given tasks.
 
     L_k is the Monte Carlo mean, over fresh in-distribution sequences, of the strategy's divergence
     from the true task's predictions (so entropy is removed). Sequences are added until every

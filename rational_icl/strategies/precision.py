@@ -1,4 +1,4 @@
-"""The narrow type that a table of numbers was once stored in, and the table before it was rounded.
+"""Rounded tables: the narrow type that numbers were once stored in, and numbers unrounded again.
 
 Numbers that were stored in float16, bfloat16 or float32 are multiples of that type's spacing, also
 after they were widened; rows of probabilities that were normalised again afterwards are so up to a
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 _SEED = 20250617
-_ROWS_FIRST = 4
+_NUM_TRIED_ROWS = 4
 """That a type is tried on before all others: a table of float64 numbers fails there."""
 _ERRORS = 9.0
 """Over the root of how many numbers there are: how far the mean number of unused low bits, one on
@@ -25,7 +25,7 @@ _NEAR_PER_EQUAL = 8
 """A quarter of what random numbers have: 32 pairs as near as that for each that is equal."""
 _PER_CHANCE = 8
 """Or one pair for so many numbers. Where all numbers come twice, there is one for every two."""
-_ONE = 1e-6
+_SUM_TOLERANCE = 1e-6
 _ROUNDINGS = 2.0**-49, 2.0**-21
 """Of a row that was normalised again in float64, or in float32."""
 
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
     least: int
 
     def spacing(self, values: Float[np.ndarray, "*rows number"]) -> np.ndarray:
-        """The distance to the next larger number in magnitude."""
+        """Distance of each value to the next larger number in magnitude."""
         exponent = np.frexp(values)[1] - self.significand
         return np.ldexp(1.0, np.maximum(exponent, self.least))
 
@@ -66,7 +66,7 @@ def precision(table: np.ndarray) -> str | None:
 
 
 def unrounded(table: np.ndarray) -> Float[np.ndarray, "..."]:
-    """A table in float64, the bits that a narrower type cut off drawn again.
+    """A table in float64 with the bits that a narrower type cut off drawn again.
 
     Each number is drawn evenly from those that are rounded to it, the same in each copy of a row
     and in each call; whole numbers, such as zeros and labels, stay. Rows of probabilities sum to
@@ -77,14 +77,14 @@ def unrounded(table: np.ndarray) -> Float[np.ndarray, "..."]:
     if rounded is None:
         return wide
     kind, values = rounded
-    rows, place = np.unique(_rows(values), axis=0, return_inverse=True)
+    rows, row_index = np.unique(_rows(values), axis=0, return_inverse=True)
     shift = np.random.default_rng(_SEED).random(rows.shape) - 0.5
     spacing = kind.spacing(rows)
     # below a power of two numbers are twice as dense
     lowest = np.abs(rows) == spacing * 2.0 ** (kind.significand - 1)
     shift = np.where(lowest & (shift < 0), shift / 2, shift)
-    drawn = np.where(_whole(rows), rows, rows + np.sign(rows) * shift * spacing)
-    drawn = drawn[place.reshape(-1)].reshape(wide.shape)
+    drawn = np.where(_is_integer(rows), rows, rows + np.sign(rows) * shift * spacing)
+    drawn = drawn[row_index.reshape(-1)].reshape(wide.shape)
     return drawn / drawn.sum(axis=-1, keepdims=True) if _sums_to_one(wide) else drawn
 
 
@@ -99,14 +99,14 @@ def _rounded(wide: np.ndarray) -> tuple[Stored, np.ndarray] | None:
 
 def _candidates(wide: np.ndarray, kind: Stored) -> Iterator[np.ndarray]:
     """The table itself, and its rows before they were made to sum to one, where they fit a type."""
-    if _fits(_rows(wide)[:_ROWS_FIRST], kind) and _fits(wide, kind):
+    if _fits(_rows(wide)[:_NUM_TRIED_ROWS], kind) and _fits(wide, kind):
         yield wide
     if not _sums_to_one(wide):
         return
     for rounding in _ROUNDINGS[: 1 if kind.significand > 11 else 2]:
-        first = _unnormalised(_rows(wide)[:_ROWS_FIRST], kind, rounding)
-        if first is not None and (whole := _unnormalised(_rows(wide), kind, rounding)) is not None:
-            yield whole.reshape(wide.shape)
+        sample = _unnormalised(_rows(wide)[:_NUM_TRIED_ROWS], kind, rounding)
+        if sample is not None and (full := _unnormalised(_rows(wide), kind, rounding)) is not None:
+            yield full.reshape(wide.shape)
 
 
 def _fits(values: np.ndarray, kind: Stored) -> bool:
@@ -124,22 +124,22 @@ def _unnormalised(
     """
     largest = rows.max(axis=1, keepdims=True)
     spacing = kind.spacing(largest)
-    found, values = np.zeros(len(rows), dtype=bool), rows.copy()
+    is_done, values = np.zeros(len(rows), dtype=bool), rows.copy()
     for shift in (0, -1, 1, -2, 2):
         scaled = rows * ((np.rint(largest / spacing) + shift) * spacing / largest)
         step = kind.spacing(scaled)
         multiple = scaled / step
         nearest = np.rint(multiple)
-        fits = (np.abs(multiple - nearest) <= rounding * nearest).all(axis=1) & ~found
+        fits = (np.abs(multiple - nearest) <= rounding * nearest).all(axis=1) & ~is_done
         values[fits] = (nearest * step)[fits]
-        found |= fits
-    return values if found.all() else None
+        is_done |= fits
+    return values if is_done.all() else None
 
 
 def _is_random(values: np.ndarray, kind: Stored) -> bool:
     """Whether numbers of a type are those that random ones would be rounded to."""
     rows = np.unique(_rows(values), axis=0)
-    numbers = np.abs(rows[~_whole(rows)])
+    numbers = np.abs(rows[~_is_integer(rows)])
     if not len(numbers):
         return False
     multiple = np.rint(numbers / kind.spacing(numbers)).astype(np.int64)
@@ -148,11 +148,11 @@ def _is_random(values: np.ndarray, kind: Stored) -> bool:
         return False
     octave = np.maximum(np.frexp(numbers)[1], kind.least + kind.significand)
     ordinal = (octave.astype(np.int64) << (kind.significand - 1)) + multiple
-    place, count = np.unique(ordinal, return_counts=True)
+    distinct, count = np.unique(ordinal, return_counts=True)
     equal = (count * (count - 1)).sum() / 2
-    below = np.searchsorted(place, place - _NEAR)
+    below = np.searchsorted(distinct, distinct - _NEAR)
     total = np.concatenate([[0], np.cumsum(count)])
-    near = (count * (total[np.arange(len(place))] - total[below])).sum()
+    near = (count * (total[np.arange(len(distinct))] - total[below])).sum()
     return bool(equal <= max(1 + near / _NEAR_PER_EQUAL, len(numbers) / _PER_CHANCE))
 
 
@@ -160,9 +160,9 @@ def _rows(table: np.ndarray) -> Float[np.ndarray, "row number"]:
     return table.reshape(-1, table.shape[-1])
 
 
-def _whole(values: np.ndarray) -> np.ndarray:
+def _is_integer(values: np.ndarray) -> np.ndarray:
     return values == np.rint(values)
 
 
 def _sums_to_one(wide: np.ndarray) -> bool:
-    return bool((wide >= 0).all() and (np.abs(wide.sum(axis=-1) - 1) <= _ONE).all())
+    return bool((wide >= 0).all() and (np.abs(wide.sum(axis=-1) - 1) <= _SUM_TOLERANCE).all())

@@ -1,4 +1,4 @@
-"""What each Bayesian strategy predicts on given sequences, exactly, for every setting alike.
+"""Exact predictions of Bayesian strategies on given sequences, for every setting alike.
 
 Memorizing is a running softmax over tasks of accumulated log-likelihood: one pass over positions,
 O(D) work each, nothing recomputed, and never an array of sequence × position × task × outcome. The
@@ -38,7 +38,7 @@ def predictions(
     task_prob: Float[np.ndarray, " task"] | None = None,
     **parameters: Any,
 ) -> "xr.DataArray":
-    """Exact predictions of a setting's strategies, for people who want nothing else.
+    """Exact predictions of a setting's Bayesian strategies on given sequences.
 
         ri.predictions("regression", tasks, inputs, noise_variance=0.03)
 
@@ -59,8 +59,8 @@ def predictions(
         LogError: an unknown setting or strategy, or parameters, tasks, inputs or probabilities that
             do not fit it.
     """
-    world, found = _described(setting, tasks, inputs, strategies, task_prob, parameters)
-    return found[..., : world.num_outcomes].assign_attrs(quantity=world.outcome.quantity)
+    world, values = _labelled_parameters(setting, tasks, inputs, strategies, task_prob, parameters)
+    return values[..., : world.num_outcomes].assign_attrs(quantity=world.outcome.quantity)
 
 
 def predictive_variances(
@@ -78,13 +78,13 @@ def predictive_variances(
     Returns:
         (strategy, sequence, position): variance of the outcome about the predicted mean, float64.
     """
-    world, found = _described(setting, tasks, inputs, strategies, task_prob, parameters)
+    world, values = _labelled_parameters(setting, tasks, inputs, strategies, task_prob, parameters)
     if world.num_parameters != world.num_outcomes + 1:
         raise LogError(f"setting {world.name!r} predicts probabilities, which have no variance")
-    return found[..., world.num_outcomes].assign_attrs(quantity="variance")
+    return values[..., world.num_outcomes].assign_attrs(quantity="variance")
 
 
-def _described(
+def _labelled_parameters(
     setting: str | Setting,
     tasks: np.ndarray,
     inputs: np.ndarray,
@@ -123,11 +123,11 @@ def _checked_names(strategies: Sequence[str] | None, setting: Setting) -> tuple[
     if strategies is None:
         return setting.strategies
     names = (strategies,) if isinstance(strategies, str) else tuple(strategies)
-    known = ", ".join(setting.strategies)
+    listed = ", ".join(setting.strategies)
     if not names or len(set(map(str, names))) < len(names):
-        raise LogError(f"strategies: {list(names)}; expected different ones of {known}")
+        raise LogError(f"strategies: {list(names)}; expected different ones of {listed}")
     if unknown := [str(name) for name in names if name not in setting.strategies]:
-        raise LogError(f"strategies: {', '.join(unknown)} not known; expected some of {known}")
+        raise LogError(f"strategies: {', '.join(unknown)} not known; expected some of {listed}")
     return names
 
 
@@ -138,7 +138,7 @@ def strategy_predictions(
     strategies: Sequence[str],
     task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> Float[np.ndarray, "strategy sequence prediction outcome"]:
-    """Every strategy's prediction at every position from the setting's `first_position` on.
+    """Predictions of every strategy at every position from the setting's `first_position` on.
 
     Memorizing uses the discrete prior over the given tasks,
 
@@ -161,8 +161,8 @@ def strategy_predictions(
     Raises:
         ValueError: a strategy that the setting does not know.
     """
-    found = predictive_parameters(setting, tasks, inputs, strategies, task_prob)
-    return found[..., : setting.num_outcomes]
+    parameters = predictive_parameters(setting, tasks, inputs, strategies, task_prob)
+    return parameters[..., : setting.num_outcomes]
 
 
 def predictive_parameters(
@@ -172,10 +172,10 @@ def predictive_parameters(
     strategies: Sequence[str],
     task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> Float[np.ndarray, "strategy sequence prediction parameter"]:
-    """`strategy_predictions`, followed by whatever else describes a predictive distribution.
+    """Parameters of predictive distributions: predictions, and for means their exact variance.
 
-    For means, that is the exact predictive variance. A setting of a user's is validated at its
-    first use (`settings.validate`).
+    Arguments are those of `strategy_predictions`. A setting of a user's is validated at its first
+    use (`settings.validate`).
 
     Raises:
         LogError: predictions are not finite, or probabilities do not sum to one (1e-9): whatever is
@@ -183,8 +183,8 @@ def predictive_parameters(
     """
     settings.validate_at_first_use(setting)
     predicted = unchecked_parameters(setting, tasks, inputs, strategies, task_prob)
-    for name, one in zip(strategies, predicted, strict=True):
-        if problem := settings.problem_with_exact(setting, one, setting.first_position):
+    for name, values in zip(strategies, predicted, strict=True):
+        if problem := settings.problem_with_exact(setting, values, setting.first_position):
             raise LogError(f"setting {setting.name!r}: strategy {name!r}: {problem}")
     return predicted
 
@@ -197,14 +197,17 @@ def unchecked_parameters(
     strategies: Sequence[str],
     task_prob: Float[np.ndarray, " task"] | None = None,
 ) -> Float[np.ndarray, "strategy sequence prediction parameter"]:
-    """`predictive_parameters` as the setting gives them, for its validation."""
+    """Parameters of predictive distributions as a setting gives them, for its validation."""
     unknown = set(strategies) - set(setting.strategies)
     if unknown:
-        raise ValueError(f"{setting.name} has no strategy {sorted(unknown)}; {setting.strategies}")
+        raise ValueError(
+            f"strategies: {', '.join(sorted(unknown))} not known to setting {setting.name!r}; "
+            f"expected some of {', '.join(setting.strategies)}"
+        )
     prior = setting.task_prob(len(tasks)) if task_prob is None else task_prob
-    whole = inputs.dtype.kind in "iu"  # in the byte order of this machine, as JAX asks
-    inputs = inputs.astype(inputs.dtype.newbyteorder("=") if whole else np.float64, copy=False)
-    found = np.stack(
+    is_integer = inputs.dtype.kind in "iu"  # in the byte order of this machine, as JAX asks
+    inputs = inputs.astype(inputs.dtype.newbyteorder("=") if is_integer else np.float64, copy=False)
+    values = np.stack(
         [
             np.asarray(_memorizing(setting, setting.prepared(strategy, tasks), prior, inputs))
             if strategy in setting.memorizing
@@ -212,7 +215,7 @@ def unchecked_parameters(
             for strategy in strategies
         ]
     )
-    return found[:, :, setting.first_position :]
+    return values[:, :, setting.first_position :]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -228,8 +231,8 @@ def _memorizing(
     setting: Setting, prepared: Any, task_prob: Float[Array, " task"], inputs: Array
 ) -> Float[Array, "sequence position parameter"]:
     together = max(1, min(len(inputs), _NUMBERS_AT_ONCE // len(task_prob)))
-    one = partial(_memorizing_sequence, setting, prepared, task_prob)
-    return jax.lax.map(one, inputs, batch_size=together)
+    predict = partial(_memorizing_sequence, setting, prepared, task_prob)
+    return jax.lax.map(predict, inputs, batch_size=together)
 
 
 def _memorizing_sequence(
@@ -240,9 +243,10 @@ def _memorizing_sequence(
         allowed = jnp.where(impossible == impossible.min(), score, -jnp.inf)
         shown = allowed + setting.cue(prepared, inputs, position)
         predicted = setting.average(prepared, jax.nn.softmax(shown), inputs, position)
-        seen = setting.log_likelihood(prepared, inputs, position)
-        ruled_out = jnp.isneginf(seen)
-        return (impossible + ruled_out, score + jnp.where(ruled_out, 0.0, seen)), predicted
+        log_likelihood = setting.log_likelihood(prepared, inputs, position)
+        ruled_out = jnp.isneginf(log_likelihood)
+        score = score + jnp.where(ruled_out, 0.0, log_likelihood)
+        return (impossible + ruled_out, score), predicted
 
     # a task of prior zero never gets weight, however impossible the others are
     never = jnp.where(task_prob > 0, 0, setting.num_positions + 1).astype(jnp.int32)

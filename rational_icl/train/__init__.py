@@ -1,4 +1,4 @@
-"""The only code with a transformer in it: trains a grid and logs its predictions. An extra."""
+"""Training of small transformers on a grid of task diversities and seeds, logged. An extra."""
 
 from rational_icl.train.config import Grid, Recipe
 from rational_icl.train.grid import train_grid

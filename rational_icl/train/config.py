@@ -1,4 +1,4 @@
-"""What to train: a grid of task diversities and seeds, and the recipe they share."""
+"""Configuration of training: a grid of task diversities and seeds, and the recipe they share."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from rational_icl import settings
 from rational_icl._errors import LogError
-from rational_icl.logs.schedules import checkpoint_steps
+from rational_icl.logs.logger import checkpoint_steps
 from rational_icl.logs.schema import Metadata
 
 _COUNTS = ("steps", "num_checkpoints", "first_checkpoint", "batch_size", "width", "num_layers")
@@ -16,7 +16,7 @@ _COUNTS += ("num_heads", "id_sequences", "ood_sequences")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How each transformer of a grid is trained and logged. Adam, at a constant rate once warm.
+    """Recipe by which transformers are trained and logged. Adam, at a constant rate once warm.
 
     Args:
         steps: optimizer steps.
@@ -110,14 +110,14 @@ class Grid:
         return [(tasks, seed) for tasks in self.num_tasks for seed in self.seeds]
 
     def metadata(self, num_tasks: int, seed: int) -> Metadata:
-        """What the log says of one run."""
+        """Metadata of one run, for its log."""
         recipe = self.recipe
         factors = {"width": recipe.width, "layers": recipe.num_layers, "heads": recipe.num_heads}
         factors |= {"mlp_factor": recipe.mlp_factor, "learning_rate": recipe.learning_rate}
         return Metadata(self.setting, num_tasks, recipe.batch_size, seed, factors)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides the result, for provenance and for refusing a changed resume."""
+        """All that decides the result, for provenance and for refusing a changed resume."""
         return {
             "setting": {"name": self.setting.name, **self.setting.parameters()},
             "num_tasks": list(self.num_tasks),

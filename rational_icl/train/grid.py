@@ -1,4 +1,4 @@
-"""Training a whole grid in one program, and logging its predictions as it goes.
+"""Training of a whole grid in one program, which logs its predictions as it goes.
 
 All transformers of a grid have the same shape, so their weights are stacked along a run axis and
 one `vmap`-ed step trains them all. The state is saved after every logged checkpoint and every few
@@ -47,14 +47,14 @@ class State(eqx.Module):
 
 
 class Batch(NamedTuple):
-    """Tokens (run, sequence, token, ...) and the outcomes that came (run, sequence, position)."""
+    """Tokens (run, sequence, token, ...) and their outcomes (run, sequence, position)."""
 
     tokens: Shaped[Array, "run sequence ..."]
     targets: Shaped[Array, "run sequence position"]
 
 
 class Trainer:
-    """One grid's program: initial state, step, evaluation."""
+    """Training program of a grid: initial state, optimizer step, evaluation."""
 
     def __init__(self, grid: Grid):
         self.grid = grid
@@ -66,11 +66,11 @@ class Trainer:
             )
             for tasks, seed in grid.runs
         ]
-        every = set.intersection(*(set(data.splits) for data in self.data))
-        self.splits = [split for split in self.data[0].splits if split in every]
+        common = set.intersection(*(set(data.splits) for data in self.data))
+        self.splits = [split for split in self.data[0].splits if split in common]
 
     def initial_state(self) -> State:
-        """Weights that depend on each run's (seed, D) alone."""
+        """Initial weights and optimizer states; those of a run depend on its (seed, D) alone."""
         recipe = self.grid.recipe
         sizes = {"width": recipe.width, "num_layers": recipe.num_layers}
         sizes |= {"num_heads": recipe.num_heads, "mlp_factor": recipe.mlp_factor}
@@ -84,7 +84,7 @@ class Trainer:
         return State(model, eqx.filter_vmap(self._optimizer.init)(weights), 0)
 
     def batch(self, step: int) -> Batch:
-        """The training sequences of one step, as tokens and the outcomes that came."""
+        """Training sequences of one step, as tokens and their outcomes."""
         setting, size = self.grid.setting, self.grid.recipe.batch_size
         tokens, targets = [], []
         for (_, seed), data in zip(self.grid.runs, self.data, strict=True):
@@ -104,7 +104,7 @@ class Trainer:
     ) -> tuple[Transformer, optax.OptState, Float[Array, " run"]]:
         weights, shape = eqx.partition(model, eqx.is_inexact_array)
 
-        def one_run(run):
+        def update_run(run):
             weights, optimizer, batch = run
             loss, gradient = jax.value_and_grad(self._mean_loss)(weights, shape, batch)
             update, optimizer = self._optimizer.update(gradient, optimizer)
@@ -113,7 +113,7 @@ class Trainer:
         # a few runs at a time stay in a CPU's cache, 1.4 times faster than all at once
         together = 2 if jax.default_backend() == "cpu" else len(batch.tokens)
         weights, optimizer, loss = jax.lax.map(
-            one_run, (weights, optimizer, batch), batch_size=together
+            update_run, (weights, optimizer, batch), batch_size=together
         )
         return eqx.combine(weights, shape), optimizer, loss
 
@@ -127,7 +127,7 @@ class Trainer:
     def predict(
         self, model: Transformer, tokens: Shaped[Array, "run sequence token *feature"]
     ) -> Float[Array, "run sequence position outcome"]:
-        """What a log holds: log-probabilities of the next symbol (nats), or means."""
+        """Predictions in logged form: log-probabilities of the next symbol (nats), or means."""
         return eqx.filter_vmap(self._predict)(model, tokens)
 
     def _predict(
@@ -196,7 +196,7 @@ def _writers(trainer: Trainer, out: Path) -> Iterator[RunWriter]:
             trainer.grid.metadata(tasks, seed),
             data.tasks,
             data.ood_tasks,
-            {split: one.inputs for split, one in drawn.items()},
+            {split: sequences.inputs for split, sequences in drawn.items()},
             trainer.grid.recipe.checkpoint_steps,
             targets=draws.logged_targets(trainer.grid.setting, drawn),
         )

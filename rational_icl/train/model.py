@@ -13,7 +13,7 @@ from rational_icl.settings import Setting
 
 @dataclass(frozen=True)
 class Interface:
-    """What a transformer reads and writes: a setting's vocabulary or features, and its outputs."""
+    """Sizes of a transformer's input and output: vocabulary or features, and outcomes."""
 
     vocabulary: int
     num_features: int
@@ -57,7 +57,7 @@ class Block(eqx.Module):
     def __call__(
         self, stream: Float[Array, "token width"], readout: slice
     ) -> Float[Array, "kept width"]:
-        """The stream after this block, at the tokens of `readout` only."""
+        """Residual stream after this block, at the tokens of `readout` only."""
 
         def rotate(query, key, value):
             if self.rotary is None:
@@ -73,7 +73,7 @@ class Block(eqx.Module):
 
 
 class Transformer(eqx.Module):
-    """Tokens in, the output at the predicting tokens out.
+    """Decoder-only transformer, from tokens to outputs at the predicting tokens.
 
     Args:
         sizes: what goes in and out.
@@ -118,7 +118,7 @@ class Transformer(eqx.Module):
     def __call__(
         self, tokens: Shaped[Array, " token *feature"]
     ) -> Float[Array, "position outcome"]:
-        """The output after each token of `readout`, from the tokens up to it, for one sequence."""
+        """Output after each token of `readout`, from the tokens up to it, for one sequence."""
         stream = jax.vmap(self.embedding)(tokens)
         for block in self.blocks[:-1]:
             stream = block(stream, slice(None))
@@ -139,14 +139,14 @@ def initial(
     model = Transformer(interface, **sizes, key=draw_key)  # pyright: ignore[reportArgumentType]
 
     def redraw(path, leaf):
-        place = zlib.crc32(jax.tree_util.keystr(path).encode())
-        own_key = jax.random.fold_in(weight_key, place)
+        path_hash = zlib.crc32(jax.tree_util.keystr(path).encode())
+        leaf_key = jax.random.fold_in(weight_key, path_hash)
         if path[-1].name == "bias":
             embeds = path[0].name == "embedding"
-            return jax.random.normal(own_key, leaf.shape) if embeds else jnp.zeros_like(leaf)
+            return jax.random.normal(leaf_key, leaf.shape) if embeds else jnp.zeros_like(leaf)
         if leaf.ndim < 2:  # the scale of a normalisation
             return leaf
-        return (init_std or leaf.shape[-1] ** -0.5) * jax.random.normal(own_key, leaf.shape)
+        return (init_std or leaf.shape[-1] ** -0.5) * jax.random.normal(leaf_key, leaf.shape)
 
-    weights, rest = eqx.partition(model, eqx.is_inexact_array)
-    return eqx.combine(jax.tree_util.tree_map_with_path(redraw, weights), rest)
+    weights, structure = eqx.partition(model, eqx.is_inexact_array)
+    return eqx.combine(jax.tree_util.tree_map_with_path(redraw, weights), structure)

@@ -1,4 +1,4 @@
-"""What a transformer's output means for each kind of prediction, and what training minimises."""
+"""Objectives of training: predictions from a transformer's output, and their loss."""
 
 from functools import singledispatch
 
@@ -13,7 +13,7 @@ from rational_icl.settings import Means, Outcome, Probabilities
 def logged(
     outcome: Outcome, output: Float[Array, "*rows outcome"]
 ) -> Float[Array, "*rows outcome"]:
-    """From the last layer's output to what a log holds."""
+    """Predictions in logged form, from the last layer's output."""
     raise NotImplementedError(type(outcome))
 
 
@@ -31,7 +31,7 @@ def _(outcome: Means, output: Float[Array, "*rows outcome"]) -> Array:
 def mean_loss(
     outcome: Outcome, predicted: Float[Array, "*rows outcome"], targets: Shaped[Array, "*rows"]
 ) -> Float[Array, ""]:
-    """What training minimises: cross-entropy in nats, or squared error."""
+    """Loss that training minimises: mean cross-entropy in nats, or mean squared error."""
     raise NotImplementedError(type(outcome))
 
 
@@ -41,8 +41,9 @@ def _(
     predicted: Float[Array, "*rows outcome"],
     targets: Shaped[Array, "*rows"],
 ) -> Float[Array, ""]:
-    wanted = jax.nn.one_hot(targets, predicted.shape[-1])  # cheaper to differentiate than a gather
-    return -(predicted * wanted).sum(-1).mean()
+    # cheaper to differentiate than a gather
+    one_hot_targets = jax.nn.one_hot(targets, predicted.shape[-1])
+    return -(predicted * one_hot_targets).sum(-1).mean()
 
 
 @mean_loss.register

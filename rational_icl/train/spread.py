@@ -1,4 +1,4 @@
-"""A grid trained on a cluster: all seeds of a task diversity are one task, in a folder of its own.
+"""Training of a grid on a cluster: all seeds of a task diversity are one part, in its own folder.
 
 A worker trains its part as `train_grid` does, and goes on from the state that one before it saved.
 Finished parts then become the log of the whole grid.
@@ -76,9 +76,9 @@ def _task(part: Grid, folder: Path) -> Task:
 
 
 def _train(described: dict[str, Any], folder: str) -> None:
-    """What a worker does with the description of a part."""
-    world = dict(described["setting"])
-    setting = settings.make(world.pop("name"), **world)
+    """Train the part of a description, as a worker does."""
+    parameters = dict(described["setting"])
+    setting = settings.make(parameters.pop("name"), **parameters)
     tasks, seeds = tuple(described["num_tasks"]), tuple(described["seeds"])
     part = Grid(setting, tasks, seeds, Recipe(**described["recipe"]))
     train_grid(part, Path(folder), progress=False)

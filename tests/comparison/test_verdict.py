@@ -22,7 +22,7 @@ def question(
     index = pd.Index(2 ** np.arange(2, units + 2), name="num_tasks")
     excess = pd.DataFrame({FLOOR: np.ones(units), **shares}, index=index)
     excess = excess[excess.mean().sort_values(kind="stable").index]
-    return Question.asked(scheme, excess, FLOOR, THEORY, failed or {})
+    return Question.of_excess(scheme, excess, FLOOR, THEORY, failed or {})
 
 
 BAD, GOOD = [0.05, 0.06, 0.04, 0.05, 0.06], [0.01, 0.012, 0.011, 0.01, 0.009]
@@ -87,7 +87,7 @@ def test_failed_accounts_are_named_and_enter_nothing():
 
 
 def test_accounts_of_one_kind_are_not_set_against_the_other():
-    asked = Question.asked(
+    asked = Question.of_excess(
         "late_steps",
         pd.DataFrame({"surface": GOOD, FLOOR: np.ones(5)}, index=pd.RangeIndex(5)),
         FLOOR,
@@ -101,7 +101,8 @@ def test_accounts_of_one_kind_are_not_set_against_the_other():
 
 def test_all_accounts_may_fail():
     empty = pd.DataFrame(index=pd.Index([], name="num_tasks"))
-    asked = Question.asked("late_steps", empty, FLOOR, THEORY, {FLOOR: "broken", "theory": "too"})
+    failed = {FLOOR: "broken", "theory": "too"}
+    asked = Question.of_excess("late_steps", empty, FLOOR, THEORY, failed)
     assert "no account could be fitted" in asked.text
     assert json.loads(json.dumps(plain(Verdict((asked,)).to_json()), allow_nan=False))
 

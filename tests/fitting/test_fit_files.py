@@ -29,6 +29,10 @@ def test_a_saved_fit_comes_back_equal(tmp_path: Path):
             pd.testing.assert_frame_equal(back, value, check_exact=True)
         elif name == "identifiability":
             assert back.to_json() == value.to_json()
+        elif name == "table":
+            pd.testing.assert_frame_equal(back.frame(), value.frame(), check_exact=True)
+            assert (back.strategies, back.setting) == (value.strategies, value.setting)
+            assert (back.batch_size, back.own_task_prob) == (value.batch_size, value.own_task_prob)
         elif name == "regions":
             for one, two in zip(back, value, strict=True):
                 np.testing.assert_array_equal(one, two)

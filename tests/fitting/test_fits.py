@@ -76,11 +76,11 @@ def test_gradients_are_exact(account, free: list[float]):
     rest = (account, cells, behaviour.splits["id"].divergence, weight)
     point = np.array(free)
     with jax.enable_x64(True):
-        value, gradient = optimize._value_and_gradient(point, *rest)
+        value, gradient = optimize.value_and_gradient(point, *rest)
         assert np.isfinite(value)
         for i, step in enumerate(1e-5 * np.eye(len(point))):
             up, down = (
-                optimize._value_and_gradient(point + sign * step, *rest)[0] for sign in (1, -1)
+                optimize.value_and_gradient(point + sign * step, *rest)[0] for sign in (1, -1)
             )
             np.testing.assert_allclose(gradient[i], (up - down) / 2e-5, rtol=SLOPE, atol=1e-9)
 

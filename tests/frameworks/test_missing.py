@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from rational_icl import RationalICLError, callbacks
+from rational_icl._extras import needed
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,5 @@ def test_a_missing_framework_says_how_to_install_it(framework, reach, command, m
 
 
 def test_what_is_missing_inside_a_framework_is_not_hidden():
-    frameworks = importlib.import_module("rational_icl.callbacks._frameworks")
-    with pytest.raises(ModuleNotFoundError), frameworks.needed("torch", "torch"):
+    with pytest.raises(ModuleNotFoundError), needed("this", "torch", "torch"):
         importlib.import_module("no_such_module")

@@ -8,13 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from builders import SPLITS, open_writer, save_npz, urn_run
+from builders import SPLITS, open_writer, save_npz
 from tabled import Arrays
 
 import rational_icl as ri
 from rational_icl._errors import LogError
 from rational_icl.logs import Metadata, Run, import_npz
-from rational_icl.logs.importers import again, npz
 from rational_icl.settings import Categorical, make
 
 WORDS: dict[str, Callable[[str], Any]] = {
@@ -174,53 +173,6 @@ def test_a_setting_of_numbers_in_any_form(form):
     )
     with pytest.raises(LogError, match=r"num_dims is 4\.5; expected int"):
         make("categorical", num_dims=4.5, context_length=6)
-
-
-# --- the second reading of a file -------------------------------------------------------------
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_single_rows_of_a_file_are_those_of_numpy(tmp_path, order, compressed):
-    run = {key: np.array(value, order=order) for key, value in urn_run().items()}
-    (np.savez_compressed if compressed else np.savez)(tmp_path / "run.npz", **run)
-    rows = list(npz.npz_again.rows(tmp_path / "run.npz", run, SPLITS, Categorical(4, 6)))
-    assert {row.array for row in rows} == {
-        *("tasks", "ood/tasks", "id/inputs", "ood/inputs", "id/predictions", "ood/predictions")
-    }
-    for row in rows:
-        key = row.array.replace("ood/tasks", "ood_tasks").replace("/", "_")
-        at = row.at
-        if key.endswith("predictions"):
-            at = (run["steps"].tolist().index(at[0]), at[1])
-        np.testing.assert_array_equal(row.values, run[key][at])
-
-
-@pytest.mark.parametrize(
-    "key", ["tasks", "ood_tasks", "id_inputs", "ood_inputs", "id_predictions", "ood_predictions"]
-)
-def test_a_fault_in_reading_is_found_by_the_second_reading(tmp_path, urn, monkeypatch, key):
-    load = npz.load
-
-    def wrong(path: Path) -> Arrays:
-        found = load(path)
-        axis = 1 if key.endswith("predictions") else 0
-        return {**found, key: np.roll(found[key], 1, axis=axis)}
-
-    monkeypatch.setattr(npz, "load", wrong)
-    name = key.replace("ood_tasks", "ood/tasks").replace("d_", "d/")
-    with pytest.raises(LogError, match=f"{name} at .* two ways of reading them") as refused:
-        imported(tmp_path, urn)
-    assert "\n" not in str(refused.value)
-    assert not (tmp_path / "log").exists()
-
-
-def test_a_sample_has_the_first_and_the_last():
-    rng = np.random.default_rng(0)
-    assert again.some(3, rng) == [0, 1, 2]
-    some = again.some(1000, rng)
-    assert (some[0], some[-1]) == (0, 999)
-    assert len(set(some)) == len(some) == again.NUM_ROWS
 
 
 def test_members_are_named_as_they_are(tmp_path, urn):

@@ -13,7 +13,7 @@ from builders import metadata, open_writer, urn_run, write_missing
 
 from rational_icl._errors import LogError
 from rational_icl.logs import Run, manifest, merge_logs, open_log, store
-from rational_icl.logs.content import content
+from rational_icl.logs.digests import run_digest
 
 
 def log_of(folder: Path, packed: bool = True, **seeds: int) -> Path:
@@ -65,10 +65,10 @@ def test_the_union_of_the_runs(tmp_path: Path):
 def test_single_runs_and_folders(tmp_path: Path):
     log_of(tmp_path / "one", packed=False, a=0)
     log_of(tmp_path / "two", b=1)
-    held = content(Run(tmp_path / "one" / "a.zarr"))
+    held = run_digest(Run(tmp_path / "one" / "a.zarr"))
     merge_logs([tmp_path / "one" / "a.zarr", tmp_path / "two"], tmp_path / "out", progress=False)
     assert (tmp_path / "one" / "a.zarr").is_dir()
-    assert content(Run(tmp_path / "out" / "a.zarr.zip")) == held
+    assert run_digest(Run(tmp_path / "out" / "a.zarr.zip")) == held
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a.zarr.zip",
         "b.zarr.zip",
@@ -120,7 +120,7 @@ def test_into_a_log_that_holds_runs(tmp_path: Path):
     source = other / "b.zarr.zip"
     assert theirs["runs"]["b"] == {
         "name": "b",
-        "content": content(Run(source)),
+        "content": run_digest(Run(source)),
         "sha256": manifest.checksum(source),
     }
     described = json.loads((out / "log.json").read_text())["runs"]

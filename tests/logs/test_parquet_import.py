@@ -166,7 +166,7 @@ def without(column: str) -> Callable[[Rows], Rows]:
 
 BAD: dict[str, tuple[Callable[[Rows], Rows], tuple[str, ...]]] = {
     "no sequence": (drop(step=20, split="id", sequence=3), ("id, step 20: sequence 3 of 8",)),
-    "no step": (drop(step=20, split="ood"), ("split 'ood' has no rows at step 20",)),
+    "no step": (drop(step=20, split="ood"), ("ood: no rows at step 20",)),
     "no split": (drop(split="ood"), ("no ood inputs",)),
     "twice": (lambda rows: [*rows, rows[0]], ("id, step 10: sequence 0 is there twice",)),
     "twice for another": (edit("sequence", 4), ("id, step 20: sequence 4 is there twice",)),

@@ -24,11 +24,12 @@ from builders import save_npz, urn_run, write_missing
 from click.testing import CliRunner, Result
 from synthetic import make_cells, make_fit
 
+from rational_icl import _guards as guards
 from rational_icl import load_cells, settings
 from rational_icl._errors import FitError, LogError, plain_cell
 from rational_icl.cli import main
 from rational_icl.fitting.fits import load_fit
-from rational_icl.logs import Run, guards, import_npz, open_log, store
+from rational_icl.logs import Run, import_npz, open_log, store
 from rational_icl.posterior import load_posterior
 
 Arrays = dict[str, np.ndarray]

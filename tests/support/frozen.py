@@ -8,7 +8,6 @@ A part is `tests/frozen/PART.json`, a document per item: numbers, words and list
 part again gives up what it protects: only for a change that is meant, and said in the commit.
 """
 
-import importlib
 import inspect
 import json
 import os
@@ -16,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -56,9 +56,13 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
 def public_names() -> Document:
     """Names of the package and its public modules; what functions take and classes hold or take."""
     found: Document = {}
-    modules = [name for name in ri.__all__ if inspect.ismodule(getattr(ri, name))]
-    for module in ("rational_icl", *(f"rational_icl.{name}" for name in modules)):
-        held = importlib.import_module(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # former names still serve
+        public = {name: getattr(ri, name) for name in ri.__all__}
+    modules = {
+        f"rational_icl.{name}": held for name, held in public.items() if inspect.ismodule(held)
+    }
+    for module, held in {"rational_icl": ri, **modules}.items():
         own = [name for name in dir(held) if not name.startswith("_")]
         for name in sorted(getattr(held, "__all__", own)):
             if module == "rational_icl.callbacks":

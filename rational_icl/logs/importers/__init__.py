@@ -7,6 +7,7 @@ from types import ModuleType
 from tqdm import tqdm
 
 from rational_icl._errors import LogError
+from rational_icl._extras import needed
 from rational_icl.logs.importers import cache, common, npz
 from rational_icl.logs.importers.table_files import described, holds_table
 
@@ -47,9 +48,9 @@ def import_runs(
     """
     if format not in ("auto", *FORMATS):
         raise LogError(f"format {format!r} is not known; expected auto, {', '.join(FORMATS)}")
-    told = cache.Stated(dict(stated or {}), None if sequences is None else Path(sequences))
-    found = [source for path in map(Path, paths) for source in _sources(path, format, told)]
-    bar = tqdm(found, desc="importing", unit="run", disable=not progress or len(found) < 2)
+    of_cache = cache.Stated(dict(stated or {}), None if sequences is None else Path(sequences))
+    sources = [source for path in map(Path, paths) for source in _sources(path, format, of_cache)]
+    bar = tqdm(sources, desc="importing", unit="run", disable=not progress or len(sources) < 2)
     return common.import_sources(bar, Path(out))
 
 
@@ -58,12 +59,12 @@ def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
     return import_runs(paths, out, "npz")
 
 
-def _sources(path: Path, format: str, told: cache.Stated) -> list[common.Source]:
+def _sources(path: Path, format: str, stated: cache.Stated) -> list[common.Source]:
     try:
         kind = _format(path) if format == "auto" else format
         if kind == "cache":
-            return cache.sources(path, told)
-        if told != cache.Stated():
+            return cache.sources(path, stated)
+        if stated != cache.Stated():
             raise LogError(f"{path}: sequences and values can be stated of a cache only")
         return npz.sources(path) if kind == "npz" else _parquet().sources(path)
     except OSError as error:
@@ -76,27 +77,21 @@ def _format(path: Path) -> str:
         return "npz"
     if not path.exists():
         raise LogError(f"{path}: no such file or folder; check the path")
-    found = ["cache"] if path.is_dir() and cache.holds_runs(path) else []
+    formats = ["cache"] if path.is_dir() and cache.holds_runs(path) else []
     if holds_table(path):
-        found.append("parquet")
-    if len(found) > 1:
-        raise LogError(f"{path}: may be {' or '.join(found)}; say which with --format")
-    if not found:
+        formats.append("parquet")
+    if len(formats) > 1:
+        raise LogError(f"{path}: may be {' or '.join(formats)}; say which with --format")
+    if not formats:
         raise LogError(
             f"{path}: of no known format ({described(path)}); expected a .npz file, a cache with "
             f"{cache.RUNS}/ or {cache.CONFIG}, or a table (.parquet files, also in folders "
             "KEY=VALUE, or a dataset that was saved to disk)"
         )
-    return found[0]
+    return formats[0]
 
 
 def _parquet() -> ModuleType:
-    try:
+    with needed("reading tables", "pyarrow", "'rational_icl[parquet]'"):
         from rational_icl.logs.importers import parquet
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "pyarrow":
-            raise
-        raise LogError(
-            "reading tables needs pyarrow; install it with pip install 'rational_icl[parquet]'"
-        ) from None
     return parquet

@@ -14,7 +14,7 @@ id_targets, ood_inputs and ood_targets, optionally iwl_inputs and iwl_targets.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ import numpy as np
 from rational_icl import settings
 from rational_icl._errors import LogError
 from rational_icl.logs import forms, schema
+from rational_icl.logs.forms import Encoded
 from rational_icl.logs.importers import common, configuration, npz, tensors
-from rational_icl.logs.importers.again import Row, some
 from rational_icl.logs.importers.configuration import CONFIG
 from rational_icl.logs.importers.published import (
     Published,
@@ -35,7 +35,6 @@ from rational_icl.logs.importers.published import (
 )
 
 RUNS = "transformers"
-_AGAIN_STEPS = 4
 _CHECKPOINT = re.compile(r"checkpoint-(\d{1,18})")
 _OUTPUTS = re.compile(r"outputs-([a-z]+)-(\d{1,9})seed-(\d{1,9})sequences\.pt")
 
@@ -76,8 +75,12 @@ def sources(path: Path, stated: Stated) -> list[common.Source]:
     if (path / CONFIG).exists():
         folders = [path.resolve()]
     else:
-        folders = [one for runs in _collections(path) for one in sorted(runs.iterdir())]
-        folders = [one for one in folders if one.is_dir() and not one.name.startswith(".")]
+        folders = [
+            folder
+            for runs in _collections(path)
+            for folder in sorted(runs.iterdir())
+            if folder.is_dir() and not folder.name.startswith(".")
+        ]
     if not folders:
         raise LogError(
             f"{path}: no runs; expected a cache with <setting>/{RUNS}/<run>/{CONFIG}, a folder "
@@ -90,7 +93,8 @@ def sources(path: Path, stated: Stated) -> list[common.Source]:
 
 
 def _collections(path: Path) -> list[Path]:
-    return [one for one in (path / RUNS, *sorted(path.glob(f"*/{RUNS}"))) if one.is_dir()]
+    folders = (path / RUNS, *sorted(path.glob(f"*/{RUNS}")))
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _read(folder: Path, stated: Stated) -> common.Record:
@@ -99,52 +103,35 @@ def _read(folder: Path, stated: Stated) -> common.Record:
     published, metadata = config.published, config.metadata
     setting = metadata.setting
     tasks = _tasks(folder.parent.parent / "data", metadata, config.num_eval_tasks)
-    if published.drawn_again:
-        if stated.sequences:
-            raise LogError(f"{where}: its sequences are drawn again; leave --sequences out")
-        splits = schema.SPLITS
-        found = _outputs(folder, published, splits)
-        # reading one checkpoint bounds what is drawn
-        last = _logged(found, published, setting, splits, len(found.files) - 1)
-        inputs = {
-            split: redraw(published, setting, own, found.num_sequences, found.seed, where)
-            for split, own in tasks.items()
-        }
+    given = None if published.drawn_again else _sequences(stated.sequences, folder)
+    if given is None and stated.sequences:
+        raise LogError(f"{where}: its sequences are drawn again; leave --sequences out")
+    splits = schema.SPLITS if given is None else _splits(published, given)
+    outputs = _outputs(folder, published, splits)
+    # reading one checkpoint bounds what is drawn
+    last = _predictions(outputs, published, setting, splits, len(outputs.files) - 1)
+    others = {}
+    if given is None:
+        seed, size = outputs.seed, outputs.num_sequences
+        inputs = {s: redraw(published, setting, tasks[s], size, seed, where) for s in splits}
         targets = {}
         others = {
-            split: partial(from_other_tasks, published, setting, own, found.seed, where)
-            for split, own in tasks.items()
+            split: partial(from_other_tasks, published, setting, tasks[split], seed, where)
+            for split in splits
         }
     else:
-        given = _sequences(stated.sequences, folder)
-        splits = tuple(split for split in published.splits.values() if f"{split}_inputs" in given)
-        found = _outputs(folder, published, splits)
-        last = _logged(found, published, setting, splits, len(found.files) - 1)
         inputs = {split: given[f"{split}_inputs"] for split in splits}
         targets = {split: given[f"{split}_targets"] for split in splits}
-        others = {}
     return common.Record(
         metadata,
         tasks["id"],
         tasks["ood"],
-        np.array(list(found.files), dtype=np.int64),
+        np.array(list(outputs.files), dtype=np.int64),
         inputs,
-        partial(_logged, found, published, setting, splits),
+        partial(_predictions, outputs, published, setting, splits),
         targets=targets,
         judge=partial(_judge, published, setting, inputs, targets, last, others, where),
-        again=partial(_again, found, published),
     )
-
-
-def _again(found: _Outputs, published: Published) -> Iterator[Row]:
-    rng = np.random.default_rng(0)
-    steps = list(found.files)
-    for at in some(len(steps), rng, _AGAIN_STEPS):
-        for split, path in found.files[steps[at]].items():
-            predictions = published.predictions(tensors.read_again(path))
-            for one in some(len(predictions), rng):
-                place = (steps[at], one)
-                yield Row(f"{split}/predictions", place, predictions[one], published.form)
 
 
 def _judge(
@@ -152,20 +139,24 @@ def _judge(
     setting: settings.Setting,
     inputs: Mapping[str, np.ndarray],
     targets: Mapping[str, np.ndarray],
-    logged: Mapping[str, np.ndarray],
+    last: Mapping[str, Encoded],
     others: Mapping[str, Callable[[], Iterable[np.ndarray]]],
     where: str,
 ) -> None:
-    for split, own in logged.items():
-        if len(inputs[split]) != len(own):
+    """Raises LogError unless the predictions of the last checkpoint belong to the sequences."""
+    for split, predictions in last.items():
+        if len(inputs[split]) != len(predictions.values):
             raise LogError(
-                f"{where}: {len(inputs[split])} {split} sequences, but outputs of {len(own)}"
+                f"{where}: {len(inputs[split])} {split} sequences, but outputs of "
+                f"{len(predictions.values)}"
             )
     for split in published.judged:
         observed = targets[split][:, None] if targets else setting.observed(inputs[split])
-        place = f"{where}, {split}, last checkpoint"
+        logged = setting.outcome.read(last[split].values)
         foreign = others[split]() if split in others else ()
-        refuse_foreign_sequences(setting, observed, logged[split], place, foreign)
+        refuse_foreign_sequences(
+            setting, observed, logged, f"{where}, {split}, last checkpoint", foreign
+        )
 
 
 def _tasks(data: Path, metadata: schema.Metadata, num_eval_tasks: int) -> dict[str, np.ndarray]:
@@ -179,14 +170,18 @@ def _tasks(data: Path, metadata: schema.Metadata, num_eval_tasks: int) -> dict[s
     counts = {"id": metadata.num_tasks, "ood": num_eval_tasks}
     tasks = {}
     for split, name in names.items():
-        found = npz.load(data / name)
-        if "tasks" not in found:
+        saved = npz.load(data / name)
+        if "tasks" not in saved:
             raise LogError(f"{data / name}: no array 'tasks'")
-        schema.check_tasks(found["tasks"], setting, f"{data / name}: tasks")
-        if len(found["tasks"]) != counts[split]:
-            raise LogError(f"{data / name}: {len(found['tasks'])} tasks, not {counts[split]}")
-        tasks[split] = found["tasks"]
+        schema.check_tasks(saved["tasks"], setting, f"{data / name}: tasks")
+        if len(saved["tasks"]) != counts[split]:
+            raise LogError(f"{data / name}: {len(saved['tasks'])} tasks, not {counts[split]}")
+        tasks[split] = saved["tasks"]
     return tasks
+
+
+def _splits(published: Published, given: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    return tuple(split for split in published.splits.values() if f"{split}_inputs" in given)
 
 
 def _sequences(path: Path | None, folder: Path) -> dict[str, np.ndarray]:
@@ -212,12 +207,12 @@ def _outputs(folder: Path, published: Published, splits: Sequence[str]) -> _Outp
         LogError: there are none, a checkpoint lacks those of a split, or they are of several seeds
             or numbers of sequences.
     """
-    found: dict[int, dict[str, Path]] = {}
+    checkpoints: dict[int, dict[str, Path]] = {}
     kinds = set()
     for path in sorted((folder / "checkpoints").glob("checkpoint-*")):
         if not (step := _CHECKPOINT.fullmatch(path.name)) or not path.is_dir():
             continue
-        files = found.setdefault(int(step[1]), {})
+        files = checkpoints.setdefault(int(step[1]), {})
         for file in path.glob("outputs-*.pt"):
             name = _OUTPUTS.fullmatch(file.name)
             if name and published.splits.get(name[1]) in splits:
@@ -226,32 +221,30 @@ def _outputs(folder: Path, published: Published, splits: Sequence[str]) -> _Outp
         for word, split in published.splits.items():
             if split in splits and split not in files:
                 raise LogError(f"{path}: no outputs-{word}-….pt; evaluate it or take it out")
-    if not found:
+    if not checkpoints:
         raise LogError(f"{folder}: no checkpoints/checkpoint-<step> with outputs")
     if len(kinds) > 1:
         several = ", ".join(f"{seed}seed-{size}sequences" for seed, size in sorted(kinds))
         raise LogError(f"{folder}: outputs of {several}; keep those of one kind")
     ((seed, size),) = kinds
-    return _Outputs(seed, size, dict(sorted(found.items())))
+    return _Outputs(seed, size, dict(sorted(checkpoints.items())))
 
 
-def _logged(
-    found: _Outputs,
+def _predictions(
+    outputs: _Outputs,
     published: Published,
     setting: settings.Setting,
     splits: Sequence[str],
     checkpoint: int,
-) -> dict[str, np.ndarray]:
-    files = list(found.files.values())[checkpoint]
-    shape = published.shape(setting, found.num_sequences)
-    logged = {}
+) -> dict[str, Encoded]:
+    files = list(outputs.files.values())[checkpoint]
+    size = outputs.num_sequences
+    shape = published.shape(setting, size)
+    form = forms.FORMS[published.form]
+    predictions = {}
     for split in splits:
         tensor = tensors.load(files[split], shape, published.axes)
-        logged[split] = forms.to_logged(
-            published.predictions(tensor),
-            forms.FORMS[published.form],
-            setting,
-            found.num_sequences,
-            str(files[split]),
+        predictions[split] = forms.encode(
+            published.predictions(tensor), form, setting, size, str(files[split])
         )
-    return logged
+    return predictions

@@ -18,7 +18,7 @@ from rational_icl._errors import LogError
 from rational_icl._files import moved
 from rational_icl._staging import staging_folder
 from rational_icl.logs import arrays, schema, store
-from rational_icl.logs.importers.again import Row, compare
+from rational_icl.logs.forms import Encoded
 from rational_icl.logs.log import refuse_duplicates
 from rational_icl.logs.run import Run
 from rational_icl.logs.writer import RunWriter
@@ -26,7 +26,7 @@ from rational_icl.logs.writer import RunWriter
 REQUIRED = ("setting", "num_tasks", "batch_size", "seed")
 """What every run must state, besides the parameters of its setting."""
 FACTOR = "factors."
-_LONGEST_NAME = 200
+_MAX_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,12 @@ class Record:
         tasks, ood_tasks: (task, ...).
         steps: optimizer steps, (step,).
         inputs: evaluation sequences by split, (sequence, position, ...).
-        logged: from a checkpoint to what a log holds, by split, (sequence, position, outcome);
-            checked.
-        targets: what came, by split, (sequence,), for settings whose inputs do not show it.
+        predictions: from a checkpoint to predictions by split, checked.
+        targets: outcomes by split, (sequence,), for settings whose inputs do not show them.
         task_prob: the probability of each task, (task,), or None.
         overrides: strategies, loss (nats) and complexity (bits), or None.
         judge: raises LogError unless predictions and inputs belong together; called once all else
             is sound.
-        again: a sample of rows, read from the source a second time and by other code.
     """
 
     metadata: schema.Metadata
@@ -53,12 +51,11 @@ class Record:
     ood_tasks: np.ndarray
     steps: np.ndarray
     inputs: Mapping[str, np.ndarray]
-    logged: Callable[[int], Mapping[str, np.ndarray]]
+    predictions: Callable[[int], Mapping[str, Encoded]]
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     task_prob: np.ndarray | None = None
     overrides: tuple[list[str], np.ndarray, np.ndarray] | None = None
     judge: Callable[[], None] = lambda: None
-    again: Callable[[], Iterable[Row]] = tuple
 
 
 @dataclass(frozen=True)
@@ -103,9 +100,9 @@ def import_folder(out: Path) -> AbstractContextManager[Path]:
 def _check_name(source: Source) -> None:
     name = source.name
     problem = not name or "/" in name or "\\" in name or name in (".", "..")
-    if problem or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+    if problem or not name.isprintable() or len(name.encode()) > _MAX_NAME_BYTES:
         raise LogError(
-            f"{source.where}: run name {name[:_LONGEST_NAME]!r} is no file name; rename the run"
+            f"{source.where}: run name {name[:_MAX_NAME_BYTES]!r} is no file name; rename the run"
         )
 
 
@@ -121,41 +118,30 @@ def _refuse_existing(source: Source, out: Path, staging: Path) -> None:
 
 def _write(source: Source, folder: Path) -> None:
     record = source.read()
-    _check_tables(record, source.where)
-    record.judge()
-    with RunWriter(
-        folder,
-        record.metadata,
-        record.tasks,
-        record.ood_tasks,
-        record.inputs,
-        record.steps.tolist(),
-        targets=record.targets,
-        task_prob=record.task_prob,
-    ) as writer:
+    with _writer(record, folder, source.where) as writer:
+        record.judge()
         for checkpoint in range(len(record.steps)):
-            writer.write(checkpoint, record.logged(checkpoint))
+            writer.write(checkpoint, record.predictions(checkpoint))
         if record.overrides is not None:
             writer.write_overrides(*record.overrides)
-        run = Run(writer.finish())
-    compare(run, record.again(), source.where)
-    run.close()
+        writer.finish()
 
 
-def _check_tables(record: Record, where: str) -> None:
-    metadata, setting = record.metadata, record.metadata.setting
-    schema.check_tasks(record.tasks, setting, f"{where}: tasks")
-    schema.check_tasks(record.ood_tasks, setting, f"{where}: ood_tasks")
-    schema.check_num_tasks(record.tasks, metadata.num_tasks, f"{where}: tasks")
-    schema.check_steps(record.steps, f"{where}: steps")
-    if record.task_prob is not None:
-        schema.check_own_task_prob(record.task_prob, metadata, where)
-    for split in schema.check_splits(record.inputs, setting, where):
-        inputs = record.inputs[split]
-        schema.check_inputs(inputs, setting, f"{where}: {split}_inputs")
-        if setting.logs_targets:
-            targets = record.targets[split]
-            schema.check_targets(targets, inputs, setting, f"{where}: {split}_targets")
+def _writer(record: Record, folder: Path, where: str) -> RunWriter:
+    """The writer of a run, which checks all of it but the predictions."""
+    try:
+        return RunWriter(
+            folder,
+            record.metadata,
+            record.tasks,
+            record.ood_tasks,
+            record.inputs,
+            record.steps,
+            targets=record.targets,
+            task_prob=record.task_prob,
+        )
+    except LogError as error:
+        raise LogError(f"{where}: {error}") from None
 
 
 def setting_named(name: Any, where: str) -> type[settings.Setting]:
@@ -199,9 +185,9 @@ def metadata_of(
     return schema.Metadata.from_attributes(attributes, where)
 
 
-def refuse_missing(needed: Iterable[str], found: Iterable[str], where: str) -> None:
-    """Raises LogError unless every name that is needed was found."""
-    missing = [key for key in needed if key not in found]
+def refuse_missing(needed: Iterable[str], given: Iterable[str], where: str) -> None:
+    """Raises LogError unless each name that is needed was given."""
+    missing = [key for key in needed if key not in given]
     if missing:
         raise LogError(f"{where}: missing {', '.join(missing)}; every run must state them")
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from rational_icl import _guards
 from rational_icl._arrays import whole
 from rational_icl._errors import LogError
-from rational_icl.logs import guards, schema
+from rational_icl.logs import schema
 from rational_icl.logs.importers import common
 from rational_icl.logs.importers.published import PUBLISHED, Published
 
@@ -28,7 +29,7 @@ _FACTORS = {
     "learning_rate": "learning_rate",
 }
 _DEFAULTS = {"gradient_accumulation_steps": 1, "num_eval_tasks": 500}
-_MOST_BYTES = 2**16
+_MAX_BYTES = 2**16
 
 
 class Configuration(NamedTuple):
@@ -63,14 +64,11 @@ def read(path: Path, stated: Mapping[str, float]) -> Configuration:
 def _loaded(path: Path, where: str) -> dict[str, Any]:
     if not path.exists():
         raise LogError(f"{path}: no such file; every run of a cache has one")
-    try:
-        guards.check_regular(path)
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("too long for a configuration")
-        config = yaml.safe_load(path.read_text())
-    except (*guards.READ_ERRORS, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
-        raise LogError(f"{where}: not readable as plain YAML ({problem})") from None
+    with _guards.decoding(where, "not readable as plain YAML", "copy it again"):
+        try:
+            config = yaml.safe_load(_guards.read_bounded(path, _MAX_BYTES))
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from None  # says where, on further lines
     if not isinstance(config, dict):
         raise LogError(f"{where}: not a list of keys with their values")
     return config
@@ -111,10 +109,10 @@ def _metadata(config: Mapping[str, Any], where: str) -> tuple[Published, schema.
     return published, metadata
 
 
-def _equal(found: Any, expected: Any) -> bool:
-    numbers = found if isinstance(found, list) else [found]
-    wanted = expected if isinstance(expected, list) else [expected]
-    return len(numbers) == len(wanted) and all(
-        isinstance(one, int | float) and np.isclose(one, other, rtol=1e-12)
-        for one, other in zip(numbers, wanted, strict=True)
+def _equal(stated: Any, expected: Any) -> bool:
+    numbers = stated if isinstance(stated, list) else [stated]
+    expected = expected if isinstance(expected, list) else [expected]
+    return len(numbers) == len(expected) and all(
+        isinstance(number, int | float) and np.isclose(number, other, rtol=1e-12)
+        for number, other in zip(numbers, expected, strict=True)
     )

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from rational_icl import settings
+from rational_icl import _guards, settings
 from rational_icl._arrays import scalar
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, forms, guards, schema
-from rational_icl.logs.importers import common, npz_again
+from rational_icl.logs import arrays, forms, schema
+from rational_icl.logs.importers import common
 
 _TABLES = ("steps", "tasks", "ood_tasks")
 _OPTIONAL = ("task_prob",)
@@ -39,85 +39,75 @@ def load(path: Path) -> dict[str, np.ndarray]:
     Raises:
         LogError: no such file, it is damaged, or holds something else.
     """
+    where = str(path)
     if not path.exists():
-        raise LogError(f"{path}: no such file; check the path")
-    try:
-        guards.check_regular(path)
+        raise LogError(f"{where}: no such file; check the path")
+    cure = "it is damaged or truncated, save it again"
+    with _guards.decoding(where, "not a readable .npz file", cure):
+        _guards.check_regular(path)
         if not zipfile.is_zipfile(path):
             raise LogError(
-                f"{path}: not an .npz file with one array a key, or a truncated one; save it "
+                f"{where}: not an .npz file with one array a key, or a truncated one; save it "
                 "again with np.savez"
             )
-        guards.check_npz(path, str(path))
+        _guards.check_npz(path, where)
         # opened here, because np.load leaves a damaged archive open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            loaded = {key: archive[key] for key in archive.files}
-        loaded = {key: value for key, value in loaded.items() if isinstance(value, np.ndarray)}
-    except guards.READ_ERRORS as error:
-        if "pickle" in str(error):
-            raise LogError(
-                f"{path}: holds pickled objects, which are never read because they can run code; "
-                "save plain arrays (no dtype=object)"
-            ) from None
-        raise LogError(
-            f"{path}: not a readable .npz file ({error}); it is damaged or truncated, save it again"
-        ) from None
-    return {key: arrays.plain(value, f"{path}: {key}") for key, value in loaded.items()}
+            members = {key: archive[key] for key in archive.files}
+    return {
+        key: arrays.plain(array, f"{where}: {key}")
+        for key, array in members.items()
+        if isinstance(array, np.ndarray)
+    }
 
 
 def _read(path: Path) -> common.Record:
-    found, where = load(path), str(path)
-    common.refuse_missing((*common.REQUIRED, *_TABLES), found, where)
-    partly = [key for key in _OVERRIDES if key in found]
-    if partly and len(partly) < len(_OVERRIDES):
-        raise LogError(f"{path}: has {', '.join(partly)}; give all of {', '.join(_OVERRIDES)}")
-    metadata = _metadata(found, where)
+    saved, where = load(path), str(path)
+    common.refuse_missing((*common.REQUIRED, *_TABLES), saved, where)
+    overrides = [key for key in _OVERRIDES if key in saved]
+    if overrides and len(overrides) < len(_OVERRIDES):
+        raise LogError(f"{path}: has {', '.join(overrides)}; give all of {', '.join(_OVERRIDES)}")
+    metadata = _metadata(saved, where)
     setting = metadata.setting
-    splits = _splits(found, setting)
-    found["steps"] = arrays.steps(found["steps"], f"{where}: steps")
-    for key in (f"{split}_targets" for split in splits if setting.logs_targets):
-        found[key] = arrays.whole(found[key], f"{where}: {key}")
+    splits = _splits(saved, setting)
+    steps = arrays.steps(saved["steps"], f"{where}: steps")
     return common.Record(
         metadata,
-        found["tasks"],
-        found["ood_tasks"],
-        found["steps"],
-        {split: common.as_inputs(found[f"{split}_inputs"], setting) for split in splits},
-        partial(_logged, found, splits, setting, where),
-        targets={split: found[f"{split}_targets"] for split in splits if setting.logs_targets},
-        task_prob=found.get("task_prob"),
-        overrides=_overrides(found, setting, where) if partly else None,
-        again=partial(npz_again.rows, path, found, splits, setting),
+        saved["tasks"],
+        saved["ood_tasks"],
+        steps,
+        {split: common.as_inputs(saved[f"{split}_inputs"], setting) for split in splits},
+        lambda checkpoint: {
+            split: _predictions(saved, split, steps, checkpoint, setting, where) for split in splits
+        },
+        targets={split: saved[f"{split}_targets"] for split in splits if setting.logs_targets},
+        task_prob=saved.get("task_prob"),
+        overrides=_overrides(saved, setting, where) if overrides else None,
     )
 
 
-def _metadata(found: dict[str, np.ndarray], where: str) -> schema.Metadata:
-    known = common.setting_named(_scalar(found["setting"], f"{where}: setting"), where)
-    needed = _arrays(found, known)
-    stated = (*common.REQUIRED, *settings.parameter_names(known.name))
+def _metadata(saved: dict[str, np.ndarray], where: str) -> schema.Metadata:
+    setting = common.setting_named(_scalar(saved["setting"], f"{where}: setting"), where)
+    kinds = _KEYS if setting.logs_targets else _KEYS[:2]
+    of_splits = [f"{split}_{kind}" for split in _splits(saved, setting) for kind in kinds]
+    stated = (*common.REQUIRED, *settings.parameter_names(setting.name))
     values = {
         key: _scalar(value, f"{where}: {key}")
         if key in stated or key.startswith(common.FACTOR)
         else value
-        for key, value in found.items()
+        for key, value in saved.items()
     }
-    others = (*needed, *_TABLES, *_OPTIONAL, *_OVERRIDES)
+    others = (*of_splits, *_TABLES, *_OPTIONAL, *_OVERRIDES)
     metadata = common.metadata_of(values, others, where)
-    common.refuse_missing(needed, found, where)
+    common.refuse_missing(of_splits, saved, where)
     return metadata
 
 
 def _splits(
-    found: dict[str, np.ndarray], setting: type[settings.Setting] | settings.Setting
+    saved: dict[str, np.ndarray], setting: type[settings.Setting] | settings.Setting
 ) -> tuple[str, ...]:
-    further = [name for name in setting.extra_splits if any(f"{name}_{k}" in found for k in _KEYS)]
+    further = [name for name in setting.extra_splits if any(f"{name}_{k}" in saved for k in _KEYS)]
     return (*schema.SPLITS, *further)
-
-
-def _arrays(found: dict[str, np.ndarray], setting: type[settings.Setting]) -> list[str]:
-    """The arrays that every split of a file must bring."""
-    kinds = _KEYS if setting.logs_targets else _KEYS[:2]
-    return [f"{split}_{kind}" for split in _splits(found, setting) for kind in kinds]
 
 
 def _scalar(value: np.ndarray, where: str) -> Any:
@@ -126,34 +116,32 @@ def _scalar(value: np.ndarray, where: str) -> Any:
     return scalar(value)
 
 
-def _logged(
-    found: dict[str, np.ndarray],
-    splits: tuple[str, ...],
+def _predictions(
+    saved: dict[str, np.ndarray],
+    split: str,
+    steps: np.ndarray,
+    checkpoint: int,
     setting: settings.Setting,
     where: str,
-    checkpoint: int,
-) -> dict[str, np.ndarray]:
+) -> forms.Encoded:
+    predictions, num_sequences = saved[f"{split}_predictions"], len(saved[f"{split}_inputs"])
+    shape = (len(steps), num_sequences, setting.num_predictions, setting.num_outcomes)
+    where = f"{where}: {split}_predictions"
+    if predictions.shape != shape:
+        raise LogError(
+            f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
+            f"= {shape}{forms.positions_note(setting)}"
+        )
+    where = f"{where}, step {steps[checkpoint]}"
     form = forms.saved_form(setting)
-    logged = {}
-    for split in splits:
-        predictions, sequences = found[f"{split}_predictions"], len(found[f"{split}_inputs"])
-        expected = (len(found["steps"]), sequences, setting.num_predictions, setting.num_outcomes)
-        place = f"{where}: {split}_predictions"
-        if predictions.shape != expected:
-            raise LogError(
-                f"{place}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
-                f"= {expected}{schema.counted(setting)}"
-            )
-        place = f"{place}, step {found['steps'][checkpoint]}"
-        logged[split] = forms.to_logged(predictions[checkpoint], form, setting, sequences, place)
-    return logged
+    return forms.encode(predictions[checkpoint], form, setting, num_sequences, where)
 
 
 def _overrides(
-    found: dict[str, np.ndarray], setting: settings.Setting, where: str
+    saved: dict[str, np.ndarray], setting: settings.Setting, where: str
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    names = [scalar(name) for name in np.atleast_1d(found["strategies"])]
-    loss, complexity = (np.atleast_1d(found[key]) for key in ("loss", "complexity"))
+    names = [scalar(name) for name in np.atleast_1d(saved["strategies"])]
+    loss, complexity = (np.atleast_1d(saved[key]) for key in ("loss", "complexity"))
     schema.check_strategies(names, setting.strategies, where)
     schema.check_overrides(names, loss, complexity, where)
     return names, loss, complexity

@@ -6,7 +6,7 @@
     sequence     0, 1, … in its split
     inputs       nested list (position, …), the same at every step
     predictions  nested list (position, outcome) of probabilities or means
-    target       what came, where inputs do not show it; the same at every step
+    target       the outcome, where inputs do not show it; the same at every step
     setting and its parameters, num_tasks, batch_size, seed, factors.NAME
                  the same in all rows of a run; null where a run has none
 
@@ -17,9 +17,8 @@ is read at once, and quickest where its rows are neighbours. Parquet's checksums
 against them where the writer made any; Arrow files have none.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,8 @@ from typing import Any
 import numpy as np
 
 from rational_icl._errors import LogError
-from rational_icl.logs import arrays, schema
+from rational_icl.logs import forms, schema
 from rational_icl.logs.importers import common
-from rational_icl.logs.importers.again import Row
-from rational_icl.logs.importers.rows import Sequences
 from rational_icl.logs.importers.table_files import (
     PREDICTIONS,
     SUFFIXES,
@@ -39,185 +36,212 @@ from rational_icl.logs.importers.table_files import (
     files_of,
     tasks_of,
 )
-from rational_icl.logs.importers.tables import Table
+from rational_icl.logs.importers.tables import Rows, Table
+from rational_icl.settings import Setting
 
-_PLACE = ("run", "split", "step", "sequence")
-_ROW = ("inputs", "predictions")
+_KEYS = ("run", "split", "step", "sequence")
+_LISTS = ("inputs", "predictions")
 _TARGET = "target"
 _INDEX = "__index_level_"  # of pandas, which saves a frame's own numbering
-_TABLES = {"tasks": "tasks", "ood_tasks": "ood/tasks"}
-"""Their names in a log."""
-
-
-@dataclass(frozen=True)
-class _Described:
-    """A run, as its rows say without inputs and predictions.
-
-    Args:
-        values: what all its rows state, by column.
-        steps: (step,), increasing.
-        sizes: sequences of each split.
-    """
-
-    values: Mapping[str, Any]
-    steps: np.ndarray
-    sizes: Mapping[str, int]
+_TASK_SPLITS = ("tasks", "ood_tasks")
 
 
 def sources(path: Path) -> list[common.Source]:
     """The runs of a table, in order of their names.
 
     Raises:
-        LogError: there is no such table or no table of tasks, it is damaged or lacks a column or a
-            row, or a run contradicts itself.
+        LogError: there is no such table or no table of tasks, it is damaged or lacks a column, or
+            a run contradicts itself.
     """
     if not (files := files_of(path)):
         raise LogError(
             f"{path}: {described(path)}; expected files {' or '.join(SUFFIXES)} in it, in folders "
             f"KEY=VALUE or in {PREDICTIONS}"
         )
-    predictions = Table(files, str(path), (*_PLACE, *_ROW, *common.REQUIRED))
-    if not (found := tasks_of(path)):
+    predictions = Table(files, str(path), (*_KEYS, *_LISTS, *common.REQUIRED))
+    if not (files := tasks_of(path)):
         raise LogError(
             f"{path}: no table of tasks; expected {TASKS}.parquet or a folder {TASKS} in it or "
             "beside it"
         )
-    tasks = Table(found, str(found[0].path), ("run", "split", "task", "values"))
-    runs = _described(predictions)
+    tasks = Table(files, str(files[0].path), ("run", "split", "task", "values"))
     return [
         common.Source(
-            name,
-            f"{path}: run {name!r}",
-            partial(_read, predictions, tasks, name, runs[name]),
+            name, f"{path}: run {name!r}", partial(_read, predictions, tasks, name, stated)
         )
-        for name in sorted(runs)
+        for name, stated in sorted(_stated(predictions).items())
     ]
 
 
-def _described(table: Table) -> dict[str, _Described]:
-    """Every run of a table, once over all columns but the long ones."""
-    stated = [name for name in table.columns if name not in (*_PLACE, *_ROW, _TARGET)]
-    stated = [name for name in stated if not name.startswith(_INDEX)]
-    found: dict[str, dict[str, Any]] = {}
-    counts: dict[str, dict[str, Counter[int]]] = {}
-    for rows in table.batches([*_PLACE, *stated]):
-        rows.whole("sequence")
-        names, step = rows.words("run").tolist(), rows.whole("step").tolist()
-        for name, split, one in zip(names, rows.words("split").tolist(), step, strict=True):
-            counts.setdefault(name, {}).setdefault(split, Counter())[one] += 1
-        for name, *values in dict.fromkeys(zip(names, *map(rows.plain, stated), strict=True)):
-            own = dict(zip(stated, values, strict=True))
-            if found.setdefault(name, own) != own:
-                differ = [key for key in stated if found[name][key] != own[key]]
+def _stated(table: Table) -> dict[str, dict[str, Any]]:
+    """What all rows of a run state, by run and column: a pass over all but the long columns."""
+    columns = [name for name in table.columns if name not in (*_KEYS, *_LISTS, _TARGET)]
+    columns = [name for name in columns if not name.startswith(_INDEX)]
+    runs: dict[str, dict[str, Any]] = {}
+    for rows in table.batches(["run", *columns]):
+        names = rows.words("run").tolist()
+        for name, *values in dict.fromkeys(zip(names, *map(rows.plain, columns), strict=True)):
+            stated = dict(zip(columns, values, strict=True))
+            if runs.setdefault(name, stated) != stated:
+                differ = [key for key in columns if runs[name][key] != stated[key]]
                 raise LogError(
                     f"{table.where}: run {name!r} has several values of {', '.join(differ)}; give "
                     "runs that differ names of their own"
                 )
-    if not found:
+    if not runs:
         raise LogError(f"{table.where}: no rows")
     return {
-        name: _sized(
-            {key: value for key, value in values.items() if value is not None},
-            counts[name],
-            f"{table.where}: run {name!r}",
-        )
-        for name, values in found.items()
+        name: {key: value for key, value in stated.items() if value is not None}
+        for name, stated in runs.items()
     }
 
 
-def _sized(
-    values: Mapping[str, Any], counts: Mapping[str, Mapping[int, int]], where: str
-) -> _Described:
-    """Raises LogError unless every split has every step."""
-    steps = sorted(set().union(*counts.values()))
-    for split, rows in counts.items():
-        if missing := [str(step) for step in steps if step not in rows]:
-            raise LogError(f"{where}: split {split!r} has no rows at step {', '.join(missing)}")
-    sizes = {split: max(rows.values()) for split, rows in counts.items()}
-    return _Described(values, np.array(steps, dtype=np.int64), sizes)
-
-
-def _read(predictions: Table, tasks: Table, name: str, described: _Described) -> common.Record:
-    where = f"{predictions.where}: run {name!r}"
-    metadata = common.metadata_of(described.values, (), where, "column")
+def _read(predictions: Table, tasks: Table, run: str, stated: Mapping[str, Any]) -> common.Record:
+    where = f"{predictions.where}: run {run!r}"
+    metadata = common.metadata_of(stated, (), where, "column")
     setting = metadata.setting
-    splits = schema.check_splits(described.sizes, setting, where)
-    schema.check_steps(described.steps, f"{where}: steps")
-    columns = [*_ROW, _TARGET] if setting.logs_targets else [*_ROW]
-    if _TARGET in columns and _TARGET not in predictions.columns:
-        raise LogError(f"{where}: no column {_TARGET}; the inputs of this setting do not show it")
-    read = {
-        split: Sequences(setting, described.steps, described.sizes[split], f"{where}, {split}")
-        for split in splits
-    }
-    wanted = ["split", "step", "sequence", *columns]
-    for rows in predictions.batches(wanted, name):
-        split = rows.words("split")
-        for own in splits:
-            some = rows.only(np.flatnonzero(split == own))
-            if len(some):
-                read[own].add(
-                    some.whole("step"),
-                    some.whole("sequence"),
-                    {column: some.dense(column) for column in columns},
-                )
-    for one in read.values():
-        one.check_whole()
+    columns = _split_columns(predictions, run, setting, where)
+    splits = schema.check_splits(columns, setting, where)
+    steps = np.unique(np.concatenate([columns[split]["step"] for split in splits]))
+    inputs, encoded, targets = {}, {}, {}
+    for split in splits:
+        of_split = f"{where}, {split}"
+        in_order = _by_step(columns[split], steps, of_split)
+        encoded[split] = in_order["predictions"]
+        sequences = _repeated(in_order, "inputs", steps, of_split)
+        inputs[split] = common.as_inputs(sequences, setting)
+        if setting.logs_targets:
+            targets[split] = _repeated(in_order, _TARGET, steps, of_split)
     return common.Record(
         metadata,
-        *_tasks(tasks, name),
-        described.steps,
-        {split: common.as_inputs(one.constant["inputs"], setting) for split, one in read.items()},
-        lambda checkpoint: {split: one.logged[checkpoint] for split, one in read.items()},
-        targets={
-            split: arrays.whole(one.constant[_TARGET], f"{where}, {split}: {_TARGET}")
-            for split, one in read.items()
-            if _TARGET in columns
-        },
-        again=lambda: _again(predictions, tasks, name, wanted),
+        *_tasks(tasks, run),
+        steps,
+        inputs,
+        lambda checkpoint: {split: forms.Encoded(encoded[split][checkpoint]) for split in splits},
+        targets=targets,
     )
 
 
-def _again(predictions: Table, tasks: Table, run: str, columns: Sequence[str]) -> Iterator[Row]:
-    for rows in tasks.again(["split", "task", "values"], run):
-        place = zip(rows.words("split"), rows.whole("task").tolist(), strict=True)
-        for (table, task), values in zip(place, rows.as_python("values"), strict=True):
-            yield Row(_TABLES[table], (task,), values)
-    for rows in predictions.again(columns, run):
-        step, sequence = rows.whole("step").tolist(), rows.whole("sequence").tolist()
-        read = {column: rows.as_python(column) for column in (*_ROW, _TARGET) if column in columns}
-        for at, split in enumerate(rows.words("split")):
-            yield Row(f"{split}/predictions", (step[at], sequence[at]), read["predictions"][at])
-            yield Row(f"{split}/inputs", (sequence[at],), read["inputs"][at])
-            if _TARGET in read:
-                yield Row(f"{split}/targets", (sequence[at],), read[_TARGET][at])
+def _split_columns(
+    table: Table, run: str, setting: Setting, where: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """The columns of a run's rows by split, as the rows come; predictions as a log stores them."""
+    lists = ["inputs", _TARGET] if setting.logs_targets else ["inputs"]
+    if missing := set(lists) - set(table.columns):
+        raise LogError(f"{where}: no column {missing.pop()}; inputs do not show the outcomes")
+    parts: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
+    for rows in table.batches(["split", "step", "sequence", "predictions", *lists], run):
+        names = rows.words("split")
+        for split in sorted(set(names)):
+            some = rows.only(np.flatnonzero(names == split))
+            part = {name: some.whole(name) for name in ("step", "sequence")}
+            part |= {name: some.dense(name) for name in lists}
+            part["predictions"] = _encoded(some, part, setting, f"{where}, {split}_predictions")
+            parts[split].append(part)
+    return {
+        split: {
+            name: _joined([part[name] for part in of_split], f"{where}, {split}: {name}")
+            for name in of_split[0]
+        }
+        for split, of_split in parts.items()
+    }
+
+
+def _encoded(
+    rows: Rows, keys: Mapping[str, np.ndarray], setting: Setting, where: str
+) -> np.ndarray:
+    """Predictions as a log stores them. The LogError names the row that is wrong."""
+    predictions, form = rows.dense("predictions"), forms.saved_form(setting)
+    step, sequence = keys["step"], keys["sequence"]
+    try:
+        span = f"{where}, step {step[0]} to {step[-1]}"
+        return forms.encode(predictions, form, setting, len(rows), span).values
+    except LogError:
+        for row in range(len(rows)):
+            at = f"{where}, step {step[row]}, sequence {sequence[row]}"
+            forms.encode(predictions[row : row + 1], form, setting, 1, at)
+        raise
+
+
+def _by_step(
+    columns: Mapping[str, np.ndarray], steps: np.ndarray, where: str
+) -> dict[str, np.ndarray]:
+    """Rows in any order as arrays (step, sequence, ...), by column.
+
+    Raises:
+        LogError: a row is missing or there twice, or sequences are not numbered from 0.
+    """
+    step, sequence = columns["step"], columns["sequence"]
+    if len(missing := np.setdiff1d(steps, step)):
+        raise LogError(f"{where}: no rows at step {missing[0]}; log every split at every step")
+    size = int(np.unique(step, return_counts=True)[1].max())
+    if (beyond := (sequence < 0) | (sequence >= size)).any():
+        raise LogError(
+            f"{where}, step {step[beyond][0]}: sequence {sequence[beyond][0]}, but there are "
+            f"{size}; number them from 0"
+        )
+    index = np.searchsorted(steps, step) * size + sequence
+    order = np.argsort(index, kind="stable")
+    index = index[order]
+    if len(repeated := index[1:][np.diff(index) == 0]):
+        at, which = divmod(repeated[0], size)
+        raise LogError(f"{where}, step {steps[at]}: sequence {which} is there twice")
+    if len(index) < len(steps) * size:
+        gaps = np.flatnonzero(index != np.arange(len(index)))
+        at, which = divmod(gaps[0] if len(gaps) else len(index), size)
+        raise LogError(f"{where}, step {steps[at]}: sequence {which} of {size} is missing")
+    return {
+        name: values[order].reshape(len(steps), size, *values.shape[1:])
+        for name, values in columns.items()
+    }
+
+
+def _repeated(
+    columns: Mapping[str, np.ndarray], name: str, steps: np.ndarray, where: str
+) -> np.ndarray:
+    """A column that is the same at every step, (sequence, ...). Raises LogError if it is not."""
+    values = columns[name]
+    first = values[0]
+    same = (values == first) | ((values != values) & (first != first))
+    differ = np.argwhere(~same.reshape(*values.shape[:2], -1).all(axis=2))
+    if len(differ):
+        at, sequence = differ[0]
+        raise LogError(
+            f"{where}, step {steps[at]}: {name} of sequence {sequence} are not those of step "
+            f"{steps[0]}"
+        )
+    return first
 
 
 def _tasks(table: Table, run: str) -> tuple[np.ndarray, np.ndarray]:
     """The training tasks of a run, and those of its OOD sequences."""
-    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in _TABLES}
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in _TASK_SPLITS}
     for rows in table.batches(["split", "task", "values"], run):
         split, task, values = rows.words("split"), rows.whole("task"), rows.dense("values")
         for name in sorted(set(split)):
-            if name not in found:
-                raise LogError(f"{table.where}: split {name!r}; expected {' or '.join(_TABLES)}")
-            found[name].append((task[split == name], values[split == name]))
+            if name not in parts:
+                raise LogError(
+                    f"{table.where}: split {name!r}; expected {' or '.join(_TASK_SPLITS)}"
+                )
+            parts[name].append((task[split == name], values[split == name]))
     where = f"{table.where}: run {run!r}"
-    return (
-        _in_order(found["tasks"], f"{where}, tasks"),
-        _in_order(found["ood_tasks"], f"{where}, ood_tasks"),
-    )
+    training, ood = (_numbered(parts[name], f"{where}, {name}") for name in _TASK_SPLITS)
+    return training, ood
 
 
-def _in_order(parts: Sequence[tuple[np.ndarray, np.ndarray]], where: str) -> np.ndarray:
+def _numbered(parts: Sequence[tuple[np.ndarray, np.ndarray]], where: str) -> np.ndarray:
+    """Rows in the order of their numbers, which are 0, 1, …"""
     if not parts:
         raise LogError(f"{where}: no rows")
-    task = np.concatenate([one for one, _ in parts])
-    order = np.argsort(task, kind="stable")
+    task = np.concatenate([numbers for numbers, _ in parts])
     missing = np.setdiff1d(np.arange(len(task)), task)
     if len(missing):
         raise LogError(f"{where}: task {missing[0]} of {len(task)} is missing; number them from 0")
+    return _joined([values for _, values in parts], where)[np.argsort(task, kind="stable")]
+
+
+def _joined(parts: Sequence[np.ndarray], where: str) -> np.ndarray:
     try:
-        return np.concatenate([values for _, values in parts])[order]
+        return np.concatenate(parts)
     except ValueError as error:
         raise LogError(f"{where}: not all of one shape ({error})") from None

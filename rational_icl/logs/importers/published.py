@@ -131,8 +131,8 @@ PUBLISHED: Mapping[str, Published] = {
 }
 """By the name in a configuration."""
 
-_MOST_NUMBERS = 2**28
-_MOST_DIMS = 2**12
+_MAX_NUMBERS = 2**28
+_MAX_DIMS = 2**12
 _JUDGED = 100
 _SHIFTS = 99
 _TABLES = 19
@@ -160,7 +160,7 @@ def redraw(
         LogError: the sizes are absurd, or the tasks are no exact distributions.
     """
     size = num_sequences * setting.context_length * (setting.num_dims + 1)
-    if size > _MOST_NUMBERS or setting.num_dims > _MOST_DIMS:
+    if size > _MAX_NUMBERS or setting.num_dims > _MAX_DIMS:
         raise LogError(f"{where}: {num_sequences} such sequences are too large to be drawn again")
     rng = np.random.default_rng(seed)
     prob = np.full(len(tasks), 1 / len(tasks))
@@ -178,10 +178,10 @@ def redraw(
 def from_other_tasks(
     published: Published, setting: settings.Setting, tasks: np.ndarray, seed: int, where: str
 ) -> Iterator[np.ndarray]:
-    """What the first sequences of a split would show, had its table of tasks begun elsewhere.
+    """First sequences of a split, drawn from rotated tables of tasks; each (sequence, position).
 
-    The draws are the same: who redraws from a wrong table gets sequences like the right ones, and
-    no better ones than these. Arguments as in `redraw`; each is (sequence, position).
+    Controls for sequences redrawn from a wrong table: random numbers are the same, so those would
+    fit no better than these. Arguments as in `redraw`.
     """
     for shift in _spread(len(tasks), _TABLES):
         rolled = np.roll(tasks, shift, axis=0)
@@ -203,7 +203,7 @@ def refuse_foreign_sequences(
 
     Args:
         setting: what a prediction is.
-        observed: what came, (sequence, position).
+        observed: outcomes that occurred, (sequence, position).
         logged: what a log holds, (sequence, position, outcome).
         where: what the message begins with.
         others: further sequences that must fit worse, likewise.
@@ -213,11 +213,11 @@ def refuse_foreign_sequences(
     shifted = (np.roll(observed, shift, axis=0) for shift in _spread(size, _SHIFTS))
 
     def loss(sequences: np.ndarray) -> float:
-        came = setting.outcome.realised(sequences, setting.num_outcomes)
-        return float(setting.outcome.divergence(came, predicted).mean())
+        outcomes = setting.outcome.realised(sequences, setting.num_outcomes)
+        return float(setting.outcome.divergence(outcomes, predicted).mean())
 
-    own = loss(observed)
-    if any(loss(other[:size]) <= own for other in chain(shifted, others)):
+    observed_loss = loss(observed)
+    if any(loss(other[:size]) <= observed_loss for other in chain(shifted, others)):
         raise LogError(
             f"{where}: the sequences do not belong to these predictions, which fit others as "
             "well as their own; check the seed and the tasks' files, or leave the run out if "

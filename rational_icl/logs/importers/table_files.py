@@ -63,7 +63,7 @@ def described(path: Path) -> str:
     """What a path holds instead of a table, in a few words."""
     if not path.is_dir():
         return "no such file" if not path.exists() else f"a file {path.suffix or path.name}"
-    names = sorted(one.name + "/" * one.is_dir() for one in path.iterdir())
+    names = sorted(inside.name + "/" * inside.is_dir() for inside in path.iterdir())
     listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return f"a folder with {listed}" if names else "an empty folder"
 

@@ -1,24 +1,30 @@
 """Tables on disk, Parquet or Arrow files, read a few rows at a time. Needs pyarrow, an extra."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Integer
 
+from rational_icl import _guards
+from rational_icl._arrays import whole
 from rational_icl._errors import LogError
-from rational_icl.logs import guards
-from rational_icl.logs.importers.again import some
+from rational_icl.logs.importers.nested import dense
 from rational_icl.logs.importers.table_files import Part
-from rational_icl.logs.importers.table_rows import Rows, reading
 
 _ROWS = 256
-_AGAIN_ROWS = 1009
-_AGAIN_PIECES = 3
-_MOST_VALUES = 2**28
-_MOST_AT_ONCE = 2**22
+_MAX_VALUES = 2**28
+_MAX_AT_ONCE = 2**22
+_MAX_NUMBER = 2**63
 _FILE_MAGIC = b"ARROW1"
+_WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+_PLAIN = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 
 
 class Table:
@@ -38,13 +44,13 @@ class Table:
         kinds = {part.path.suffix for part in parts}
         if len(kinds) > 1:
             raise LogError(f"{where}: Parquet and Arrow files in one folder; keep those of one")
-        self._parquet = kinds == {".parquet"}
+        self._is_parquet = kinds == {".parquet"}
         self._metadata: dict[Path, pq.FileMetaData] = {}
         names: dict[str, None] = {}
         self._parts = []
-        with reading(where):
+        with _reading(where):
             for part in parts:
-                guards.check_regular(part.path)
+                _guards.check_regular(part.path)
                 inside = self._names(part)
                 stated = {key: text for key, text in part.stated.items() if key not in inside}
                 self._parts.append(Part(part.path, stated))
@@ -53,7 +59,7 @@ class Table:
         if missing := [name for name in columns if name not in self.columns]:
             raise LogError(f"{where}: no column {', '.join(missing)}")
 
-    def batches(self, columns: Sequence[str], run: str | None = None) -> Iterator[Rows]:
+    def batches(self, columns: Sequence[str], run: str | None = None) -> Iterator["Rows"]:
         """Some columns of the rows of a run, or of all, a few hundred rows at a time.
 
         Parquet files are read only where their statistics say that the run may be.
@@ -61,84 +67,151 @@ class Table:
         Raises:
             LogError: the files are damaged.
         """
-        for part, group in self._pieces(run):
-            for batch in self._read(part, group, [*columns, "run"], _ROWS):
-                rows = self._of_run(batch, part, run)
-                for start in range(0, len(rows), _ROWS):
-                    yield rows.only(np.arange(start, min(start + _ROWS, len(rows))))
-
-    def again(self, columns: Sequence[str], run: str) -> Iterator[Rows]:
-        """A few rows of a run, from parts of other lengths than those of `batches`."""
-        rng = np.random.default_rng(0)
-        pieces = list(self._pieces(run))
-        first = some(len(pieces), rng, _AGAIN_PIECES)
-        seen = 0
-        for place in [*first, *(place for place in range(len(pieces)) if place not in first)]:
-            if seen and place not in first:
-                return
-            part, group = pieces[place]
-            for batch in _spread(self._read(part, group, [*columns, "run"], _AGAIN_ROWS)):
-                rows = self._of_run(batch, part, run)
-                seen += len(rows)
-                yield rows.only(np.array(some(len(rows), rng, 3), dtype=np.int64))
-
-    def _of_run(self, batch: pa.RecordBatch, part: Part, run: str | None) -> Rows:
-        rows = Rows(batch, part.stated, self.where)
-        return rows if run is None else rows.only(np.flatnonzero(rows.words("run") == run))
-
-    def _pieces(self, run: str | None) -> Iterator[tuple[Part, int]]:
-        """Row groups where a run may be; an Arrow file is one."""
         for part in self._parts:
             if run is not None and part.stated.get("run", run) != run:
                 continue
-            if not self._parquet:
-                yield part, 0
-                continue
-            with reading(self.where):
-                groups = range(self._held(part).num_row_groups)
-                held = [g for g in groups if _may_hold(self._held(part).row_group(g), run)]
-            yield from ((part, group) for group in held)
+            for batch in self._record_batches(part, [*columns, "run"], run):
+                rows = Rows(batch, part.stated, self.where)
+                if run is not None:
+                    rows = rows.only(np.flatnonzero(rows.words("run") == run))
+                for start in range(0, len(rows), _ROWS):
+                    yield rows.only(np.arange(start, min(start + _ROWS, len(rows))))
 
-    def _held(self, part: Part) -> pq.FileMetaData:
-        """What a Parquet file says of itself. Raises ValueError if a row group is too long."""
-        if part.path not in self._metadata:
-            held = pq.read_metadata(part.path)
-            for group in range(held.num_row_groups):
-                if _longest(held.row_group(group)) > _MOST_VALUES:
-                    raise ValueError(
-                        "a row group is too long; write it with a small row_group_size"
-                    )
-            self._metadata[part.path] = held
-        return self._metadata[part.path]
-
-    def _names(self, part: Part) -> list[str]:
-        if self._parquet:
-            return self._held(part).schema.to_arrow_schema().names
-        with pa.memory_map(str(part.path)) as source:
-            return _arrow_reader(source).schema.names
-
-    def _read(
-        self, part: Part, group: int, columns: Sequence[str], size: int
+    def _record_batches(
+        self, part: Part, columns: Sequence[str], run: str | None
     ) -> Iterator[pa.RecordBatch]:
-        with reading(self.where):
-            batches = self._of_group(part, group, columns, size) if self._parquet else _arrow(part)
-            for batch in batches:
+        with _reading(self.where):
+            read = self._parquet_batches(part, columns, run) if self._is_parquet else _arrow(part)
+            for batch in read:
                 batch.validate(full=True)  # of a file, words may claim to end anywhere
                 yield batch
 
-    def _of_group(
-        self, part: Part, group: int, columns: Sequence[str], size: int
+    def _parquet_batches(
+        self, part: Part, columns: Sequence[str], run: str | None
     ) -> Iterator[pa.RecordBatch]:
-        held = self._held(part).row_group(group)
-        each = max(1, _longest(held) // max(1, held.num_rows))
-        options = {"metadata": self._held(part), "page_checksum_verification": True}
+        metadata = self._file_metadata(part)
+        options = {"metadata": metadata, "page_checksum_verification": True}
         with pq.ParquetFile(part.path, **options) as file:
-            yield from file.iter_batches(
-                batch_size=max(1, min(size, _MOST_AT_ONCE // each)),
-                row_groups=[group],
-                columns=[name for name in columns if name in file.schema_arrow.names],
-                use_threads=False,
-            )
+            names = [name for name in columns if name in file.schema_arrow.names]
+            for index in range(metadata.num_row_groups):
+                group = metadata.row_group(index)
+                if not _may_hold(group, run):
+                    continue
+                values_per_row = max(1, _num_values(group) // max(1, group.num_rows))
+                size = max(1, min(_ROWS, _MAX_AT_ONCE // values_per_row))
+                yield from file.iter_batches(size, [index], names, use_threads=False)
+
+    def _file_metadata(self, part: Part) -> pq.FileMetaData:
+        """What a Parquet file says of itself. Raises ValueError if a row group is too long."""
+        if part.path not in self._metadata:
+            metadata = pq.read_metadata(part.path)
+            for index in range(metadata.num_row_groups):
+                if _num_values(metadata.row_group(index)) > _MAX_VALUES:
+                    raise ValueError(
+                        "a row group is too long; write it with a small row_group_size"
+                    )
+            self._metadata[part.path] = metadata
+        return self._metadata[part.path]
+
+    def _names(self, part: Part) -> list[str]:
+        if self._is_parquet:
+            return self._file_metadata(part).schema.to_arrow_schema().names
+        with pa.memory_map(str(part.path)) as source:
+            return _arrow_reader(source).schema.names
+
+
+class Rows:
+    """Some rows of a table, column by column, checked as they are taken.
+
+    Args:
+        batch: as it was read, not filtered.
+        stated: columns that are the same in all rows, because folders state them.
+        where: what messages begin with.
+        index: which rows of the batch are meant; all of them if None.
+    """
+
+    def __init__(
+        self,
+        batch: pa.RecordBatch,
+        stated: Mapping[str, str],
+        where: str,
+        index: Integer[np.ndarray, " row"] | None = None,
+    ):
+        self._batch, self._stated, self._where = batch, stated, where
+        self._index = np.arange(batch.num_rows) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def only(self, index: Integer[np.ndarray, " some"]) -> "Rows":
+        """Some of the rows."""
+        return Rows(self._batch, self._stated, self._where, self._index[index])
+
+    def plain(self, name: str) -> list[Any]:
+        """A column of words, numbers or booleans; None where there is none.
+
+        Raises:
+            LogError: it is of anything else.
+        """
+        if name in self._stated:
+            return [_stated_value(self._stated[name])] * len(self)
+        if name not in self._batch.schema.names:
+            return [None] * len(self)
+        with _reading(self._where):
+            column = self._batch.column(name)
+            kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+            if not any(is_kind(kind) for is_kind in (*_WORDS, *_BYTES, *_PLAIN)):
+                raise LogError(
+                    f"{self._where}: column {name!r} is of {column.type}; expected plain values"
+                )
+            values = column.to_pylist()
+            if any(is_kind(kind) for is_kind in _BYTES):
+                values = [None if value is None else value.decode() for value in values]
+        values = [values[row] for row in self._index.tolist()]
+        return [value if value == value else None for value in values]  # NaN is none, too
+
+    def words(self, name: str) -> np.ndarray:
+        """A column of words, (row,). Raises LogError if it is none, or if one is missing."""
+        values = [self._stated[name]] * len(self) if name in self._stated else self.plain(name)
+        if not all(isinstance(value, str) for value in values):
+            raise LogError(f"{self._where}: column {name!r} is not all words")
+        return np.array(values, dtype=object)
+
+    def whole(self, name: str) -> Integer[np.ndarray, " row"]:
+        """A column of integers, (row,). Raises LogError if it is none, or if one is missing."""
+        values = [whole(value) for value in self.plain(name)]
+        if not all(type(value) is int and abs(value) < _MAX_NUMBER for value in values):
+            raise LogError(f"{self._where}: column {name!r} is not all whole numbers")
+        return np.array(values, dtype=np.int64)
+
+    def dense(self, name: str) -> np.ndarray:
+        """A column of nested lists, (row, ...).
+
+        Raises:
+            LogError: they are not all of one shape, some are missing, or they hold something other
+                than numbers.
+        """
+        if name not in self._batch.schema.names:
+            raise LogError(f"{self._where}: no column {name}")
+        with _reading(self._where):
+            try:
+                return dense(self._batch.column(name), self._index)
+            except ValueError as error:
+                raise LogError(f"{self._where}: column {name!r} {error}") from None
+
+
+def _reading(where: str) -> AbstractContextManager[None]:
+    return _guards.decoding(where, "not a readable table", "it is damaged, write it again")
+
+
+def _stated_value(text: str) -> Any:
+    """What the name of a folder states: a number or a truth value where it is one."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)
+    except ValueError:
+        return text
 
 
 def _arrow(part: Part) -> Iterator[pa.RecordBatch]:
@@ -156,7 +229,8 @@ def _arrow_reader(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.Record
     return pa.ipc.open_file(source) if magic == _FILE_MAGIC else pa.ipc.open_stream(source)
 
 
-def _longest(group: pq.RowGroupMetaData) -> int:
+def _num_values(group: pq.RowGroupMetaData) -> int:
+    """Of the longest column."""
     return max((group.column(i).num_values for i in range(group.num_columns)), default=0)
 
 
@@ -165,19 +239,7 @@ def _may_hold(group: pq.RowGroupMetaData, run: str | None) -> bool:
     for column in map(group.column, range(group.num_columns)):
         known = column.statistics if column.path_in_schema == "run" else None
         if run is not None and known is not None and known.has_min_max:
-            ends = [one.encode() if isinstance(one, str) else one for one in (known.min, known.max)]
-            if all(isinstance(one, bytes) for one in ends):
+            ends = [end.encode() if isinstance(end, str) else end for end in (known.min, known.max)]
+            if all(isinstance(end, bytes) for end in ends):
                 return ends[0] <= run.encode() <= ends[1]
     return True
-
-
-def _spread(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The first of them, the second, the third, fifth, ninth, … and the last."""
-    last = None
-    for index, batch in enumerate(batches):
-        last = batch
-        if index & (index - 1) == 0:
-            last = None
-            yield batch
-    if last is not None:
-        yield last

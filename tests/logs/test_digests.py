@@ -11,21 +11,21 @@ from builders import open_writer, urn_run, write_missing
 
 from rational_icl._errors import LogError
 from rational_icl.logs import Run
-from rational_icl.logs.content import content, digest
+from rational_icl.logs.digests import array_digest, run_digest
 
 
 def written(folder: Path, **changes: Any) -> str:
     """The content of a run made by `urn_run`, with some of its arrays replaced."""
     write_missing(folder, {**urn_run(), **changes})
-    return content(Run(folder))
+    return run_digest(Run(folder))
 
 
 def test_name_and_packing_do_not_count(tmp_path: Path, urn_folder: Path, urn_packed: Path):
-    known = content(Run(urn_folder))
-    assert content(Run(urn_packed)) == known
+    known = run_digest(Run(urn_folder))
+    assert run_digest(Run(urn_packed)) == known
     shutil.copytree(urn_folder, tmp_path / "renamed.zarr")
     (tmp_path / "renamed.zarr" / "left.partial").write_text("left by a kill")
-    assert content(Run(tmp_path / "renamed.zarr")) == known
+    assert run_digest(Run(tmp_path / "renamed.zarr")) == known
 
 
 def test_how_the_archive_is_made_does_not_count(tmp_path: Path, urn_packed: Path):
@@ -34,7 +34,7 @@ def test_how_the_archive_is_made_does_not_count(tmp_path: Path, urn_packed: Path
         for entry in reversed(old.infolist()):
             new.writestr(entry.filename, old.read(entry), zipfile.ZIP_DEFLATED)
     assert again.read_bytes() != urn_packed.read_bytes()
-    assert content(Run(again)) == content(Run(urn_packed))
+    assert run_digest(Run(again)) == run_digest(Run(urn_packed))
 
 
 def test_every_number_counts(tmp_path: Path, urn: dict[str, np.ndarray]):
@@ -56,11 +56,11 @@ def test_every_number_counts(tmp_path: Path, urn: dict[str, np.ndarray]):
     open_writer(tmp_path / "fewer.zarr", urn).write(
         0, {s: np.log(urn[f"{s}_predictions"][0]) for s in ("id", "ood")}
     )
-    assert content(Run(tmp_path / "fewer.zarr")) not in found
+    assert run_digest(Run(tmp_path / "fewer.zarr")) not in found
     for name, loss in (("a", [0.2, 0.3]), ("b", [0.2, 0.4])):
         writer = write_missing(tmp_path / f"{name}.zarr", urn)
         writer.write_overrides(["memorizing", "generalizing"], np.array(loss), np.array([1.0, 2.0]))
-        found.add(content(Run(tmp_path / f"{name}.zarr")))
+        found.add(run_digest(Run(tmp_path / f"{name}.zarr")))
     assert len(found) == 10
 
 
@@ -70,11 +70,15 @@ def test_a_damaged_run_has_none(tmp_path: Path, urn_packed: Path):
     data[at] ^= 1
     (tmp_path / "urn.zarr.zip").write_bytes(data)
     with pytest.raises(LogError, match=r"run 'urn', id predictions, step 20"):
-        content(Run(tmp_path / "urn.zarr.zip"))
+        run_digest(Run(tmp_path / "urn.zarr.zip"))
 
 
 def test_byte_order_and_layout_do_not_count_but_shape_and_type_do():
     values = np.arange(12.0).reshape(3, 4)
-    assert digest(values.astype(">f8")) == digest(values) == digest(np.asfortranarray(values))
+    assert (
+        array_digest(values.astype(">f8"))
+        == array_digest(values)
+        == array_digest(np.asfortranarray(values))
+    )
     others = [values.reshape(4, 3), values.astype("f4"), values.T, -values, values[:0]]
-    assert len({digest(values), *map(digest, others)}) == 6
+    assert len({array_digest(values), *map(array_digest, others)}) == 6

@@ -1,4 +1,4 @@
-"""What the logged numbers of one run show by themselves."""
+"""Findings about a run's predictions alone: equal checkpoints, zeros, losses above chance."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rational_icl.checks.findings import Finding
-from rational_icl.checks.run import Reading, Values, by_sequence
+from rational_icl.checks.run import RunSummary, SplitSummary, by_sequence
 from rational_icl.settings import Outcome
 
 _ERRORS = 3.0
@@ -20,12 +20,12 @@ _HALF = "log natural logarithms computed in single precision (log_softmax), not 
 
 
 class Gap(NamedTuple):
-    """How much worse than an uninformed prediction, nats per prediction.
+    """Loss above that of an uninformed prediction, nats per prediction.
 
     Args:
-        mean: over sequences, negative where it is better.
+        mean: over sequences; negative where predictions are better than uninformed ones.
         error: its standard error.
-        uninformed: the loss of knowing nothing.
+        uninformed: the loss of the uninformed prediction.
     """
 
     mean: float
@@ -34,29 +34,29 @@ class Gap(NamedTuple):
 
     @property
     def worse(self) -> bool:
-        """Whether it is worse, beyond chance and by an amount that matters."""
+        """Whether predictions are worse, beyond chance and by an amount that matters."""
         return self.mean > max(_ERRORS * self.error, _SHARE * self.uninformed)
 
     @property
     def better(self) -> bool:
-        """The same the other way."""
+        """Whether predictions are better, beyond chance and by an amount that matters."""
         return -self.mean > max(_ERRORS * self.error, _SHARE * self.uninformed)
 
 
-def of_run(reading: Reading) -> Iterator[Finding]:
-    """Everything that is odd about a run's numbers."""
-    yield from _repeated(reading)
-    for split, values in reading.values.items():
-        yield from _zeros(reading.facts.run, split, values)
-    yield from _worse_than_nothing(reading)
+def of_run(summary: RunSummary) -> Iterator[Finding]:
+    """Everything that is odd about a run's predictions."""
+    yield from _repeated(summary)
+    for split, summed in summary.splits.items():
+        yield from _zeros(summary.facts.run, split, summed)
+    yield from _worse_than_nothing(summary)
 
 
-def _repeated(reading: Reading) -> Iterator[Finding]:
-    every = {split: _equal_checkpoints(values) for split, values in reading.values.items()}
-    if len({tuple(groups) for groups in every.values()}) == 1:
-        every = {None: next(iter(every.values()))}  # the same in all splits: said once
-    for split, groups in every.items():
-        checkpoints = len(reading.values[split or "id"].steps)
+def _repeated(summary: RunSummary) -> Iterator[Finding]:
+    equal = {split: _equal_checkpoints(summed) for split, summed in summary.splits.items()}
+    if len({tuple(groups) for groups in equal.values()}) == 1:
+        equal = {None: next(iter(equal.values()))}  # the same in all splits: said once
+    for split, groups in equal.items():
+        checkpoints = len(summary.splits[split or "id"].steps)
         for steps in groups:
             whole = len(steps) == checkpoints
             problem = (
@@ -70,18 +70,18 @@ def _repeated(reading: Reading) -> Iterator[Finding]:
                 if whole
                 else "log these steps again, each from its own weights, or leave all but one out"
             )
-            yield Finding("warning", "repeated", problem, advice, reading.facts.run, split, steps)
+            yield Finding("warning", "repeated", problem, advice, summary.facts.run, split, steps)
 
 
-def _equal_checkpoints(values: Values) -> list[tuple[int, ...]]:
-    """Steps whose predictions are the same numbers, those of each group together."""
+def _equal_checkpoints(split: SplitSummary) -> list[tuple[int, ...]]:
+    """Groups of steps whose predictions are the same numbers."""
     steps = defaultdict(list)
-    for step, one in zip(values.steps.tolist(), values.digests, strict=True):
-        steps[one].append(step)
+    for step, digest in zip(split.steps.tolist(), split.digests, strict=True):
+        steps[digest].append(step)
     return [tuple(group) for group in steps.values() if len(group) > 1]
 
 
-def _zeros(run: str, split: str, values: Values) -> Iterator[Finding]:
+def _zeros(run: str, split: str, values: SplitSummary) -> Iterator[Finding]:
     def steps(counts: np.ndarray) -> tuple[int, ...]:
         return tuple(values.steps[counts > 0].tolist())
 
@@ -89,7 +89,7 @@ def _zeros(run: str, split: str, values: Values) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "impossible_outcomes",
-            f"{total} of the outcomes that came had been given a probability of 0, so that their "
+            f"{total} of the outcomes that occurred had been given probability 0, so that their "
             "loss is infinite: probabilities have probably underflowed",
             _HALF,
             run,
@@ -111,7 +111,7 @@ def _zeros(run: str, split: str, values: Values) -> Iterator[Finding]:
         yield Finding(
             "note",
             "zeros",
-            f"{total} probabilities of outcomes that did not come are exactly 0, as underflow "
+            f"{total} probabilities of outcomes that did not occur are exactly 0, as underflow "
             "makes them; where a strategy allows one, relative distance is undefined",
             _HALF,
             run,
@@ -120,19 +120,19 @@ def _zeros(run: str, split: str, values: Values) -> Iterator[Finding]:
         )
 
 
-def _worse_than_nothing(reading: Reading) -> Iterator[Finding]:
-    if reading.run is None or "id" not in reading.values:
+def _worse_than_nothing(summary: RunSummary) -> Iterator[Finding]:
+    if summary.run is None or "id" not in summary.splits:
         return
-    outcome, values = reading.run.setting.outcome, reading.values["id"]
-    uninformed = _uninformed_loss(outcome, values.came)
+    outcome, values = summary.run.setting.outcome, summary.splits["id"]
+    uninformed = _uninformed_loss(outcome, values.outcomes)
     gaps = [_gap(loss, uninformed) for loss in values.loss]
     if not gaps[-1].worse:
         return
     worse = values.steps[[gap.worse for gap in gaps]]
     # early on, a network is so near to an uninformed prediction that it is neither
-    every = not any(gap.better for gap in gaps)
-    when = "at every checkpoint" if every else f"at {len(worse)} of {len(gaps)} checkpoints"
-    cause, advice = _cause(outcome, reading.values)
+    always = not any(gap.better for gap in gaps)
+    when = "at every checkpoint" if always else f"at {len(worse)} of {len(gaps)} checkpoints"
+    cause, advice = _cause(outcome, summary.splits)
     yield Finding(
         "warning",
         "worse_than_uninformed",
@@ -140,22 +140,22 @@ def _worse_than_nothing(reading: Reading) -> Iterator[Finding]:
         f"{gaps[-1].uninformed + gaps[-1].mean:.3g} nats per prediction at the last, where "
         f"uninformed ones have {gaps[-1].uninformed:.3g}; {cause}",
         advice,
-        reading.facts.run,
+        summary.facts.run,
         "id",
         tuple(worse.tolist()),
     )
 
 
-def _cause(outcome: Outcome, values: Mapping[str, Values]) -> tuple[str, str]:
-    """What would explain predictions worse than nothing, and what to do then."""
-    last, came = values["id"].last, values["id"].came
-    shifted = {"one position later": (last[:, :-1], came[:, 1:])}
-    shifted["one position earlier"] = (last[:, 1:], came[:, :-1])
+def _cause(outcome: Outcome, splits: Mapping[str, SplitSummary]) -> tuple[str, str]:
+    """A likely cause of predictions that are worse than uninformed ones, and what to do then."""
+    last, outcomes = splits["id"].last, splits["id"].outcomes
+    shifted = {"one position later": (last[:, :-1], outcomes[:, 1:])}
+    shifted["one position earlier"] = (last[:, 1:], outcomes[:, :-1])
     for words, pair in shifted.items():
         if pair[0].size and gap(outcome, *pair).better:
             return f"they fit the outcomes {words}", SHIFT_ADVICE
-    other = values.get("ood")
-    if other and other.came.shape == last.shape and gap(outcome, last, other.came).better:
+    ood = splits.get("ood")
+    if ood and ood.outcomes.shape == last.shape and gap(outcome, last, ood.outcomes).better:
         return "they fit the OOD sequences", "swap id_predictions and ood_predictions"
     return (
         "neither a shift by one position nor swapped splits explain it",
@@ -167,11 +167,11 @@ def _cause(outcome: Outcome, values: Mapping[str, Values]) -> tuple[str, str]:
 def gap(
     outcome: Outcome,
     predicted: Float[np.ndarray, "sequence position outcome"],
-    came: Float[np.ndarray, "sequence position outcome"],
+    outcomes: Float[np.ndarray, "sequence position outcome"],
 ) -> Gap:
-    """How much worse than an uninformed prediction some predictions are."""
-    loss = by_sequence(outcome.divergence(came, predicted))
-    return _gap(loss, _uninformed_loss(outcome, came))
+    """The loss of predictions of these outcomes above that of an uninformed prediction."""
+    loss = by_sequence(outcome.divergence(outcomes, predicted))
+    return _gap(loss, _uninformed_loss(outcome, outcomes))
 
 
 def mean_and_error(values: Float[np.ndarray, " sequence"]) -> tuple[float, float]:
@@ -185,6 +185,6 @@ def _gap(loss: Float[np.ndarray, " sequence"], uninformed: Float[np.ndarray, " s
 
 
 def _uninformed_loss(
-    outcome: Outcome, came: Float[np.ndarray, "sequence position outcome"]
+    outcome: Outcome, outcomes: Float[np.ndarray, "sequence position outcome"]
 ) -> Float[np.ndarray, " sequence"]:
-    return by_sequence(outcome.divergence(came, outcome.uninformed(came.shape[-1])))
+    return by_sequence(outcome.divergence(outcomes, outcome.uninformed(outcomes.shape[-1])))

@@ -1,4 +1,4 @@
-"""What a run holds, as digests: equal for equal numbers, whatever the file's name and packing."""
+"""Digests of what a run holds: equal for equal numbers, whatever the file's name and packing."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import numpy as np
 from rational_icl.logs.run import Run
 
 
-def content(run: Run) -> str:
+def run_digest(run: Run) -> str:
     """SHA-256 of a run's metadata, tables and predictions, all of them read and checked.
 
     Its name, whether it is packed, and how its numbers are compressed do not enter.
@@ -21,7 +21,7 @@ def content(run: Run) -> str:
     digests = table_digests(run, run.tables())
     for split in run.splits:
         for checkpoint in range(len(run.steps)):
-            digests[f"{split} {checkpoint}"] = digest(run.checked(split, checkpoint))
+            digests[f"{split} {checkpoint}"] = array_digest(run.checked(split, checkpoint))
     run.close()
     return combined(digests)
 
@@ -30,11 +30,11 @@ def table_digests(run: Run, tables: Mapping[str, np.ndarray]) -> dict[str, str]:
     """A digest of the metadata, and one of each table, by name."""
     attributes = {**run.metadata.to_attributes(), "strategies": list(run.overrides)}
     described = json.dumps(attributes, sort_keys=True)
-    found = {name: digest(table) for name, table in tables.items()}
-    return {**found, "metadata": hashlib.sha256(described.encode()).hexdigest()}
+    digests = {name: array_digest(table) for name, table in tables.items()}
+    return {**digests, "metadata": hashlib.sha256(described.encode()).hexdigest()}
 
 
-def digest(values: np.ndarray) -> str:
+def array_digest(values: np.ndarray) -> str:
     """SHA-256 of an array's type, shape and numbers; byte order and layout do not enter."""
     plain = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
     header = f"{plain.dtype.str} {plain.shape} ".encode()
