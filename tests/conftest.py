@@ -22,6 +22,54 @@ from builders import urn_run, write_missing
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.logs import store
 
+TESTS = Path(__file__).parent
+# What is not of the default tier, under three minutes on two cores, which is for editing. Single
+# tests say so themselves, with the same marks.
+TIERS = {
+    # every setting, every account, calibration, recovery: what a rule holds for
+    "full": (
+        *("accounts/test_abrupt", "accounts/test_coopetition", "accounts/test_extremes"),
+        *("accounts/test_rivals", "accounts/test_sampled_accounts", "accounts/test_validation"),
+        *("cells/test_exact_zeros", "cells/test_simplex", "cells/test_weight_errors"),
+        *("cli/test_cli", "cli/test_logs"),
+        *("comparison/test_compare", "comparison/test_recovery", "comparison/test_refit"),
+        *("comparison/test_posteriors", "comparison/test_verdict"),
+        *("fitting/test_fits", "fitting/test_identifiability", "fitting/test_in_context"),
+        *("fitting/test_jackknife", "fitting/test_many_strategies"),
+        *("posterior/test_adaptation", "posterior/test_bad_input", "posterior/test_conditions"),
+        *("posterior/test_coverage", "posterior/test_effects", "posterior/test_leave_one_out"),
+        *("posterior/test_noise", "posterior/test_report", "posterior/test_sampling"),
+        *("posterior/test_side_by_side", "posterior/test_simulated_logs"),
+        "posterior/test_whole_runs",
+        *("prediction/test_next_tokens", "prediction/test_predictions"),
+        *("report/test_explorer", "report/test_folder"),
+        *("settings/test_own_setting", "settings/test_validation"),
+        *("strategies/test_losses", "strategies/test_precision"),
+        *("train/test_grid", "train/test_model"),
+    ),
+    # other people's files, killed processes, clusters, frameworks
+    "files": (
+        *("cells/test_cluster", "cells/test_resumable"),
+        *("cli/test_interrupts", "cli/test_stopping"),
+        *("frameworks/test_huggingface", "frameworks/test_lightning", "frameworks/test_pytorch"),
+        *("logs/test_cache_import", "logs/test_crashes", "logs/test_forms_of_fields"),
+        *("logs/test_fuzz", "logs/test_nested_lists", "logs/test_number_types"),
+        *("logs/test_parquet_import", "logs/test_security", "logs/test_settings_on_disk"),
+        *("logs/test_table_folders", "test_locks", "train/test_spread"),
+    ),
+}
+TIER_OF = {f"{name}.py": tier for tier, names in TIERS.items() for name in names}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of a file gets the mark of the file's tier."""
+    if unknown := [name for name in TIER_OF if not (TESTS / name).is_file()]:
+        raise pytest.UsageError(f"TIERS: no file {', '.join(unknown)}")
+    for item in items:
+        tier = TIER_OF.get(item.path.relative_to(TESTS).as_posix())
+        if tier:
+            item.add_marker(tier)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def released() -> Iterator[None]:

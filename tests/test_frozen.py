@@ -5,7 +5,7 @@ breaks none of them. Words, counts and lengths of lists are compared as they are
 `TOLERANCE`; names, columns and keys may be added, and not go. With FROZEN=exact in the environment
 every tolerance is 0, for changes that are to move no bit:
 
-    FROZEN=exact pytest -m slow -n0 tests/test_frozen.py
+    FROZEN=exact pytest -m full -n0 tests/test_frozen.py
 """
 
 import os
@@ -18,7 +18,7 @@ import pytest
 from documents import apart, frozen, leaves
 from frozen import PARTS, computed
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 NEAR = (1e-9, 1e-12)
 TOLERANCE: dict[str, tuple[float, float] | None] = {

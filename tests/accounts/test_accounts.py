@@ -23,7 +23,7 @@ DIFFERENT = 1e-3  # log weights: what matters moves some by more
 STEPS = (1.0, 300.0, 2e4)
 SIZED = [
     pytest.param(
-        case, size, id=f"{name}-{size}", marks=[pytest.mark.slow] if case.account.costly else []
+        case, size, id=f"{name}-{size}", marks=[pytest.mark.full] if case.account.costly else []
     )
     for name, case in CASES.items()
     for size in case.sizes

@@ -77,7 +77,7 @@ def test_six_numbers_are_all_there_is_to_220(mu_2: float):
         assert np.abs(now - state).max() > 0.3
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_in_context_learning_wins_near_step_3000_and_then_fades():
     """Whole vectors from the account's start, 16,000 steps, and the account beside them."""
     with jax.enable_x64(True):
@@ -94,7 +94,7 @@ def test_in_context_learning_wins_near_step_3000_and_then_fades():
     np.testing.assert_allclose(found[:, 0], share[1:], rtol=0, atol=DISCRETE)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("mu_1", "cost"), [(0.1, 0.1), (0.02, 0.03), (0.5, 1.0), (0.1, 2.0), (0.3, 0.005)]
 )
@@ -123,7 +123,7 @@ def test_weights_equal_those_of_an_adaptive_solver(mu_1: float, cost: float):
             np.testing.assert_allclose(weight, expected, rtol=0, atol=SOLVER)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_in_context_learning_persists_if_nothing_is_left_for_it_to_lose():
     steps = np.geomspace(100, 1e5, 60)
     for mu_1, displaced in ((0.1, True), (1e-5, False)):
@@ -132,7 +132,7 @@ def test_in_context_learning_persists_if_nothing_is_left_for_it_to_lose():
         assert (found[-1] > 0.9) == displaced
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_more_tasks_leave_in_context_learning_there_for_longer():
     steps = np.geomspace(100, 2e4, 200)
     found = weights(Coopetition(), SOURCE, make_cells([4.0, 16.0, 64.0, 256.0], steps))
@@ -165,7 +165,7 @@ def test_generalizing_speeds_memorizing_up():
         assert when(True) < 0.8 * when(False)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_diversities_beyond_the_limit_are_not_a_number():
     cells = make_cells(np.arange(2.0, 302.0), (100.0,))
     found = weights(*RIVALS["coopetition"], cells)[:, 0]
@@ -173,7 +173,7 @@ def test_diversities_beyond_the_limit_are_not_a_number():
     assert np.isnan(found[256:]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_slopes_are_those_of_differences():
     account, params = RIVALS["coopetition"]
     cells = make_cells((2.0, 32.0), np.geomspace(100, 3e4, 12))

@@ -27,7 +27,7 @@ every_account = pytest.mark.parametrize(
             case,
             pivoted,
             id=name + (" pivoted" if pivoted else ""),
-            marks=[pytest.mark.slow] if case.account.costly else [],
+            marks=[pytest.mark.full] if case.account.costly else [],
         )
         for name, case in CASES.items()
         for pivoted in (False, True)

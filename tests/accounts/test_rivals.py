@@ -24,7 +24,7 @@ every_rival = pytest.mark.parametrize("name", RIVALS)
 costly_ones_are_slow = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if account.costly else [])
+        pytest.param(name, marks=[pytest.mark.full] if account.costly else [])
         for name, (account, _) in RIVALS.items()
     ],
 )
@@ -97,7 +97,7 @@ def test_many_draws_of_the_prior_have_a_transition_in_a_typical_log(name: str):
     assert (in_between > 0.1).mean() > 0.4
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @costly_ones_are_slow
 def test_weights_are_recovered(name: str):
     account, params = RIVALS[name]

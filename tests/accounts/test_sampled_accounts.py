@@ -23,7 +23,7 @@ TWO = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("case", TWO.values(), ids=TWO)
 def test_parameters_are_recovered_under_sampling(case: Case):
     """Each lies within the middle 99.8 % of its draws."""

@@ -25,7 +25,7 @@ every_case = pytest.mark.parametrize(
     ("case", "num_strategies"),
     [
         pytest.param(
-            case, size, id=f"{name}-{size}", marks=[pytest.mark.slow] if case.account.costly else []
+            case, size, id=f"{name}-{size}", marks=[pytest.mark.full] if case.account.costly else []
         )
         for name, case in CASES.items()
         for size in case.sizes

@@ -113,7 +113,7 @@ def test_no_more_is_given_out_than_workers_can_do(client):
     assert all(index - before < 2 for index, before in enumerate(begun))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_losses_that_workers_compute_are_the_same(client, tmp_path):
     log = make_log(tmp_path / "made", 2, logged_worth=False)
     found = to_file(log, tmp_path / "cells.nc", client)
@@ -121,7 +121,7 @@ def test_losses_that_workers_compute_are_the_same(client, tmp_path):
     assert same(found, summarize(open_log(log), progress=False))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_damaged_run_ends_in_its_own_sentence(log, client, tmp_path):
     copy = tmp_path / "log"
     shutil.copytree(log, copy)
@@ -138,14 +138,14 @@ def test_a_damaged_run_ends_in_its_own_sentence(log, client, tmp_path):
     assert "Traceback" not in result.output
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_task_that_always_ends_its_worker_is_named(log, client, tmp_path, monkeypatch):
     monkeypatch.setattr(resumable, "run_file", always_die)
     with pytest.raises(LogError, match=r"run 'D4-s1'.*every worker that tried it was ended"):
         to_file(log, tmp_path / "cells.nc", client)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_client_is_resumed_by_another(log, expected, client, tmp_path, monkeypatch):
     out = tmp_path / "cells.nc"
     assert killed(summarize_until, log, out, 2, client.scheduler.address) == -9
@@ -159,7 +159,7 @@ def test_a_killed_client_is_resumed_by_another(log, expected, client, tmp_path, 
     assert len(done) == RUNS - 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_setting_of_ones_own_reaches_workers(tmp_path):
     """`--load FILE` is run in every worker."""
     own = tmp_path / "own.py"

@@ -201,7 +201,7 @@ def test_senseless_strategies_are_refused_in_words(log, strategies):
         plan_of(open_log(log), strategies)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_fit_takes_the_file_in_place_of_the_log(tmp_path):
     for diversity in (2, 4, 8):
         run = urn_run(num_tasks=diversity, steps=(20, 60, 120, 240, 480), half_way=100.0)

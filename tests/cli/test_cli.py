@@ -254,14 +254,14 @@ def test_report_is_self_contained(report):
     assert not list(report.glob(".*"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_report_is_reproducible(report, logs, tmp_path):
     assert call("report", logs, "--out", tmp_path / "again", "--quick").exit_code == 0
     for name in ("report.json", "index.html", "tables/cells.csv", "figures/crossover.svg"):
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_run_names_are_escaped(files, tmp_path):
     for diversity in DIVERSITIES:
         run = urn_run(num_tasks=diversity, seed=0, steps=STEPS, half_way=100.0)
@@ -378,7 +378,7 @@ def test_a_fit_without_its_parameters_is_refused(saved_fit, tmp_path):
     assert "beta" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_predictions_of_exactly_zero_leave_a_whole_report(tmp_path):
     for diversity in DIVERSITIES:
         run = urn_run(num_tasks=diversity, steps=STEPS, half_way=100.0)

@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_made_is_done_without(fresh: Path):
     assert compilation.FOLDER not in os.environ
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("switch", "kept"), [({}, True), ({"JAX_ENABLE_COMPILATION_CACHE": "0"}, False)]
 )

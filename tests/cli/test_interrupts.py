@@ -174,14 +174,14 @@ def test_interrupts_end_a_command_in_one_line(
     assert sweep(name, inputs, tmp_path, moments=8) == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", COMMANDS)
 def test_interrupts_end_every_command_in_one_line(name: str, inputs: Path, tmp_path: Path):
     moments = 4 if name in LONG else 10
     assert sweep(name, inputs, tmp_path, moments) == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["check", "summarize", "fit"])
 def test_impatience_is_answered_by_the_same_line(name: str, inputs: Path, tmp_path: Path):
     assert sweep(name, inputs, tmp_path, moments=8, times=3) == []

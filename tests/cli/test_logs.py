@@ -83,7 +83,7 @@ def test_no_log_is_one_sentence(tmp_path: Path):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(one, marks=[] if one == "regression" else pytest.mark.slow)
+        pytest.param(one, marks=[] if one == "regression" else pytest.mark.full)
         for one in ("urns", "regression", "classification", "markov", "urns_mlp_8", "urns_mlp_0.5")
     ],
 )

@@ -412,7 +412,7 @@ def test_a_surface_wins_where_the_transformers_follow_one():
         assert "beat the accounts without theory? Yes" not in question.text
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_exact_mixtures_of_next_token_predictions_are_told_apart():
     """From statistics of drawn sequences, without any noise."""
     cells = make_cells(DIVERSITIES[:3], STEPS[:5])
@@ -428,7 +428,7 @@ def test_exact_mixtures_of_next_token_predictions_are_told_apart():
     assert row(found, scheme, "scaling_collapse")["excess_left"] > 10 * best["excess_left"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_three_strategies_leave_out_accounts_of_two(monkeypatch: pytest.MonkeyPatch):
     """All accounts with a name, because none is asked for; fewer here, to save time."""
     some = ("rational", "rational_fixed", "logistic_surface", "rational_plateau")

@@ -88,7 +88,7 @@ def test_the_divergence_of_a_simulated_run_is_least_at_its_weights(num_strategie
     np.testing.assert_allclose(evaluate(split.divergence, other), expected, rtol=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_curvature_is_that_of_the_log_at_its_best_mixture():
     """Of statistics on nodes, by second differences at weights moved off the ends by 2 %."""
     cells = make_cells([8.0, 8.0], STEPS[2:5], 3)
@@ -127,7 +127,7 @@ def test_cells_that_are_not_simulated_stay_as_they_are():
     assert (np.abs(before - after).max(axis=1)[usable] > 0).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_account_is_found_in_logs_simulated_from_it():
     cells = make_cells(np.repeat([2.0, 4.0, 8.0, 16.0, 32.0, 64.0], 2), STEPS)
     run = np.arange(len(cells)) // len(STEPS)
@@ -173,7 +173,7 @@ def test_a_log_without_sisters_cannot_be_simulated():
         )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_account_that_fails_under_one_scheme_has_no_row_of_it():
     cells, behaviour = data()
     found = model_recovery(

@@ -120,7 +120,7 @@ def test_every_start_is_reported_and_the_best_is_kept():
     assert other.starts["alpha"][0] != found.starts["alpha"][0]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_cost_does_not_depend_on_the_number_of_sequences():
     """What the optimizer sees has no sequence axis, and hardly more nodes for ten times as many."""
     cells = make_cells(num_tasks=(2.0, 4.0), steps=STEPS[:3])
@@ -136,7 +136,7 @@ def test_cost_does_not_depend_on_the_number_of_sequences():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in accounts.names(costly=False) else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in accounts.names(costly=False) else pytest.mark.full)
         for name in accounts.names()
     ],
 )

@@ -73,7 +73,7 @@ def fitted(log: ri.Log):
     return ri.fit_in_context(log, cells, behaviour, fit, progress=False), fit
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("setting", "rate"), [(WORLDS[0], 0.0), (WORLDS[0], 0.4), (WORLDS[1], 0.4)]
 )

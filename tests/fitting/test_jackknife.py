@@ -90,7 +90,7 @@ def test_a_parameter_that_one_task_diversity_alone_determines_is_given_no_error(
     [
         name
         if name in ("rational", "rational_fixed", "scaling_collapse")
-        else pytest.param(name, marks=pytest.mark.slow)
+        else pytest.param(name, marks=pytest.mark.full)
         for name in accounts.names(costly=False)
         if name != "logistic"
     ],

@@ -162,7 +162,7 @@ def test_the_example_makes_a_log_also_after_a_stop(example, stopped, tmp_path):
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_of_two_processes_that_share_batches_one_logs(tmp_path):
     script = Path(__file__).with_name("two_processes.py")
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", str(script)]
@@ -173,7 +173,7 @@ def test_of_two_processes_that_share_batches_one_logs(tmp_path):
     assert Run(tmp_path / "D3-s0.zarr.zip").steps.tolist() == [2, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_examples_log_is_reported(example, tmp_path):
     example("huggingface")["main"](tmp_path / "logs", (2, 8, 32), 200)
     logging_checks.reported(tmp_path / "logs", tmp_path / "report")

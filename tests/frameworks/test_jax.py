@@ -46,7 +46,7 @@ def test_the_example_makes_a_log_also_after_a_stop(example, stopped, tmp_path):
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_examples_log_is_reported(example, tmp_path):
     example("jax")["main"](tmp_path / "logs", (2, 8, 32), 200)
     logging_checks.reported(tmp_path / "logs", tmp_path / "report")

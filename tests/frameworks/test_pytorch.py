@@ -267,7 +267,7 @@ def test_the_example_passes_over_what_is_finished(example, logged_steps, tmp_pat
     assert len(logged_steps) == 20
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_examples_log_is_reported(example, tmp_path):
     example("pytorch")["main"](tmp_path / "logs", (2, 8, 32), 200)
     logging_checks.reported(tmp_path / "logs", tmp_path / "report")

@@ -132,7 +132,7 @@ def test_kills_lose_nothing_that_was_logged(tmp_path: Path):
     assert kill_again_and_again(tmp_path, trials=10, seed=1) >= 15
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_great_many_kills_lose_nothing_that_was_logged(tmp_path: Path):
     assert kill_again_and_again(tmp_path, trials=85, seed=2) >= 150
 

@@ -35,7 +35,7 @@ def judged(first: int, count: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("first", "count"), [(0, 1000), pytest.param(1000, 4000, marks=pytest.mark.slow)]
+    ("first", "count"), [(0, 1000), pytest.param(1000, 4000, marks=pytest.mark.full)]
 )
 def test_mutated_logs_are_read_as_written_or_refused(first: int, count: int):
     found = judged(first, count)

@@ -437,7 +437,7 @@ def test_hostile_names_are_escaped_in_errors(hostile: Path, tmp_path: Path, name
     assert all(line.isprintable() for line in result.output.splitlines())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_hostile_names_come_through_a_summary(hostile: Path, tmp_path: Path):
     result = call("summarize", hostile, "--out", tmp_path / "cells.nc")
     assert result.exit_code == 0, result.output
@@ -445,7 +445,7 @@ def test_hostile_names_come_through_a_summary(hostile: Path, tmp_path: Path):
     assert set(behaviour.runs) == set(FILE_NAMES)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_hostile_names_are_escaped_in_a_report(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -91,7 +91,7 @@ def test_an_account_that_is_never_a_number_is_refused(small):
         sampled(nowhere, behaviour)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_cells_that_are_all_at_the_ends_are_sampled_with_a_caution(small):
     cells, _ = small
     lead = (cells.step > 500)[:, None]
@@ -104,7 +104,7 @@ def test_cells_that_are_all_at_the_ends_are_sampled_with_a_caution(small):
     assert ((median > 21) & (median < 5770)).all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_one_run_per_task_diversity_is_sampled_with_a_caution(small):
     cells, behaviour = small
     alone = np.repeat(DIVERSITIES + np.tile([0.0, 1.0], 4), len(STEPS))

@@ -12,7 +12,7 @@ from rational_icl.accounts import Rational
 from rational_icl.fitting.fits import fit
 from rational_icl.logs import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 NOISE = 0.03  # standard deviation of the logit
 RECOVERY = 0.02  # of a weight: linear in the noise, and .034 is the worst seen at a noise of 0.1

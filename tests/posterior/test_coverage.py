@@ -89,7 +89,7 @@ def short():
     return sampled(cells, noisy(cells, 3), num_chains=1, num_warmup=25, num_draws=25)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_what_is_left_out_is_predicted_once(short):
     by_run = ri.leave_one_run_out(short, **SHORT)
     by_tasks = ri.leave_one_num_tasks_out(short, **SHORT)
@@ -102,7 +102,7 @@ def test_what_is_left_out_is_predicted_once(short):
     assert by_tasks["left_out"].astype(int).equals(by_tasks["num_tasks"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ends_are_predicted_from_the_first_eighty_percent(short):
     found = ri.leave_ends_out(short, **SHORT)
     later, larger = (

@@ -36,7 +36,7 @@ def assert_parameters_are_equal(one: xr.Dataset, other: xr.Dataset):
     xr.testing.assert_identical(one.drop_vars(effects), other.drop_vars(effects))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_equal_seeds_give_equal_draws(posterior, shorter):
     early, whole = groups_of(shorter), groups_of(posterior)
     for name, group in early.items():

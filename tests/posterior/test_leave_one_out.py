@@ -14,7 +14,7 @@ URNS = Path(__file__).parent.parent.parent / "data" / "urns"
 POINTS = 0.07
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_runs_left_out_are_covered_as_often_as_stated():
     cells, behaviour = ri.summarize(ri.open_log(URNS), progress=False)
     early = ri.partition_cells(cells, behaviour).excluded_early

@@ -212,7 +212,7 @@ def test_figures_say_by_themselves_that_chains_have_not_converged(name, reported
     assert ("not converged: do not use its intervals" in drawn) is not converged
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_too_few_draws_end_in_a_sentence_and_status_3_and_are_saved(tmp_path):
     file = tmp_path / "few.nc"
     result = call("sample", URNS, "--out", file, "--warmup", 25, "--draws", 25, "--no-adapt")
@@ -223,7 +223,7 @@ def test_too_few_draws_end_in_a_sentence_and_status_3_and_are_saved(tmp_path):
     assert "crossover_never" in predicted.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_report_of_shipped_urns_converges_by_default(tmp_path):
     result = call("report", URNS, "--out", tmp_path / "report")
     assert result.exit_code == 0, result.output

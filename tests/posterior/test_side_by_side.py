@@ -37,7 +37,7 @@ def test_posteriors_of_different_cells_are_refused(posterior):
         ri.compare_posteriors({"one": posterior})
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_account_that_made_the_runs_beats_constant_weights(posterior, small):
     cells, behaviour = small
     constant = ri.sample(

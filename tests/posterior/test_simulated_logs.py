@@ -17,7 +17,7 @@ SIGNIFICANCE = 1e-3
 NUM_BINS = 7  # of 21 possible ranks, so that each is expected to hold some 29 of 204
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ranks_of_the_truth_are_uniform_over_simulated_logs():
     cells = design()
     shape = sampled(cells, noisy(cells, 1), num_chains=1, num_warmup=25, num_draws=25)
@@ -35,7 +35,7 @@ def test_ranks_of_the_truth_are_uniform_over_simulated_logs():
     assert (shrunk[["alpha", "beta", "evidence"]] < 0.7).all(), shrunk
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_default_model_samples_real_runs_without_trouble():
     cells, behaviour = ri.summarize(ri.open_log(URNS), progress=False)
     found = ri.diagnose(ri.sample(ri.accounts.Rational(), cells, behaviour, progress=False))

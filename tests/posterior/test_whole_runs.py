@@ -104,7 +104,7 @@ def joint_density(problem, draw: dict[str, np.ndarray], out: np.ndarray) -> floa
     return logsumexp(total) + len(out) * np.log(line[1] - line[0])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("draw", [0, 150])
 def test_the_density_of_a_run_is_the_integral_over_its_effect(posterior, draw: int):
     problem = from_dataset(_arviz.group(posterior, "constant_data"))
@@ -115,7 +115,7 @@ def test_the_density_of_a_run_is_the_integral_over_its_effect(posterior, draw: i
     np.testing.assert_allclose(found[0], expected, atol=QUADRATURE)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("out", [[0, 1], [6, 7]], ids=str)
 def test_series_taken_out_together_are_integrated_over_together(posterior, out: list[int]):
     """As splits of a run, or runs of a task diversity: not one given the other's effect."""
@@ -157,7 +157,7 @@ def test_both_splits_of_a_run_are_taken_out_together(small, monkeypatch):
     assert asked[0].tolist() == [*range(8), *range(8)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_importance_sampling_agrees_with_refits(posterior):
     sampled = ri.leave_one_run_out_psis(posterior)
     table = ri.leave_one_run_out(posterior, **SHORT)

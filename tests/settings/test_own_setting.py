@@ -59,7 +59,7 @@ def test_the_definition_is_short():
     assert lines.index("def main(out: Path) -> None:") - lines.index("@register") < 80
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_trains_and_logs(setting, tmp_path):
     train_grid(Grid(setting, (2, 4), (0,), RECIPE), tmp_path / "logs", progress=False)
     result = CliRunner().invoke(main, ["--load", str(EXAMPLE), "check", str(tmp_path / "logs")])
@@ -80,7 +80,7 @@ def test_predictions_by_name_are_those_of_a_coin_flipper(coin_flips):
         assert float(one.sel(strategy="generalizing")) == pytest.approx(generalizing, abs=EXACT)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_its_logs_are_checked_fitted_and_reported(logs, tmp_path):
     words = ["--load", str(EXAMPLE), "report", str(logs), "--quick"]
     words += ["--out", str(tmp_path / "report")]

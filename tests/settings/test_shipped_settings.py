@@ -52,7 +52,7 @@ def test_the_command_is_in_the_readme(log):
     assert command in told
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_few_tasks_are_nearer_memorizing_and_many_nearer_generalizing(log):
     distance = by_diversity(log, "id")
     assert distance[min(distance)] > 0.5

@@ -52,7 +52,7 @@ def test_loss_falls_below_the_uniform_guess(trained):
     assert loss[1] < min(loss[0], np.log(4))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("until", "count"), [(train_until, 2), (train_until_packed, 1)])
 def test_a_killed_grid_resumes_to_the_same_log(trained, tmp_path, until, count):
     process = multiprocessing.get_context("spawn").Process(

@@ -100,7 +100,7 @@ def test_what_began_otherwise_is_left_alone(whole, here, tmp_path):
     assert not here
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_workers_train_it_and_one_of_them_is_killed(whole, tmp_path, monkeypatch):
     """The part of the worker that dies goes on from its saved state."""
     marker = tmp_path / "died"
@@ -111,7 +111,7 @@ def test_workers_train_it_and_one_of_them_is_killed(whole, tmp_path, monkeypatch
     agree(tmp_path / "log", whole)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_trains_on_workers(whole, tmp_path):
     words = GRID.command.replace("OUT", str(tmp_path / "log")).split()[1:]
     result = CliRunner().invoke(main, [*words, "--workers", "2"])
