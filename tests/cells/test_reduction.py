@@ -15,6 +15,7 @@ import zarr
 from builders import urn_run, write_missing
 from scipy.special import rel_entr
 from synthetic import evaluate
+from threadpoolctl import threadpool_limits
 from worlds import WORLDS
 
 from rational_icl._errors import LogError
@@ -204,6 +205,21 @@ def test_few_checkpoints_are_taken_together_where_each_takes_much_memory(monkeyp
     assert [checkpoints_at_once(prepared, size) for size in (1, 10**7, 10**9)] == [128, 13, 1]
     monkeypatch.setattr("rational_icl.cells.statistics._SUMS_AT_ONCE", 7 * prepared.sums_bytes)
     assert checkpoints_at_once(prepared, 1) == 7
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    """To the bit: workers have one thread each, and a process of its own as many as there are."""
+    rng = np.random.default_rng(816)
+    predicted = rng.dirichlet(np.full(8, 0.5), size=(4, 100, 32))
+    stored = np.log(rng.dirichlet(np.ones(8), size=(40, 100, 32)))
+    prepared = reference(Probabilities(), predicted, np.arange(100) % NUM_BLOCKS)
+    several, _ = prepared.compared(stored, len(stored))
+    with threadpool_limits(1):
+        single, _ = prepared.compared(stored, len(stored))
+    assert isinstance(several, NodeStatistics)
+    assert isinstance(single, NodeStatistics)
+    np.testing.assert_array_equal(several.coefficient, single.coefficient)
+    np.testing.assert_array_equal(several.distance, single.distance)
 
 
 # --- from a run ------------------------------------------------------------------------------
