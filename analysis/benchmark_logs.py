@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmark import alone, timed
@@ -117,10 +118,17 @@ def read_predictions() -> dict[str, float]:
 
 
 def reduce_log() -> dict[str, float]:
-    """From files to statistics, best mixtures and their errors, with predictors cached."""
-    from rational_icl.cells.reduction import reduce_checkpoints
+    """From files to statistics, best mixtures and their errors, with predictors computed before."""
+    from rational_icl.cells.reduction import reduce_split, split_reference
 
-    return per_core(lambda run: reduce_checkpoints(run, "id", STRATEGIES, 0, REDUCED))
+    kept: list[Any] = []
+
+    def reduce(run: ri.logs.Run) -> None:
+        if not kept:
+            kept.append(split_reference(run, "id", STRATEGIES))
+        reduce_split(run, "id", kept[0])
+
+    return per_core(reduce)
 
 
 def reduce_log_directly() -> dict[str, float]:
@@ -152,10 +160,10 @@ def reduce_log_directly() -> dict[str, float]:
 
 
 def reduce_many_gigabytes() -> dict[str, float]:
-    """20 GB of predictions, 16 checkpoints linked to again and again, a piece at a time."""
+    """20 GB of predictions, 16 checkpoints linked to again and again, in one run."""
     import zarr
 
-    from rational_icl.cells.reduction import joined_behaviour, reduce_checkpoints
+    from rational_icl.cells.reduction import reduce_split, split_reference
 
     steps = GIGABYTES * 10**9 // (SEQUENCES * POSITIONS * OUTCOMES * 2)
     with tempfile.TemporaryDirectory() as out:
@@ -169,19 +177,16 @@ def reduce_many_gigabytes() -> dict[str, float]:
                 os.link(same, place)
         zarr.open_array(folder / "written", mode="r+")[...] = True
         run = ri.logs.Run(folder)
-        start, parts = time.process_time(), []
-        for first in range(0, steps, REDUCED):
-            last = min(first + REDUCED, steps)
-            parts.append(reduce_checkpoints(run, "id", STRATEGIES, first, last))
+        start = time.process_time()
+        behaviour = reduce_split(run, "id", split_reference(run, "id", STRATEGIES))
         seconds = time.process_time() - start
-        streamed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        cells = len(joined_behaviour(parts).best_divergence)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     megabytes = steps * SEQUENCES * POSITIONS * OUTCOMES * 2 / 1e6
     return {
         "seconds": seconds,
         "megabytes_per_second": megabytes / seconds,
-        "cells": cells,
-        "peak_mb_before_joining": streamed,
+        "cells": len(behaviour.best_divergence),
+        "peak_mb": peak,
     }
 
 

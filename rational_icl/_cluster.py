@@ -1,10 +1,9 @@
 """Work spread over the processes of a Dask cluster, on one machine or many.
 
 Workers are sent functions of this package, paths and numbers, and open what they need themselves.
-The list of what is left to do stays here, and no more is given out than workers can do at once: a
-worker that is free again is the one to get the next task, which is of the group that it was in the
-middle of, so that what a group's tasks share is mostly worked out once. A worker that dies costs
-the task it had, which another does again.
+The list of what is left to do stays here, and no more is given out than workers can do at once:
+Dask blames a worker's death on all tasks that wait there, not only on the one it was at. A worker
+that dies costs the task it had, which another does again.
 """
 
 import logging
@@ -47,74 +46,43 @@ class Task(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class _Queue:
-    """Tasks that are left to do, group by group."""
-
-    def __init__(self, groups: Sequence[Sequence[Task]]):
-        self._fresh = deque(deque(group) for group in groups if group)
-        self._of: dict[int, deque[Task]] = {}
-
-    def take(self, slot: int) -> Task | None:
-        """Next task of a slot, or None when there is none.
-
-        Of the group that the slot is in, or else of a fresh one, or else the last of the longest.
-        """
-        group = self._of.get(slot)
-        if not group and self._fresh:
-            group = self._of[slot] = self._fresh.popleft()
-        if group:
-            return group.popleft()
-        longest = max(self._of.values(), key=len, default=None)
-        return longest.pop() if longest else None
-
-
-def spread(
-    client: "Client", groups: Sequence[Sequence[Task]], done: Callable[[Task, Any], object]
-) -> None:
+def spread(client: "Client", tasks: Sequence[Task], done: Callable[[Task, Any], object]) -> None:
     """Do every task on the workers of a cluster.
 
     Args:
         client: of the cluster.
-        groups: tasks that share something.
+        tasks: what to do; the first are begun first.
         done: called here with every task and its result, in whatever order they end.
 
     Raises:
         LogError: that of a task, or a task keeps ending its worker, or the cluster is gone.
     """
-    queue, is_announced = _Queue(groups), False
-    running: dict[Future, tuple[Task, int]] = {}
+    waiting, is_announced = deque(tasks), False
+    running: dict[Future, Task] = {}
     try:
-        while True:
+        while waiting or running:
             with _connected():
                 threads: Any = client.nthreads()
-                num_slots = sum(threads.values())
-                _submit(client, queue, running, num_slots)
-            if num_slots and not running:
-                return
-            if not num_slots and not is_announced:
+                capacity = sum(threads.values())
+                while waiting and len(running) < capacity:
+                    task = waiting.popleft()
+                    running[_submitted(client, task)] = task
+            if not capacity and not is_announced:
                 tqdm.write("no workers at the moment; waiting for some", file=sys.stderr)
                 is_announced = True
             for future in _ended(client, list(running)):
-                task, _ = running.pop(future)
+                task = running.pop(future)
                 done(task, _result(future, task))
     finally:
         with suppress(Exception):  # a cluster that is gone has nothing left to cancel
             client.cancel(list(running), force=True)
 
 
-def _submit(
-    client: "Client", queue: _Queue, running: "dict[Future, tuple[Task, int]]", num_slots: int
-) -> None:
-    """Give every free slot a task."""
-    for slot in set(range(num_slots)) - {occupied for _, occupied in running.values()}:
-        task = queue.take(slot)
-        if task is None:
-            return
-        # a scheduler remembers how a key ended; and to whoever is free, because a task that is tied
-        # to a worker waits for ever once that is gone
-        key = f"{task.key}-{uuid.uuid4().hex}"
-        future = client.submit(task.work, *task.arguments, key=key, pure=False)
-        running[future] = task, slot
+def _submitted(client: "Client", task: Task) -> "Future":
+    # a scheduler remembers how a key ended; and to whoever is free, because a task that is tied to
+    # a worker waits for ever once that is gone
+    key = f"{task.key}-{uuid.uuid4().hex}"
+    return client.submit(task.work, *task.arguments, key=key, pure=False)
 
 
 def _ended(client: "Client", running: "list[Future]") -> "list[Future]":

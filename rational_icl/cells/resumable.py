@@ -1,15 +1,15 @@
-"""A summary of a log in a file, piece by piece: here or on a cluster, and resumed when interrupted.
+"""A summary of a log in a file, run by run: here or on a cluster, and resumed when interrupted.
 
-Every piece of work is saved in the folder OUT.parts as soon as it is done, under a name made of
-all that decides it: what the run holds, the checkpoints, the strategies and the release. What is
-already there is not done again, and nothing else is ever taken for it. The file is put together
-run by run at the end, and then the folder goes.
+The cells of every run are saved in a small file of the folder OUT.parts as soon as they are known,
+under a name made of all that decides them: what the run holds, the strategies, the splits, the
+release, and the version of these files. What is already there is not done again, and nothing else
+is ever taken for it. The files are joined at the end, and then the folder goes.
 """
 
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -24,22 +24,16 @@ from rational_icl._cluster import Task, spread
 from rational_icl._errors import LogError, shown
 from rational_icl._files import replacing
 from rational_icl._locks import Lock
-from rational_icl.cells.file import CellsWriter, Columns, nodes_of
-from rational_icl.cells.summarize import (
-    Piece,
-    Plan,
-    computed,
-    pieces,
-    plan_of,
-    run_cells,
-    run_splits,
-)
+from rational_icl.cells.file import VERSION, CellsWriter, cells_file, load_cells, nodes_of
+from rational_icl.cells.summarize import Plan, plan_of, summarize_run
 from rational_icl.logs import Log, Run, open_log
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_SUFFIX = ".npz"
+_SUFFIX = ".nc"
+_LEFTOVERS = ("*" + _SUFFIX, "*.npz", "*.partial")
+"""What may be in the folder of parts; earlier releases kept theirs as .npz."""
 _CHUNK_END = 8
 """Bytes at the end of a chunk of predictions, its checksum among them."""
 
@@ -71,55 +65,61 @@ def summarize_to(
     """
     log, path = open_log(log), Path(path)
     plan = plan_of(log, strategies)
-    with _Parts.beside(path) as parts:
-        tasks = {run.name: _tasks(run, plan) for run in log.values()}
-        held = {task.key for group in tasks.values() for task in group if parts.holds(task.key)}
-        groups = [[one for one in group if one.key not in held] for group in tasks.values()]
+    with Parts.beside(path) as parts:
+        contents = {run.name: content_of(run.path) for run in log.values()}
+        tasks = [_task(run, contents[run.name], plan) for run in log.values()]
+        missing = [task for task in tasks if not parts.holds(task.key)]
         with tqdm(
-            total=sum(map(len, tasks.values())),
-            initial=sum(one.key in held for group in tasks.values() for one in group),
+            total=len(tasks),
+            initial=len(tasks) - len(missing),
             desc="reading runs",
-            unit="part",
+            unit="run",
             disable=not progress,
         ) as bar:
 
-            def done(task: Task, columns: Columns) -> None:
-                parts.save(task.key, columns)
+            def done(task: Task, file: bytes) -> None:
+                parts.save(task.key, file)
                 bar.update()
 
             if client is None:
-                for task in (task for group in groups for task in group):
+                for task in missing:
                     done(task, task.work(*task.arguments))
             else:
-                spread(client, groups, done)
-        _assemble(log, plan, path, tasks, parts)
+                spread(client, missing, done)
+        provenance = {
+            "log": log.path.resolve().name,
+            "log_sha256": hashlib.sha256("".join(contents.values()).encode()).hexdigest(),
+            "release": version("rational_icl"),
+        }
+        _join([parts.path(task.key) for task in tasks], path, tuple(log), provenance)
 
 
-def _tasks(run: Run, plan: Plan) -> list[Task]:
-    """One task a piece of the run, in the order of `pieces`."""
-    content, release = content_of(run.path), version("rational_icl")
-    found = []
-    place = str(run.path.resolve())
-    for piece in pieces(Run(run.path), plan):  # a run of its own: inputs are kept by this one
-        identity = json.dumps([content, *piece, plan.strategies, release])
-        words = f"run {run.name!r}"
-        if piece.split:
-            words += f", {piece.split} checkpoints {piece.first} to {piece.last - 1}"
-        found.append(
-            Task(
-                hashlib.sha256(identity.encode()).hexdigest()[:40],
-                words,
-                _work,
-                (place, tuple(piece), plan.strategies, release),
-            )
-        )
-    return found
+def _task(run: Run, content: str, plan: Plan) -> Task:
+    release = version("rational_icl")
+    identity = json.dumps([VERSION, content, *plan, release])
+    return Task(
+        hashlib.sha256(identity.encode()).hexdigest()[:40],
+        f"run {run.name!r}",
+        run_file,
+        (str(run.path.resolve()), *plan, release),
+    )
 
 
-def _work(
-    path: str, piece: tuple[str | None, int, int], strategies: tuple[str, ...], release: str
-) -> Columns:
-    """What a worker does: it knows a path and numbers, and opens the run itself."""
+def run_file(
+    path: str, strategies: tuple[str, ...], splits: tuple[str, ...], release: str
+) -> bytes:
+    """The file of cells of one run, as bytes: what a worker makes of a path and names.
+
+    It is no pickle, because a setting of the user's own may not unpickle in who asks for it.
+
+    Args:
+        path: of the run.
+        strategies, splits: see `summarize_run`.
+        release: of this package, which has to be the worker's too.
+
+    Raises:
+        LogError: see `summarize_run`; or a worker sees no such run, or has another release.
+    """
     if version("rational_icl") != release:
         raise LogError(
             f"a worker has release {version('rational_icl')} of rational_icl, not {release}; "
@@ -130,11 +130,7 @@ def _work(
             f"{path}: a worker does not see it; workers need the log under the same path, on a "
             "file system that they share"
         )
-    run = Run(Path(path))
-    try:
-        return computed(run, Piece(*piece), strategies)
-    finally:
-        run.close()
+    return cells_file(*summarize_run(Run(Path(path)), strategies, splits))
 
 
 def content_of(path: Path) -> str:
@@ -146,19 +142,19 @@ def content_of(path: Path) -> str:
     Raises:
         LogError: the files cannot be read.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         if path.is_file():
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
-                    found.update(repr((entry.filename, entry.file_size, entry.CRC)).encode())
+                    digest.update(repr((entry.filename, entry.file_size, entry.CRC)).encode())
         else:
-            for file in sorted(one for one in path.rglob("*") if one.is_file()):
-                found.update(repr((str(file.relative_to(path)), file.stat().st_size)).encode())
-                found.update(_telling(file))
+            for file in sorted(file for file in path.rglob("*") if file.is_file()):
+                digest.update(repr((str(file.relative_to(path)), file.stat().st_size)).encode())
+                digest.update(_telling(file))
     except (OSError, zipfile.BadZipFile) as error:
         raise LogError(f"run {path.name!r}: cannot be read ({shown(error)})") from None
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def _telling(file: Path) -> bytes:
@@ -168,15 +164,15 @@ def _telling(file: Path) -> bytes:
         return opened.read()
 
 
-class _Parts:
-    """Results by key, each a file; a damaged one is none."""
+class Parts:
+    """Cells of runs by key, each a file; a damaged one is none."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     @classmethod
     @contextmanager
-    def beside(cls, out: Path) -> Iterator["_Parts"]:
+    def beside(cls, out: Path) -> Iterator["Parts"]:
         """The folder of a file to be, which goes when the block ends without an error."""
         folder = out.with_name(out.name + ".parts")
         if not out.resolve().parent.is_dir() or out.is_dir():
@@ -194,28 +190,27 @@ class _Parts:
         except OSError as error:
             raise LogError(f"{shown(folder)}: cannot be written ({shown(error)})") from None
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where the cells of that key are, or would be."""
         return self._folder / (key + _SUFFIX)
 
     def holds(self, key: str) -> bool:
-        """Whether the result of that key is there, whole."""
+        """Whether the cells of that key are there, whole."""
         try:
-            self.load(key)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            load_cells(self.path(key))
+        except LogError:
             return False
         return True
 
-    def load(self, key: str) -> Columns:
-        with self._path(key).open("rb") as file, np.load(file, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-
-    def save(self, key: str, columns: Columns) -> None:
-        with replacing(self._path(key)) as path, path.open("wb") as file:
-            np.savez(file, **columns)  # pyright: ignore[reportArgumentType]
+    def save(self, key: str, file: bytes) -> None:
+        """Keep a file of cells, which appears there whole or not at all."""
+        with replacing(self.path(key)) as path:
+            path.write_bytes(file)
 
     def _remove(self) -> None:
-        for path in [*self._folder.glob("*" + _SUFFIX), *self._folder.glob("*.partial")]:
-            path.unlink()
+        for pattern in _LEFTOVERS:
+            for path in self._folder.glob(pattern):
+                path.unlink()
 
 
 def _remove_empty(folder: Path) -> None:
@@ -223,28 +218,20 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _assemble(
-    log: Log, plan: Plan, path: Path, tasks: dict[str, list[Task]], parts: _Parts
+def _join(
+    parts: Sequence[Path], path: Path, runs: tuple[str, ...], provenance: Mapping[str, str]
 ) -> None:
-    """Put the file together, one run in memory at a time."""
-
-    def columns(run: Run) -> dict[Piece, Columns]:
-        return {Piece(*task.arguments[1]): parts.load(task.key) for task in tasks[run.name]}
-
-    runs = list(log.values())
-    sizes = {"cell": sum(len(run.steps) for run in runs)}
-    for run in runs:
-        for name, nodes in nodes_of(run_splits(run, plan, columns(run))).items():
+    """Write the cells of all runs into a file, with those of one run in memory at a time."""
+    whole, first = load_cells(parts[0])
+    sizes = {"cell": 0}
+    for part in parts:
+        cells, behaviour = load_cells(part)
+        sizes["cell"] += len(cells)
+        for name, nodes in nodes_of(behaviour.splits).items():
             sizes[name] = max(nodes, sizes.get(name, 0))
-    first = run_cells(runs[0], plan, columns(runs[0]))
-    content = "".join(content_of(run.path) for run in runs)
-    provenance = {
-        "log": log.path.resolve().name,
-        "log_sha256": hashlib.sha256(content.encode()).hexdigest(),
-        "release": version("rational_icl"),
-    }
-    with CellsWriter(path, first, tuple(log), sizes, plan.splits, provenance) as writer:
-        for index, run in enumerate(runs):
-            of = columns(run)
-            cells = run_cells(run, plan, of)
-            writer.write(cells, np.full(len(cells), index), run_splits(run, plan, of))
+        if cells.own_task_prob:
+            whole = cells
+    with CellsWriter(path, whole, runs, sizes, tuple(first.splits), provenance) as writer:
+        for index, part in enumerate(parts):
+            cells, behaviour = load_cells(part)
+            writer.write(cells, np.full(len(cells), index), behaviour.splits)

@@ -1,7 +1,8 @@
-"""One pass over a log: all that a fit or a report needs, in memory of fixed size."""
+"""From a log to cells and behaviour: each run is reduced alone, then all are joined."""
 
+import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,51 +11,25 @@ import numpy as np
 from tqdm import tqdm
 
 from rational_icl._errors import LogError, shown
-from rational_icl.cells.file import Columns, to_columns, to_split
-from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
-from rational_icl.cells.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
-from rational_icl.cells.statistics import RunStatistics
+from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.cells.reduction import joined_behaviour, reduce_split, split_reference
 from rational_icl.logs import Log, Run, open_log
 from rational_icl.logs.parts import refuse_parts
 from rational_icl.logs.schema import SPLITS
 from rational_icl.settings import Setting
 from rational_icl.strategies.losses import Profile, profile
 
-BYTES_A_PIECE = 2**26
-
-
-class RunSummary(NamedTuple):
-    """One run, reduced: what the strategies are worth on its tasks, and what it did."""
-
-    profile: Profile
-    splits: dict[str, RunStatistics]
-
 
 class Plan(NamedTuple):
-    """What holds for a whole log, known before anything is computed.
+    """What is asked of every run of a log, known before anything is computed.
 
     Args:
         strategies: names.
         splits: the evaluations that all runs hold.
-        own_task_prob: see `Cells`.
     """
 
     strategies: tuple[str, ...]
     splits: tuple[str, ...]
-    own_task_prob: bool
-
-
-class Piece(NamedTuple):
-    """Some of the work on one run: checkpoints of a split, or what strategies are worth.
-
-    Args:
-        split: None for what the strategies are worth on the run's tasks.
-        first, last: checkpoints, as `reduce_checkpoints` takes them.
-    """
-
-    split: str | None
-    first: int = 0
-    last: int = 0
 
 
 def summarize(
@@ -80,16 +55,50 @@ def summarize(
     """
     log = open_log(log)
     plan = plan_of(log, strategies)
-    cells, splits = [], []
-    for run in tqdm(log.values(), desc="reading runs", unit="run", disable=not progress):
-        parts = {piece: computed(run, piece, plan.strategies) for piece in pieces(run, plan)}
+    bar = tqdm(log.values(), desc="reading runs", unit="run", disable=not progress)
+    return joined_runs([summarize_run(run, *plan) for run in bar])
+
+
+def summarize_run(
+    run: Run, strategies: Sequence[str], splits: Sequence[str] | None = None
+) -> tuple[Cells, Behaviour]:
+    """Reduce one run with at least one complete checkpoint to cells and behaviour.
+
+    A logged loss and complexity of a strategy is taken in place of a computed one.
+
+    Args:
+        run: from `open_log`, or `Run(path)` in another process.
+        strategies: names, those that relative distance is between first.
+        splits: some of `run.splits`; all of them if None.
+
+    Raises:
+        LogError: it cannot be read, or what it holds is not what the schema asks for.
+    """
+    try:
+        cells = _cells(run, tuple(strategies))
+        behaviour = {
+            split: reduce_split(run, split, split_reference(run, split, strategies))
+            for split in (run.splits if splits is None else splits)
+        }
+    finally:
         run.close()
-        cells.append(run_cells(run, plan, parts))
-        splits.append(run_splits(run, plan, parts))
-    whole = {name: joined_behaviour([one[name] for one in splits]) for name in plan.splits}
-    run = np.repeat(np.arange(len(log)), [len(one) for one in cells])
-    joined_cells = jax.tree.map(lambda *values: np.concatenate(values), *cells)
-    return joined_cells, Behaviour(tuple(log), run, whole)
+    return cells, Behaviour((run.name,), np.zeros(len(cells), dtype=np.int64), behaviour)
+
+
+def joined_runs(parts: Sequence[tuple[Cells, Behaviour]]) -> tuple[Cells, Behaviour]:
+    """Cells and behaviour of several runs of one condition and the same splits, in their order."""
+    own_task_prob = any(cells.own_task_prob for cells, _ in parts)
+    alike = [dataclasses.replace(cells, own_task_prob=own_task_prob) for cells, _ in parts]
+    splits = {
+        split: joined_behaviour([behaviour.splits[split] for _, behaviour in parts])
+        for split in parts[0][1].splits
+    }
+    num_runs = [len(behaviour.runs) for _, behaviour in parts]
+    first_run = np.cumsum(num_runs) - num_runs
+    run = [first + behaviour.run for first, (_, behaviour) in zip(first_run, parts, strict=True)]
+    names = tuple(name for _, behaviour in parts for name in behaviour.runs)
+    joined_cells = jax.tree.map(lambda *values: np.concatenate(values), *alike)
+    return joined_cells, Behaviour(names, np.concatenate(run), splits)
 
 
 def plan_of(log: Log, strategies: object) -> Plan:
@@ -108,11 +117,10 @@ def plan_of(log: Log, strategies: object) -> Plan:
                 f"run {run.name!r}: no complete checkpoint yet; wait for one or remove the run"
             )
     names = _checked_strategies(strategies, runs[0].setting)
-    own = any(run.task_prob is not None for run in runs)
     splits = _common_splits(runs)
     for run in runs:
         run.close()
-    return Plan(names, splits, own)
+    return Plan(names, splits)
 
 
 def _common_splits(runs: list[Run]) -> tuple[str, ...]:
@@ -133,62 +141,40 @@ def _common_splits(runs: list[Run]) -> tuple[str, ...]:
     return tuple(split for split, names in lacking.items() if not names)
 
 
-def pieces(run: Run, plan: Plan) -> list[Piece]:
-    """The work on one run: what its strategies are worth, then its splits, about 64 MB at a time.
-
-    The same wherever it is done, because sums of other ranges may differ in their last bit.
-    """
-    found = [Piece(None)]
-    setting, steps = run.setting, len(run.steps)
-    size = np.dtype(setting.outcome.dtype).itemsize
-    sequence = setting.num_predictions * setting.num_outcomes * size
-    for split in plan.splits:
-        each = max(1, BYTES_A_PIECE // (sequence * len(run.inputs(split))))
-        found += [Piece(split, at, min(at + each, steps)) for at in range(0, steps, each)]
-    return found
-
-
-def computed(run: Run, piece: Piece, strategies: Sequence[str]) -> Columns:
-    """One piece of work, as named arrays.
-
-    Raises:
-        LogError: the run cannot be read, or what it holds is not what the schema asks for.
-    """
-    if piece.split is None:
-        return _worth(run, strategies)._asdict()
-    return to_columns(reduce_checkpoints(run, piece.split, strategies, piece.first, piece.last))
-
-
-def run_cells(run: Run, plan: Plan, parts: Mapping[Piece, Columns]) -> Cells:
-    """The cells of one run, from its pieces."""
-    worth = Profile(**parts[Piece(None)])
+def _cells(run: Run, strategies: tuple[str, ...]) -> Cells:
+    losses = _profile(run, strategies)
     steps = len(run.steps)
 
     def same(value: Any) -> np.ndarray:
         return np.repeat(np.asarray(value, dtype=np.float64)[None], steps, axis=0)
 
     return Cells(
-        strategies=plan.strategies,
+        strategies=strategies,
         setting=run.setting,
         num_tasks=same(run.metadata.num_tasks),
         step=run.steps.astype(np.float64),
         batch_size=same(run.metadata.batch_size),
         num_dims=same(run.setting.num_dims),
         context_length=same(run.setting.context_length),
-        loss=same(worth.loss),
-        loss_error=same(worth.gap_error),
-        complexity=same(worth.complexity),
-        own_task_prob=plan.own_task_prob,
+        loss=same(losses.loss),
+        loss_error=same(losses.gap_error),
+        complexity=same(losses.complexity),
+        own_task_prob=run.task_prob is not None,
     )
 
 
-def run_splits(run: Run, plan: Plan, parts: Mapping[Piece, Columns]) -> dict[str, SplitBehaviour]:
-    """What one run did on each split, from its pieces."""
-    found = {}
-    for name in plan.splits:
-        ranges = [columns for piece, columns in parts.items() if piece.split == name]
-        found[name] = joined_behaviour([to_split(columns, run.setting) for columns in ranges])
-    return found
+def _profile(run: Run, strategies: tuple[str, ...]) -> Profile:
+    """What is logged, and what is computed of the strategies that have nothing logged."""
+    unlogged = [name for name in strategies if name not in run.overrides]
+    nats, bits = np.array([run.overrides.get(name, (0.0, 0.0)) for name in strategies]).T
+    whole = Profile(nats, np.zeros_like(nats), np.zeros_like(nats), bits)
+    if not unlogged:
+        return whole
+    computed = profile(run.setting, run.tasks, unlogged, run.metadata.seed, run.task_prob)
+    index = [strategies.index(name) for name in unlogged]
+    for values, drawn in zip(whole, computed, strict=True):
+        values[index] = drawn
+    return whole
 
 
 def _checked_strategies(strategies: object, setting: Setting) -> tuple[str, ...]:
@@ -202,35 +188,6 @@ def _checked_strategies(strategies: object, setting: Setting) -> tuple[str, ...]
             f"{', '.join(setting.strategies)}"
         )
     return names
-
-
-def summarize_run(run: Run, strategies: Sequence[str]) -> RunSummary:
-    """Reduce one run. Logged losses and complexities win over computed ones.
-
-    Raises:
-        LogError: it cannot be read, or what it holds is not what the schema asks for.
-    """
-    splits = {
-        split: checkpoint_statistics(run, split, strategies, 0, len(run.steps))
-        for split in run.splits
-    }
-    summary = RunSummary(_worth(run, strategies), splits)
-    run.close()
-    return summary
-
-
-def _worth(run: Run, strategies: Sequence[str]) -> Profile:
-    """What is logged, and what is computed of the strategies that have nothing logged."""
-    wanted = [name for name in strategies if name not in run.overrides]
-    nats, bits = np.array([run.overrides.get(name, (0.0, 0.0)) for name in strategies]).T
-    found = Profile(nats, np.zeros_like(nats), np.zeros_like(nats), bits)
-    if not wanted:
-        return found
-    computed = profile(run.setting, run.tasks, wanted, run.metadata.seed, run.task_prob)
-    place = [strategies.index(name) for name in wanted]
-    for whole, part in zip(found, computed, strict=True):
-        whole[place] = part
-    return found
 
 
 def _refuse_several_conditions(log: Log) -> None:

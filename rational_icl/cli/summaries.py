@@ -30,7 +30,7 @@ def summarize(logs: Path, out: Path, strategies: tuple[str, ...] | None, **where
         rational-icl summarize logs --out cells.nc --workers 8         in 8 on this machine
         rational-icl summarize logs --out cells.nc --scheduler tcp://node7:8786
     \b
-    Workers of a scheduler read the log themselves, under the same path. On SLURM:
+    A worker takes a run at a time, and reads it itself, under the same path. On SLURM:
         from dask_jobqueue import SLURMCluster
         cluster = SLURMCluster(cores=8, processes=8, memory="32GB", walltime="02:00:00")
         cluster.scale(jobs=10)

@@ -1,5 +1,6 @@
 """Reading a run: it is opened at once, its predictions only when asked for."""
 
+import math
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +167,11 @@ class Run:
         array = self._prediction_array(split, where)
         with _reading(where):
             return np.asarray(array[int(np.flatnonzero(self._written)[checkpoint])])
+
+    def checkpoint_bytes(self, split: str) -> int:
+        """Memory that the predictions of a checkpoint take, in the type of the file."""
+        array = self._prediction_array(split, f"run {self.name!r}, {split} predictions")
+        return array.dtype.itemsize * math.prod(array.shape[1:])
 
     def predictions(
         self, split: str, checkpoint: int

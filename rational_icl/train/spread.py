@@ -50,12 +50,12 @@ def train_spread(grid: Grid, out: Path, client: "Client", progress: bool = True)
     if (out / STATE_NAME).exists():
         raise LogError(f"{out}: began to train without a cluster; go on without one")
     parts = [replace(grid, num_tasks=(tasks,)) for tasks in grid.num_tasks]
-    groups = [[_task(part, _folder(part, out))] for part in parts]
+    tasks = [_task(part, _folder(part, out)) for part in parts]
     with (
         resumable(SAME_COMMAND),
         tqdm(total=len(parts), desc="training", unit="part", disable=not progress) as bar,
     ):
-        spread(client, groups, lambda *_: bar.update())
+        spread(client, tasks, lambda *_: bar.update())
     for part in parts:
         for run in sorted(_folder(part, out).glob("*" + store.PACKED_SUFFIX)):
             run.replace(out / run.name)

@@ -12,17 +12,9 @@ import numpy as np
 import pytest
 from builders import save_npz, urn_run
 from click.testing import CliRunner, Result
-from spreading import (
-    PIECES,
-    always_die,
-    die_once,
-    killed,
-    make_log,
-    small_pieces,
-    summarize_until,
-)
+from spreading import always_die, die_once, killed, make_log, summarize_until
 
-from rational_icl._cluster import _Queue, cluster
+from rational_icl._cluster import Task, cluster, spread
 from rational_icl._errors import LogError
 from rational_icl.cells import resumable
 from rational_icl.cells.file import load_cells
@@ -44,21 +36,23 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(log: Path) -> Any:
-    with small_pieces():
-        return summarize(open_log(log), progress=False)
+    return summarize(open_log(log), progress=False)
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     """Of two processes. A task may end its worker once, so that tests need not wait for more."""
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), cluster(workers=2) as one:
-        yield one
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        cluster(workers=2) as connected,
+    ):
+        yield connected
 
 
 def same(found: Any, expected: Any) -> bool:
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     return jax.tree.structure(found) == jax.tree.structure(expected) and all(
-        np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs
+        np.asarray(first).tobytes() == np.asarray(second).tobytes() for first, second in pairs
     )
 
 
@@ -67,15 +61,14 @@ def call(*words: object) -> Result:
 
 
 def to_file(log: Path, out: Path, client: Any) -> Any:
-    with small_pieces():
-        summarize_to(open_log(log), out, client=client, progress=False)
+    summarize_to(open_log(log), out, client=client, progress=False)
     return load_cells(out)
 
 
 def test_a_killed_worker_costs_only_its_task(log, expected, client, tmp_path, monkeypatch):
     """To the bit what one process finds, in whatever order parts come in."""
     marker = tmp_path / "died"
-    monkeypatch.setattr(resumable, "_work", partial(die_once, str(marker)))
+    monkeypatch.setattr(resumable, "run_file", partial(die_once, str(marker)))
     assert same(to_file(log, tmp_path / "cells.nc", client), expected)
     assert marker.exists()
     assert not (tmp_path / "cells.nc.parts").exists()
@@ -99,15 +92,25 @@ def test_without_dask_the_extra_is_named(monkeypatch):
         pass
 
 
-def test_a_place_keeps_to_a_group_and_helps_with_others_at_the_end():
-    tasks = [[resumable.Task(f"{group}{i}", "", print, ()) for i in range(4)] for group in "ab"]
-    queue = _Queue(tasks)
-    taken = [task.key for place in (0, 1, 0, 1, 0, 0, 0) if (task := queue.take(place))]
-    assert taken == ["a0", "b0", "a1", "b1", "a2", "a3", "b3"]
-    last = queue.take(0)
-    assert last is not None
-    assert last.key == "b2"
-    assert queue.take(1) is None
+def test_no_more_is_given_out_than_workers_can_do(client):
+    """So that a worker's death is blamed on nothing but the task it was at."""
+    begun = []
+    submit = client.submit
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        def submit(self, *task: Any, **options: Any) -> Any:
+            begun.append(len(ended))
+            return submit(*task, **options)
+
+    ended: list[Any] = []
+    tasks = [Task(f"task {i}", f"task {i}", abs, (-i,)) for i in range(7)]
+    counting: Any = Counting()
+    spread(counting, tasks, lambda task, result: ended.append((task.words, result)))
+    assert sorted(ended) == [(f"task {i}", i) for i in range(7)]
+    assert all(index - before < 2 for index, before in enumerate(begun))
 
 
 @pytest.mark.full
@@ -115,8 +118,7 @@ def test_losses_that_workers_compute_are_the_same(client, tmp_path):
     log = make_log(tmp_path / "made", 2, logged_worth=False)
     found = to_file(log, tmp_path / "cells.nc", client)
     assert found[0].loss_error.any()
-    with small_pieces():
-        assert same(found, summarize(open_log(log), progress=False))
+    assert same(found, summarize(open_log(log), progress=False))
 
 
 @pytest.mark.full
@@ -138,7 +140,7 @@ def test_a_damaged_run_ends_in_its_own_sentence(log, client, tmp_path):
 
 @pytest.mark.full
 def test_a_task_that_always_ends_its_worker_is_named(log, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(resumable, "_work", always_die)
+    monkeypatch.setattr(resumable, "run_file", always_die)
     with pytest.raises(LogError, match=r"run 'D4-s1'.*every worker that tried it was ended"):
         to_file(log, tmp_path / "cells.nc", client)
 
@@ -146,15 +148,15 @@ def test_a_task_that_always_ends_its_worker_is_named(log, client, tmp_path, monk
 @pytest.mark.full
 def test_a_killed_client_is_resumed_by_another(log, expected, client, tmp_path, monkeypatch):
     out = tmp_path / "cells.nc"
-    assert killed(summarize_until, log, out, 6, client.scheduler.address) == -9
-    assert len(list((tmp_path / "cells.nc.parts").glob("*.npz"))) == 6
+    assert killed(summarize_until, log, out, 2, client.scheduler.address) == -9
+    assert len(list((tmp_path / "cells.nc.parts").glob("*.nc"))) == 2
     done = []
-    save = resumable._Parts.save
+    save = resumable.Parts.save
     monkeypatch.setattr(
-        resumable._Parts, "save", lambda self, *part: done.append(part) or save(self, *part)
+        resumable.Parts, "save", lambda self, *part: done.append(part) or save(self, *part)
     )
     assert same(to_file(log, out, client), expected)
-    assert len(done) == RUNS * PIECES - 6
+    assert len(done) == RUNS - 2
 
 
 @pytest.mark.full

@@ -1,12 +1,12 @@
-"""The unit of work from a log to behaviour, against plain sums over one checkpoint at a time.
+"""From a run to behaviour, against plain sums over one checkpoint at a time.
 
 Tolerances. Two ways of summing 10³ to 10⁴ float64 terms, of which none is larger than a few nats:
-1e-12 of the sum of their sizes. Ranges differ in how many checkpoints a product of matrices holds.
+1e-12 of the sum of their sizes. Numbers do not depend on how many checkpoints are taken together.
 """
 
 import itertools
 import tracemalloc
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,16 @@ import zarr
 from builders import urn_run, write_missing
 from scipy.special import rel_entr
 from synthetic import evaluate
+from threadpoolctl import threadpool_limits
 from worlds import WORLDS
 
 from rational_icl._errors import LogError
 from rational_icl.cells import reduction
-from rational_icl.cells.reduction import checkpoint_statistics, joined_behaviour, reduce_checkpoints
+from rational_icl.cells.records import SplitBehaviour
+from rational_icl.cells.reduction import reduce_split, split_behaviour, split_reference
 from rational_icl.cells.statistics import NUM_BLOCKS, checkpoints_at_once, reference
 from rational_icl.cells.statistics.nodes import NodeStatistics
+from rational_icl.cells.summarize import summarize_run
 from rational_icl.logs import Run
 from rational_icl.settings import Means, Probabilities
 from rational_icl.strategies.predictors import strategy_predictions
@@ -30,13 +33,6 @@ SUMS = 1e-12
 PROMISE = 1e-6  # nats: what statistics on nodes promise
 STRATEGIES = ("memorizing", "generalizing", "constant")
 STEPS = tuple(range(1, 8))
-
-
-@pytest.fixture(autouse=True)
-def nothing_kept() -> Iterator[None]:
-    reduction._last.clear()
-    yield
-    reduction._last.clear()
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +49,10 @@ def damaged(tmp_path: Path) -> Path:
     path = tmp_path / "run.zarr"
     write_missing(path, urn_run(steps=STEPS))
     return path
+
+
+def reduced(run: Run, split: str = "id") -> SplitBehaviour:
+    return reduce_split(run, split, split_reference(run, split, STRATEGIES))
 
 
 def overwrite(path: Path, checkpoint: int, values: np.ndarray) -> None:
@@ -207,6 +207,21 @@ def test_few_checkpoints_are_taken_together_where_each_takes_much_memory(monkeyp
     assert checkpoints_at_once(prepared, 1) == 7
 
 
+def test_sums_do_not_depend_on_the_number_of_threads():
+    """To the bit: workers have one thread each, and a process of its own as many as there are."""
+    rng = np.random.default_rng(816)
+    predicted = rng.dirichlet(np.full(8, 0.5), size=(4, 100, 32))
+    stored = np.log(rng.dirichlet(np.ones(8), size=(40, 100, 32)))
+    prepared = reference(Probabilities(), predicted, np.arange(100) % NUM_BLOCKS)
+    several, _ = prepared.compared(stored, len(stored))
+    with threadpool_limits(1):
+        single, _ = prepared.compared(stored, len(stored))
+    assert isinstance(several, NodeStatistics)
+    assert isinstance(single, NodeStatistics)
+    np.testing.assert_array_equal(several.coefficient, single.coefficient)
+    np.testing.assert_array_equal(several.distance, single.distance)
+
+
 # --- from a run ------------------------------------------------------------------------------
 
 
@@ -214,7 +229,7 @@ def test_few_checkpoints_are_taken_together_where_each_takes_much_memory(monkeyp
 def test_behaviour_is_that_of_the_run(folder: Path, split: str):
     """Divergence and distances against predictions read one by one."""
     run = Run(folder)
-    found = reduce_checkpoints(run, split, STRATEGIES, 0, len(STEPS))
+    found = reduced(run, split)
     predicted = strategy_predictions(run.setting, run.tasks, run.inputs(split), STRATEGIES)
     weights = np.array([0.2, 0.5, 0.3])
     mixed = np.tensordot(weights, predicted, axes=1)
@@ -232,35 +247,18 @@ def test_behaviour_is_that_of_the_run(folder: Path, split: str):
         assert found.best_divergence[checkpoint] <= divergence[checkpoint] + SUMS
 
 
-@pytest.mark.parametrize("cuts", [(0, 3, 7), (0, 1, 2, 6, 7)])
-def test_ranges_do_not_depend_on_each_other(folder: Path, cuts: tuple[int, ...]):
-    run = Run(folder)
-    whole = reduce_checkpoints(run, "id", STRATEGIES, 0, len(STEPS))
-    parts = [
-        reduce_checkpoints(run, "id", STRATEGIES, first, last)
-        for first, last in itertools.pairwise(cuts)
-    ]
-    together = joined_behaviour(parts)
-    for name in ("relative_distance", "relative_distance_error", "best_divergence"):
-        np.testing.assert_allclose(getattr(together, name), getattr(whole, name), atol=SUMS)
-    np.testing.assert_allclose(together.best_weight, whole.best_weight, rtol=0, atol=1e-9)
-    weights = [0.2, 0.5, 0.3]
-    found, expected = (evaluate(one.divergence, weights) for one in (together, whole))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
-
-
 def test_few_checkpoints_at_once_are_the_same_as_all(folder: Path, monkeypatch: pytest.MonkeyPatch):
     run = Run(folder)
-    whole = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
-    monkeypatch.setattr("rational_icl.cells.reduction.checkpoints_at_once", lambda *_: 3)
-    parts = checkpoint_statistics(run, "id", STRATEGIES, 0, len(STEPS))
-    for name in ("ratio", "offset", "distance", "strategy_distance", "count"):
-        found, expected = getattr(parts, name), getattr(whole, name)
-        np.testing.assert_allclose(found, expected, rtol=SUMS, atol=SUMS)
+    whole = reduced(run)
+    monkeypatch.setattr(reduction, "checkpoints_at_once", lambda *_: 3)
+    parts = reduced(run)
+    for name in ("relative_distance", "relative_distance_error", "best_divergence"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=0, atol=SUMS)
+    np.testing.assert_allclose(parts.best_weight, whole.best_weight, rtol=0, atol=1e-9)
     # nodes are nearly dependent: rounding moves coefficients, but not what they sum up to
     for weights in ([0.2, 0.5, 0.3], [1e-9, 1e-14, 1 - 1e-9]):
-        found, expected = (evaluate(one.divergence, weights) for one in (parts, whole))
-        np.testing.assert_allclose(found, expected, rtol=0, atol=SUMS)
+        values, expected = (evaluate(each.divergence, weights) for each in (parts, whole))
+        np.testing.assert_allclose(values, expected, rtol=0, atol=SUMS)
 
 
 @pytest.mark.parametrize("name", ["regression", "markov", "classification"])
@@ -276,7 +274,7 @@ def test_every_kind_of_setting_is_reduced(name: str):
     prepared = reference(outcome, predicted, block)
     found, doubtful = prepared.compared(stored, 3)
     assert not doubtful.any()
-    behaviour = reduction.split_behaviour(found, prepared.of_strategies)
+    behaviour = split_behaviour(found, prepared.of_strategies)
     np.testing.assert_allclose(behaviour.best_divergence, 0, rtol=0, atol=PROMISE)
 
 
@@ -314,10 +312,9 @@ def test_a_checkpoint_that_is_no_prediction_is_refused_in_the_readers_words(dama
     with pytest.raises(LogError) as expected:
         run.logged("id", 4)
     with pytest.raises(LogError) as found:
-        reduce_checkpoints(run, "id", STRATEGIES, 0, len(STEPS))
+        reduced(run)
     assert str(found.value) == str(expected.value)
     assert "run 'run', id predictions, step 5: " in str(found.value)
-    assert np.isfinite(reduce_checkpoints(run, "id", STRATEGIES, 0, 4).best_divergence).all()
 
 
 def test_predictions_that_are_no_floating_point_are_refused(
@@ -325,14 +322,8 @@ def test_predictions_that_are_no_floating_point_are_refused(
 ):
     zeros = np.zeros((19, 9, 4), dtype=np.int16)
     monkeypatch.setattr(Run, "stored", lambda *_: zeros)
-    with pytest.raises(LogError, match="step 3: dtype int16; expected float16"):
-        reduce_checkpoints(Run(folder), "id", STRATEGIES, 2, 4)
-
-
-@pytest.mark.parametrize(("first", "last"), [(0, 0), (3, 2), (-1, 2), (0, 8), (7, 8)])
-def test_checkpoints_that_are_not_there_are_refused(folder: Path, first: int, last: int):
-    with pytest.raises(LogError, match=f"checkpoints {first} to {last}; expected some of 0 to 7"):
-        reduce_checkpoints(Run(folder), "id", STRATEGIES, first, last)
+    with pytest.raises(LogError, match="step 1: dtype int16; expected float16"):
+        reduced(Run(folder))
 
 
 @pytest.mark.parametrize("largest", [1e39, np.inf, np.nan])
@@ -344,42 +335,36 @@ def test_means_that_are_none_are_doubtful(largest: float):
     assert doubtful.tolist() == [False, True, False]
 
 
-# --- what is kept between calls ---------------------------------------------------------------
+# --- what a run costs --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Shapes of the inputs for which predictors were computed, one entry each time."""
-    shapes = []
+def test_predictors_are_computed_once_a_split_and_a_checkpoint_is_read_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    computed, read = [], Counter()
+    stored = Run.stored
 
     def counted(setting, tasks, inputs, *further):
-        assert not reduction._last  # never two at once
-        shapes.append(inputs.shape)
+        computed.append(inputs.shape)
         return strategy_predictions(setting, tasks, inputs, *further)
 
+    def noted(self: Run, split: str, checkpoint: int) -> np.ndarray:
+        read[split, checkpoint] += 1
+        return stored(self, split, checkpoint)
+
     monkeypatch.setattr(reduction, "strategy_predictions", counted)
-    return shapes
-
-
-def test_predictors_are_computed_once_for_a_split(folder: Path, computed: list):
-    for first in range(4):
-        reduce_checkpoints(Run(folder), "id", STRATEGIES, first, first + 1)
-    assert len(computed) == 1
-    reduce_checkpoints(Run(folder), "ood", STRATEGIES, 0, 1)
-    reduce_checkpoints(Run(folder), "ood", STRATEGIES[:2], 0, 1)
-    assert len(computed) == 3
-    assert len(reduction._last) == 1
-
-
-def test_a_run_replaced_by_another_of_its_path_is_not_taken_for_it(tmp_path: Path, computed: list):
-    path = tmp_path / "run.zarr"
-    found = []
-    for seed in (0, 1):
-        write_missing(path, urn_run(seed=seed))
-        found.append(reduce_checkpoints(Run(path), "id", STRATEGIES, 0, 3).best_divergence)
-        path.rename(tmp_path / f"old{seed}.zarr")
+    monkeypatch.setattr(reduction, "checkpoints_at_once", lambda *_: 2)
+    monkeypatch.setattr(Run, "stored", noted)
+    cells, behaviour = summarize_run(Run(folder), STRATEGIES)
+    assert len(cells) == len(STEPS)
+    assert behaviour.runs == ("run",)
     assert len(computed) == 2
-    assert (np.abs(found[0] - found[1]) > 1e-6).all()
+    assert read == dict.fromkeys(itertools.product(("id", "ood"), range(len(STEPS))), 1)
+
+
+def test_the_size_of_a_checkpoint_is_that_of_its_array(folder: Path):
+    run = Run(folder)
+    assert run.checkpoint_bytes("ood") == run.stored("ood", 1).nbytes
 
 
 def test_memory_does_not_grow_with_the_number_of_checkpoints(
@@ -392,16 +377,16 @@ def test_memory_does_not_grow_with_the_number_of_checkpoints(
     stored = np.log(predicted[0]).astype(np.float16)
     monkeypatch.setattr("rational_icl.cells.statistics._BYTES_AT_ONCE", 10 * stored.nbytes)
 
-    monkeypatch.setattr(Run, "steps", np.arange(1, 1001))
     monkeypatch.setattr(Run, "stored", lambda *_: stored.copy())
+    monkeypatch.setattr(Run, "checkpoint_bytes", lambda *_: stored.nbytes)
     run = Run(folder)
     prepared = reference(Probabilities(), predicted, np.arange(40) % NUM_BLOCKS)
-    monkeypatch.setattr(reduction, "_reference", lambda *_: prepared)
     peaks = []
     for last in (20, 20, 200):  # what is compiled or cached, the first time
+        monkeypatch.setattr(Run, "steps", np.arange(1, last + 1))
         tracemalloc.start()
-        found = reduce_checkpoints(run, "id", STRATEGIES[:2], 0, last)
+        behaviour = reduce_split(run, "id", prepared)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert len(found.best_weight) == last
+        assert len(behaviour.best_weight) == last
     assert peaks[2] < peaks[1] + 0.4 * 180 * stored.nbytes

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from builders import save_npz, urn_run
 from click.testing import CliRunner, Result
-from spreading import PIECES, STEPS, killed, make_log, small_pieces, summarize_until
+from spreading import STEPS, killed, make_log, summarize_until
 
 from rational_icl._errors import LogError
 from rational_icl.cells import resumable
@@ -34,28 +34,27 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(log: Path) -> tuple[Cells, Behaviour]:
-    with small_pieces():
-        return summarize(open_log(log), progress=False)
+    return summarize(open_log(log), progress=False)
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The pieces of work that are done, as they are."""
+    """The runs that are reduced, as they are."""
     done = []
-    work = resumable._work
+    work = resumable.run_file
 
     def noted(path: str, *rest: Any) -> Any:
         done.append(Path(path).name)
         return work(path, *rest)
 
-    monkeypatch.setattr(resumable, "_work", noted)
+    monkeypatch.setattr(resumable, "run_file", noted)
     return done
 
 
 def same(found: Any, expected: Any) -> bool:
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     return jax.tree.structure(found) == jax.tree.structure(expected) and all(
-        np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs
+        np.asarray(first).tobytes() == np.asarray(second).tobytes() for first, second in pairs
     )
 
 
@@ -64,42 +63,33 @@ def call(*words: object) -> Result:
 
 
 def to_file(log: Path, out: Path) -> tuple[Cells, Behaviour]:
-    with small_pieces():
-        summarize_to(open_log(log), out, progress=False)
+    summarize_to(open_log(log), out, progress=False)
     return load_cells(out)
 
 
 def test_the_file_holds_what_memory_would(log, expected, counted, tmp_path):
     assert same(to_file(log, tmp_path / "cells.nc"), expected)
-    assert len(counted) == RUNS * PIECES
+    assert len(counted) == RUNS
     assert [path.name for path in tmp_path.iterdir()] == ["cells.nc"]
-
-
-def test_pieces_of_any_size_agree(log, expected):
-    cells, behaviour = summarize(open_log(log), progress=False)
-    assert same(cells, expected[0])
-    for one, other in zip(jax.tree.leaves(behaviour), jax.tree.leaves(expected[1]), strict=True):
-        # sums differ in their last bit at most, and best weights by what their optimizer leaves
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
 def test_a_killed_summary_resumes_and_does_only_what_is_missing(log, expected, counted, tmp_path):
     out = tmp_path / "cells.nc"
-    assert killed(summarize_until, log, out, 7) == -9
+    assert killed(summarize_until, log, out, 2) == -9
     assert not out.exists()
-    assert len(list((tmp_path / "cells.nc.parts").glob("*.npz"))) == 7
+    assert len(list((tmp_path / "cells.nc.parts").glob("*.nc"))) == 2
     assert same(to_file(log, out), expected)
-    assert len(counted) == RUNS * PIECES - 7
+    assert len(counted) == RUNS - 2
     assert [path.name for path in tmp_path.iterdir()] == ["cells.nc"]
 
 
 def interrupted(log: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Everything done but the file; the parts that are left."""
     with monkeypatch.context() as patch:
-        patch.setattr(resumable, "_assemble", lambda *_: 1 / 0)
+        patch.setattr(resumable, "CellsWriter", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             to_file(log, out)
-    return sorted(out.with_name(out.name + ".parts").glob("*.npz"))
+    return sorted(out.with_name(out.name + ".parts").glob("*.nc"))
 
 
 def test_damaged_parts_are_done_again(log, expected, counted, tmp_path, monkeypatch):
@@ -123,23 +113,45 @@ def test_parts_of_another_log_are_never_taken(log, expected, counted, tmp_path, 
     interrupted(other, tmp_path / "cells.nc", monkeypatch)
     counted.clear()
     assert same(to_file(log, tmp_path / "cells.nc"), expected)
-    assert len(counted) == RUNS * PIECES
+    assert len(counted) == RUNS
 
 
 def test_parts_of_other_strategies_are_never_taken(log, expected, counted, tmp_path, monkeypatch):
     interrupted(log, tmp_path / "cells.nc", monkeypatch)
     counted.clear()
     names = ("generalizing", "memorizing")
-    with small_pieces():
-        summarize_to(open_log(log), tmp_path / "cells.nc", names, progress=False)
-    assert len(counted) == RUNS * PIECES
+    summarize_to(open_log(log), tmp_path / "cells.nc", names, progress=False)
+    assert len(counted) == RUNS
     found, _ = load_cells(tmp_path / "cells.nc")
     np.testing.assert_array_equal(found.loss, np.asarray(expected[0].loss)[:, ::-1])
 
 
+def test_parts_of_an_earlier_format_are_never_taken(log, expected, counted, tmp_path, monkeypatch):
+    """Nor left behind, as are those of releases that kept pieces of runs."""
+    with monkeypatch.context() as patch:
+        patch.setattr(resumable, "VERSION", resumable.VERSION - 1)
+        parts = interrupted(log, tmp_path / "cells.nc", monkeypatch)
+    np.savez(parts[0].with_suffix(".npz"), loss=np.zeros(2))
+    counted.clear()
+    assert same(to_file(log, tmp_path / "cells.nc"), expected)
+    assert len(counted) == RUNS
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.nc"]
+
+
+def test_a_run_with_task_probabilities_of_its_own_marks_all_cells(tmp_path):
+    files = [
+        save_npz(tmp_path / "D4-s0.npz", **urn_run(seed=0)),
+        save_npz(tmp_path / "D4-s1.npz", **urn_run(seed=1), task_prob=np.full(4, 0.25)),
+    ]
+    import_npz(files, tmp_path / "log")
+    cells, behaviour = to_file(tmp_path / "log", tmp_path / "cells.nc")
+    assert cells.own_task_prob
+    assert same((cells, behaviour), summarize(open_log(tmp_path / "log"), progress=False))
+
+
 def test_one_writer_of_a_file(log, tmp_path):
     with (
-        resumable._Parts.beside(tmp_path / "cells.nc"),
+        resumable.Parts.beside(tmp_path / "cells.nc"),
         pytest.raises(LogError, match="another process"),
     ):
         to_file(log, tmp_path / "cells.nc")
@@ -170,7 +182,7 @@ def test_splits_of_some_runs_are_left_out_with_a_warning(tmp_path):
             Metadata(setting, tasks, 16, 0),
             data.tasks,
             data.ood_tasks,
-            {name: one.inputs for name, one in data.splits.items()},
+            {name: drawn.inputs for name, drawn in data.splits.items()},
             [10],
             targets=logged_targets(setting, data.splits),
         )
@@ -238,8 +250,7 @@ def test_a_run_that_is_damaged_after_opening(log, tmp_path):
     opened = open_log(copy)
     path = copy / ("D4-s1" + store.PACKED_SUFFIX)
     whole = bytearray(path.read_bytes())
-    place = whole.find(b"ood/log_prob/c/1/0/0/0") + 60
-    whole[place] ^= 255
+    whole[whole.find(b"ood/log_prob/c/1/0/0/0") + 60] ^= 255
     path.write_bytes(whole)
     with pytest.raises(LogError, match="D4-s1"):
         summarize_to(opened, tmp_path / "cells.nc", progress=False)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rational_icl import Log, open_log
-from rational_icl.cells.mixtures import relative_distance
 from rational_icl.cells.summarize import summarize_run
 from rational_icl.logs import schema
 from rational_icl.settings import draws
@@ -21,8 +20,8 @@ def log() -> Log:
 
 
 def last_relative_distance(log: Log, name: str) -> float:
-    summary = summarize_run(log[name], ("memorizing", "generalizing"))
-    return float(relative_distance(summary.splits["id"])[0][-1])
+    _, behaviour = summarize_run(log[name], ("memorizing", "generalizing"))
+    return float(behaviour.splits["id"].relative_distance[-1])
 
 
 def test_checksums_and_size(log):
@@ -63,7 +62,7 @@ def test_small_task_diversity_memorizes_and_large_generalizes(log, seed):
 
 
 def test_some_task_diversity_crosses_in_between(log):
-    summary = summarize_run(log["D32-s0"], ("memorizing", "generalizing"))
-    distance = relative_distance(summary.splits["id"])[0]
+    _, behaviour = summarize_run(log["D32-s0"], ("memorizing", "generalizing"))
+    distance = behaviour.splits["id"].relative_distance
     assert distance[:8].max() < 0.45
     assert distance[-1] > 0.55

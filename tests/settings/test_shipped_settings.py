@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rational_icl import Log, open_log
-from rational_icl.cells.mixtures import relative_distance
 from rational_icl.cells.summarize import summarize_run
 from rational_icl.settings import draws
 
@@ -26,7 +25,7 @@ def by_diversity(log: Log, split: str) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for run in log.values():
         names = run.setting.strategies[:2]
-        value = relative_distance(summarize_run(run, names).splits[split])[0][-1]
+        value = summarize_run(run, names)[1].splits[split].relative_distance[-1]
         found.setdefault(run.metadata.num_tasks, []).append(float(value))
     return {diversity: float(np.mean(values)) for diversity, values in found.items()}
 

@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,11 @@ import numpy as np
 from builders import save_npz, urn_run
 
 from rational_icl._cluster import cluster
-from rational_icl.cells import resumable, summarize
-from rational_icl.cells.file import Columns
+from rational_icl.cells import resumable
 from rational_icl.cells.resumable import summarize_to
 from rational_icl.logs import import_npz, open_log
 
 STEPS = (20, 60, 120, 240)
-BYTES = 2 * 2 * 8 * 6 * 4
-"""Of a piece: two checkpoints of eight sequences of half-precision log-probabilities."""
-PIECES = 5
-"""A run: what strategies are worth, and two ranges of two splits."""
 
 
 def make_log(folder: Path, seeds: int, *, logged_worth: bool = True) -> Path:
@@ -44,18 +37,7 @@ def make_log(folder: Path, seeds: int, *, logged_worth: bool = True) -> Path:
     return folder / "log"
 
 
-@contextmanager
-def small_pieces() -> Iterator[None]:
-    """Pieces of two checkpoints, so that a small log has many."""
-    size = summarize.BYTES_A_PIECE
-    summarize.BYTES_A_PIECE = BYTES
-    try:
-        yield
-    finally:
-        summarize.BYTES_A_PIECE = size
-
-
-def die_once(marker: str, path: str, *rest: Any) -> Columns:
+def die_once(marker: str, path: str, *rest: Any) -> bytes:
     """The work, but the first worker to come to the second run dies of it, as from the OOM."""
     if "D4-s1" in path:
         try:
@@ -64,35 +46,34 @@ def die_once(marker: str, path: str, *rest: Any) -> Columns:
             pass
         else:
             os.kill(os.getpid(), signal.SIGKILL)
-    return resumable._work(path, *rest)
+    return resumable.run_file(path, *rest)
 
 
-def always_die(path: str, *rest: Any) -> Columns:
+def always_die(path: str, *rest: Any) -> bytes:
     """The work, but whoever comes to the second run dies of it."""
     if "D4-s1" in path:
         os.kill(os.getpid(), signal.SIGKILL)
-    return resumable._work(path, *rest)
+    return resumable.run_file(path, *rest)
 
 
-def summarize_until(log: Path, out: Path, last_part: int, scheduler: str | None = None) -> None:
-    """Summarize, here or on a cluster, and die without a word once so many parts are saved."""
+def summarize_until(log: Path, out: Path, runs: int, scheduler: str | None = None) -> None:
+    """Summarize, here or on a cluster, and die without a word once so many runs are saved."""
     saved = 0
-    save = resumable._Parts.save
+    save = resumable.Parts.save
 
-    def save_and_die(self: Any, key: str, columns: Columns) -> None:
+    def save_and_die(self: Any, key: str, file: bytes) -> None:
         nonlocal saved
-        save(self, key, columns)
+        save(self, key, file)
         saved += 1
-        if saved == last_part:
+        if saved == runs:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    resumable._Parts.save = save_and_die
-    with small_pieces():
-        if scheduler is None:
-            summarize_to(open_log(log), out, progress=False)
-        else:
-            with cluster(scheduler) as client:
-                summarize_to(open_log(log), out, client=client, progress=False)
+    resumable.Parts.save = save_and_die
+    if scheduler is None:
+        summarize_to(open_log(log), out, progress=False)
+    else:
+        with cluster(scheduler) as client:
+            summarize_to(open_log(log), out, client=client, progress=False)
 
 
 def killed(target: Any, *arguments: Any) -> int | None:

@@ -40,8 +40,8 @@ def here(whole: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(spread, "train_grid", copy)
 
-    def do(client: Any, groups: list[list[Task]], done: Any) -> None:
-        for task in (task for group in groups for task in group):
+    def do(client: Any, tasks: list[Task], done: Any) -> None:
+        for task in tasks:
             trained.append(task.words)
             done(task, task.work(*task.arguments))
 

@@ -14,17 +14,8 @@ splits (JSON), log (the name of its folder), log_sha256 (of its runs' files), re
 package), and sha256, which covers these and every array, so that damage shows.
 """
 
-from rational_icl.cells.file.columns import Columns, split_axes, to_columns, to_split
+from rational_icl.cells.file.columns import VERSION
 from rational_icl.cells.file.reading import load_cells
-from rational_icl.cells.file.writing import CellsWriter, nodes_of, save_cells
+from rational_icl.cells.file.writing import CellsWriter, cells_file, nodes_of, save_cells
 
-__all__ = [
-    "CellsWriter",
-    "Columns",
-    "load_cells",
-    "nodes_of",
-    "save_cells",
-    "split_axes",
-    "to_columns",
-    "to_split",
-]
+__all__ = ["VERSION", "CellsWriter", "cells_file", "load_cells", "nodes_of", "save_cells"]

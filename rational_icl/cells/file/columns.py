@@ -30,7 +30,7 @@ def axes_of(record: type) -> dict[str, tuple[str, ...]]:
 
     What is the same in all cells of a run has the axis `run` in place of `cell`.
     """
-    found, per_run = {}, getattr(record, "per_run", ())
+    axes, per_run = {}, getattr(record, "per_run", ())
     for field in fields(record):
         declared = getattr(field.type, "dim_str", None)  # of arrays
         if declared is not None:
@@ -38,8 +38,8 @@ def axes_of(record: type) -> dict[str, tuple[str, ...]]:
             second = words.index("strategy") + 1 if words.count("strategy") > 1 else len(words)
             words[second : second + 1] = ["other_strategy"] * (second < len(words))
             words[0] = "run" if field.name in per_run else words[0]
-            found[field.name] = tuple(words)
-    return found
+            axes[field.name] = tuple(words)
+    return axes
 
 
 def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
@@ -49,9 +49,9 @@ def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
 
 def to_columns(record: Any) -> Columns:
     """The arrays of `Cells`, or of `SplitBehaviour` and its divergence, each with its cells."""
-    own = {name: np.asarray(getattr(record, name)) for name in axes_of(type(record))}
+    columns = {name: np.asarray(getattr(record, name)) for name in axes_of(type(record))}
     divergence = getattr(record, "divergence", None)
-    return own if divergence is None else {**own, **to_columns(divergence)}
+    return columns if divergence is None else {**columns, **to_columns(divergence)}
 
 
 def to_split(
@@ -70,8 +70,8 @@ def to_split(
         return columns[name][run] if axis == "run" and run is not None else columns[name]
 
     divergence = kind(**{name: of_cells(name, axes[0]) for name, axes in axes_of(kind).items()})
-    own = {name: columns[name] for name in axes_of(SplitBehaviour)}
-    return SplitBehaviour(**own, divergence=divergence)
+    of_split = {name: columns[name] for name in axes_of(SplitBehaviour)}
+    return SplitBehaviour(**of_split, divergence=divergence)
 
 
 def checksum(attributes: Any, names: Any, digests: Any) -> str:

@@ -62,29 +62,29 @@ def _refuse_endless_heaps(path: Path) -> None:
         start = raw.find(_HEAP)
         while start >= 0:
             (size,) = struct.unpack_from("<Q", raw, start + len(_HEAP))
-            place, end = start + 16, start + size
-            while end <= len(raw) and place + 16 <= end:
-                index, length = struct.unpack_from("<H6xQ", raw, place)
+            position, end = start + 16, start + size
+            while end <= len(raw) and position + 16 <= end:
+                index, length = struct.unpack_from("<H6xQ", raw, position)
                 step = length if index == 0 else 16 + -(-length // 8) * 8
-                place += step
-                if not step or place > end:
+                position += step
+                if not step or position > end:
                     raise LogError("damaged: it does not say where its texts end; make it again")
             start = raw.find(_HEAP, start + 1)
 
 
 def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
-    found = {name: _plain(value) for name, value in file.attrs.items() if name[0] != "_"}
-    if found.get("format") != FORMAT:
+    attributes = {name: _plain(value) for name, value in file.attrs.items() if name[0] != "_"}
+    if attributes.get("format") != FORMAT:
         raise LogError("not a file of cells; make one with `rational-icl summarize`")
-    if found.get("version") != VERSION:
+    if attributes.get("version") != VERSION:
         raise LogError(
-            f"version {found.get('version')!r} of cells; this release reads {VERSION}: make them "
-            "again with `rational-icl summarize`"
+            f"version {attributes.get('version')!r} of cells; this release reads {VERSION}: make "
+            "them again with `rational-icl summarize`"
         )
-    setting = settings.make(found["setting"], **json.loads(found["setting_parameters"]))
+    setting = settings.make(attributes["setting"], **json.loads(attributes["setting_parameters"]))
     names = {name: _names(file, name) for name in ("strategy", "run")}
     strategies, runs = tuple(names["strategy"]), tuple(names["run"])
-    splits = [str(name) for name in json.loads(found["splits"])]
+    splits = [str(name) for name in json.loads(attributes["splits"])]
     if not {"id"} <= set(splits) <= {*SPLITS, *setting.extra_splits}:
         raise LogError(f"splits are {shown(splits)}; make the file again")
     sizes = {axis: len(strategies) for axis in ("strategy", "other_strategy")}
@@ -93,13 +93,14 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
     parts = {
         split: _columns(_group(file, split), split_axes(setting), dict(sizes)) for split in splits
     }
-    every = {**columns, **{f"{s}/{name}": v for s in splits for name, v in parts[s].items()}}
-    digests = {name: hashlib.sha256(values.data).hexdigest() for name, values in every.items()}
-    if found.pop("sha256", None) != checksum(found, names, digests):
+    of_splits = {f"{s}/{name}": values for s in splits for name, values in parts[s].items()}
+    arrays = {**columns, **of_splits}
+    digests = {name: hashlib.sha256(values.data).hexdigest() for name, values in arrays.items()}
+    if attributes.pop("sha256", None) != checksum(attributes, names, digests):
         raise LogError("its checksum does not fit what it holds; make the file again")
     run = columns.pop("run_index")
-    own = bool(found["own_task_prob"])
-    cells = Cells(strategies=strategies, setting=setting, own_task_prob=own, **columns)
+    own_task_prob = bool(attributes["own_task_prob"])
+    cells = Cells(strategies=strategies, setting=setting, own_task_prob=own_task_prob, **columns)
     _refuse_senseless(cells, run, runs)
     return cells, Behaviour(runs, run, {s: to_split(parts[s], setting, run) for s in splits})
 
@@ -129,39 +130,41 @@ def _columns(
     group: h5py.Group, axes: Mapping[str, tuple[str, ...]], sizes: dict[str, int]
 ) -> Columns:
     """The arrays of these axes; `sizes` says what is known of their lengths, and learns more."""
-    found = {}
+    columns = {}
     for name, words in axes.items():
-        held = _dataset(group, name)
+        dataset = _dataset(group, name)
         kind = np.int64 if name == "run_index" else np.float64
-        if held.dtype != kind or held.ndim != len(words):
-            raise LogError(f"{name} is of {held.ndim} axes and {held.dtype}; make the file again")
-        for word, size in zip(words, held.shape, strict=True):
+        if dataset.dtype != kind or dataset.ndim != len(words):
+            raise LogError(
+                f"{name} is of {dataset.ndim} axes and {dataset.dtype}; make the file again"
+            )
+        for word, size in zip(words, dataset.shape, strict=True):
             if sizes.setdefault(word, size) != size:
                 raise LogError(f"{name} has {size} on axis {word}; expected {sizes[word]}")
-        if held.id.get_storage_size() != held.size * held.dtype.itemsize:
+        if dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
             raise LogError(f"{name} is not all there; make the file again")
-        found[name] = held[...]
-    return found
+        columns[name] = dataset[...]
+    return columns
 
 
 def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
     """One array that lies in this file as it is, so that it is no larger than the file."""
-    held = _own(group, name)
-    if not isinstance(held, h5py.Dataset):
+    dataset = _object(group, name)
+    if not isinstance(dataset, h5py.Dataset):
         raise LogError(f"{name} is missing; make the file again")
-    if held.chunks or held.external or held.is_virtual:
+    if dataset.chunks or dataset.external or dataset.is_virtual:
         raise LogError(f"{name} is compressed, or lies elsewhere; make the file again")
-    return held
+    return dataset
 
 
 def _group(group: h5py.Group, name: str) -> h5py.Group:
-    held = _own(group, name)
-    if not isinstance(held, h5py.Group):
+    subgroup = _object(group, name)
+    if not isinstance(subgroup, h5py.Group):
         raise LogError(f"{name} is missing; make the file again")
-    return held
+    return subgroup
 
 
-def _own(group: h5py.Group, name: str) -> Any:
+def _object(group: h5py.Group, name: str) -> Any:
     """What has this name in this file; None where a link leads elsewhere."""
     return group.get(name) if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
 

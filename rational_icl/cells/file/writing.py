@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class CellsWriter:
     The file appears under its name when the block ends without an error.
 
     Args:
-        path: of the file.
+        target: path of the file, or what it is written to in memory.
         cells: any cells of the log: they say what is the same for all.
         runs: names.
         sizes: how many there are of `cell`, and of `node` for each split as `SPLIT/node`.
@@ -47,14 +48,14 @@ class CellsWriter:
 
     def __init__(
         self,
-        path: Path,
+        target: Path | BytesIO,
         cells: Cells,
         runs: tuple[str, ...],
         sizes: Mapping[str, int],
         splits: tuple[str, ...],
         provenance: Mapping[str, str],
     ):
-        self._path, self._cells, self._runs = path, cells, runs
+        self._target, self._cells, self._runs = target, cells, runs
         self._sizes, self._splits, self._provenance = sizes, splits, provenance
         self._variables: dict[str, h5netcdf.Variable] = {}
         self._digests: dict[str, Any] = {}
@@ -62,9 +63,11 @@ class CellsWriter:
         self._start = 0
 
     def __enter__(self) -> "CellsWriter":
-        with _writing(self._path), ExitStack() as stack:
-            partial = stack.enter_context(replacing(self._path))
-            self._file = stack.enter_context(h5netcdf.File(partial, "w"))
+        with _writing(self._target), ExitStack() as stack:
+            target = self._target
+            if isinstance(target, Path):
+                target = stack.enter_context(replacing(target))
+            self._file = stack.enter_context(h5netcdf.File(target, "w"))
             self._reserve()
             self._stack = stack.pop_all()
         return self
@@ -103,10 +106,10 @@ class CellsWriter:
         """
         columns = {"run_index": run, **to_columns(cells)}
         for split in self._splits:
-            found = to_columns(splits[split])
-            columns |= {f"{split}/{name}": values for name, values in found.items()}
+            of_split = to_columns(splits[split])
+            columns |= {f"{split}/{name}": values for name, values in of_split.items()}
         stop = self._start + len(run)
-        with _writing(self._path):
+        with _writing(self._target):
             for name, values in columns.items():
                 variable = self._variables[name]
                 wide = np.zeros((len(run), *variable.shape[1:]), dtype=variable.dtype)
@@ -125,22 +128,22 @@ class CellsWriter:
         if not np.array_equal(self._of_runs[name][run], values):
             raise LogError(f"{name} differs between cells of one run; write each run by itself")
 
-    def _put(self, name: str, place: slice, values: np.ndarray) -> None:
-        self._variables[name][place] = values
+    def _put(self, name: str, rows: slice, values: np.ndarray) -> None:
+        self._variables[name][rows] = values
         self._digests.setdefault(name, hashlib.sha256()).update(values.tobytes())
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not None:
             self._stack.__exit__(kind, error, trace)
             return
-        with _writing(self._path), self._stack:
+        with _writing(self._target), self._stack:
             for name, values in self._of_runs.items():
                 self._put(name, slice(len(values)), values)
             self._file.attrs.update(self._attributes())
 
     def _attributes(self) -> dict[str, Any]:
         setting = self._cells.setting
-        found = {
+        attributes = {
             "format": FORMAT,
             "version": VERSION,
             "setting": setting.name,
@@ -149,9 +152,9 @@ class CellsWriter:
             "splits": json.dumps(self._splits),
             **self._provenance,
         }
-        digests = {name: one.hexdigest() for name, one in self._digests.items()}
+        digests = {name: digest.hexdigest() for name, digest in self._digests.items()}
         names = {"strategy": list(self._cells.strategies), "run": list(self._runs)}
-        return {**found, "sha256": checksum(found, names, digests)}
+        return {**attributes, "sha256": checksum(attributes, names, digests)}
 
 
 def save_cells(cells: Cells, behaviour: Behaviour, path: str | Path, **provenance: str) -> None:
@@ -165,31 +168,43 @@ def save_cells(cells: Cells, behaviour: Behaviour, path: str | Path, **provenanc
     Raises:
         LogError: the file cannot be written.
     """
-    sizes = {"cell": len(cells)}
-    for name, split in behaviour.splits.items():
-        sizes |= nodes_of({name: split})
+    _write(Path(path), cells, behaviour, provenance)
+
+
+def cells_file(cells: Cells, behaviour: Behaviour) -> bytes:
+    """What `save_cells` would write."""
+    file = BytesIO()
+    _write(file, cells, behaviour, {})
+    return file.getvalue()
+
+
+def _write(
+    target: Path | BytesIO, cells: Cells, behaviour: Behaviour, provenance: Mapping[str, str]
+) -> None:
+    sizes = {"cell": len(cells), **nodes_of(behaviour.splits)}
     provenance = {"release": version("rational_icl"), **provenance}
     names = tuple(behaviour.splits)
-    with CellsWriter(Path(path), cells, behaviour.runs, sizes, names, provenance) as writer:
+    with CellsWriter(target, cells, behaviour.runs, sizes, names, provenance) as writer:
         writer.write(cells, behaviour.run, behaviour.splits)
 
 
 def nodes_of(splits: Mapping[str, SplitBehaviour]) -> dict[str, int]:
     """How many nodes each split has, as `CellsWriter` is told; none where statistics have none."""
-    found = {}
+    sizes = {}
     for name, split in splits.items():
         for field, axes in axes_of(type(split.divergence)).items():
             if "node" in axes:
                 shape = np.shape(getattr(split.divergence, field))
-                found[f"{name}/node"] = shape[axes.index("node")]
-    return found
+                sizes[f"{name}/node"] = shape[axes.index("node")]
+    return sizes
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(target: Path | BytesIO) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
+        path = target if isinstance(target, Path) else "cells"
         raise LogError(
             f"{shown(path)}: cannot be written ({shown(error)}); is its folder there, and the disk "
             "not full?"

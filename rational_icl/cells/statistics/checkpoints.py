@@ -88,7 +88,8 @@ class NodeReference(Reference):
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for block, sequences in _tiles(self._ordered_block, self._each * steps):
                 self._add(sums, block, sequences, every)
-        return self._statistics(sums), sums.doubtful
+        with one_blas_thread():  # sums of several threads would differ in their last bit
+            return self._statistics(sums), sums.doubtful
 
     def _add(
         self, sums: "_Sums", block: int, sequences: slice, every: Shaped[np.ndarray, "step each"]
