@@ -129,10 +129,13 @@ def test_a_page_of_ones_own_is_told_before_anything_is_read(logs, tmp_path):
 
 @pytest.fixture(scope="module")
 def last_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of which every run holds one checkpoint, the last."""
+    """A log of which every run holds one checkpoint, the last.
+
+    How far a run is on its way depends on its task diversity, which is what tells β.
+    """
     folder = tmp_path_factory.mktemp("last")
     for diversity in DIVERSITIES:
-        run = urn_run(num_tasks=diversity, steps=STEPS[-1:], half_way=100.0)
+        run = urn_run(num_tasks=diversity, steps=STEPS[-1:], half_way=100.0 * diversity)
         save_npz(folder / f"D{diversity}.npz", **run)
     assert call("import", *sorted(folder.glob("*.npz")), "--out", folder / "log").exit_code == 0
     return folder / "log"
@@ -157,7 +160,7 @@ def test_one_checkpoint_is_said_not_to_determine_parameters(last_only, tmp_path)
 def test_a_page_of_one_checkpoint_says_it_too(last_only, tmp_path):
     assert call("report", last_only, "--out", tmp_path, "--quick").exit_code == 0
     page = (tmp_path / "index.html").read_text()
-    assert re.search("do not determine alpha(, beta)? and gamma", page)
+    assert "do not determine alpha and gamma" in page
     assert "optimizer starts ended within" not in page
     found = json.loads((tmp_path / "report.json").read_text())["accounts"]["rational"]
     known = found["identifiability"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rational_icl.accounts import Account, Rational
-from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
+from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour, select
 from rational_icl.cells.reduction import joined_behaviour, split_behaviour
 from rational_icl.cells.statistics import NUM_BLOCKS, Divergence, run_statistics
 from rational_icl.cells.statistics.nodes import MixtureDivergence, NodeStatistics
@@ -120,11 +120,13 @@ def everything(cells: Cells) -> Regions:
 def make_fit(cells: Cells, account: Account | None = None, **params: float) -> Fit:
     """A fit with known parameters, those of `TRUTH` unless given."""
     params = {**TRUTH, **params} if account is None else params
+    # one cell a task diversity, so that means are what cells hold to the bit
+    first = np.isin(np.arange(len(cells)), np.unique(cells.num_tasks, return_index=True)[1])
     return Fit(
         account=account or Rational(),
         params=params,
         objective=0.0,
         starts=pd.DataFrame([{**params, "objective": 0.0, "converged": True}]),
-        table=StrategyTable.of_cells(cells),
+        table=StrategyTable.of_cells(select(cells, first)),
         regions=everything(cells),
     )
