@@ -168,7 +168,7 @@ def plot_crossovers(
     )
     crossed = runs["step"].notna()
     ax.scatter(x[crossed], runs["step"][crossed], s=16, color="k", zorder=3, label="run")
-    for status, column, marker, label in (
+    for status, column, marker, run_label in (
         (NOT_YET, "last_step", "^", "run, not by its last step"),
         (ALREADY, "first_step", "v", "run, before its first step"),
     ):
@@ -176,7 +176,7 @@ def plot_crossovers(
         if rows.any():
             ax.scatter(
                 x[rows], runs[column][rows], s=16, marker=marker, facecolors="none",
-                edgecolors="k", linewidths=0.8, label=label,
+                edgecolors="k", linewidths=0.8, label=run_label,
             )  # fmt: skip
     line = predicted.dropna(subset="predicted")
     ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label=label)

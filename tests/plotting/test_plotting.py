@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from rational_icl import plotting
+from rational_icl.cells.crossovers import ALREADY, NOT_YET
 from rational_icl.plotting.shared import step_axis
 
 
@@ -73,6 +74,31 @@ def test_what_is_undefined_everywhere_is_drawn_empty(frame, tmp_path):
         ax.figure.savefig(tmp_path / f"{number}.png")
         assert min(*ax.get_xlim(), *ax.get_ylim()) >= -0.1
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"), [({}, "predicted"), ({"label": "account's median"}, "account's median")]
+)
+def test_lines_of_crossovers_are_called_what_they_are(frame, options, line):
+    statuses = ["crossed", NOT_YET, ALREADY]
+    runs = pd.DataFrame(
+        {
+            "run": list("abc"),
+            "num_tasks": [4, 4, 8],
+            "status": statuses,
+            "step": [100.0, np.nan, np.nan],
+            "first_step": 10,
+            "last_step": 1000,
+        }
+    )
+    predicted = pd.DataFrame({"num_tasks": [4, 8], "predicted": [100.0, 900.0]})
+    ax = plotting.plot_crossovers(runs, predicted, frame, **options)
+    handles, names = ax.get_legend_handles_labels()
+    drawn = dict(zip(names, handles, strict=True))
+    assert len(drawn) == len(names)
+    assert {"run", "run, not by its last step", "run, before its first step", line} <= set(drawn)
+    np.testing.assert_array_equal(drawn[line].get_ydata(), predicted["predicted"])
+    plt.close(ax.figure)
 
 
 def test_functions_draw_on_the_axes_they_are_given(frame):
