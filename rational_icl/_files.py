@@ -38,3 +38,17 @@ def moved(moves: Sequence[tuple[Path, Path]]) -> Iterator[None]:
         for source, target in moves:
             source.replace(target)
         yield
+
+
+def name_of(path: Path) -> str:
+    """What a log, or a file of cells, is called in a report."""
+    path = path.resolve()
+    return path.stem if is_netcdf(path) else path.name
+
+
+def is_netcdf(path: Path) -> bool:
+    """Whether this is a NetCDF file, such as those of cells and of posteriors."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x89HDF"

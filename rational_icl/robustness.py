@@ -1,7 +1,6 @@
 """The same log under other assumptions: what a conclusion should not depend on."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import equinox as eqx
 import numpy as np
@@ -13,25 +12,22 @@ from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.fitting.fits import fit
 from rational_icl.fitting.holdout import Regions, partition_cells
-from rational_icl.logs import Log, open_log
 from rational_icl.posterior.base import Posterior
 from rational_icl.posterior.convergence import last_attempt, mixing
 from rational_icl.posterior.sampling import sample
 from rational_icl.prediction.crossovers import crossovers, predict_crossovers
-from rational_icl.strategies.complexity import table_bits
 
 Variant = Callable[[], tuple[Cells, Regions]]
 
 
-def variants(log: Log, cells: Cells, behaviour: Behaviour, regions: Regions) -> dict[str, Variant]:
+def variants(cells: Cells, regions: Regions) -> dict[str, Variant]:
     """Cells and regions under each assumption, made when asked for.
 
     As declared; program bits × ½ and × 2; task tables in single precision; N counted in sequences
     instead of steps; early cells included.
 
     Args:
-        log: that the cells are of; task tables are read from it.
-        cells, behaviour: from `summarize`.
+        cells: from `summarize`.
         regions: as declared.
     """
     everything = Regions(
@@ -39,16 +35,15 @@ def variants(log: Log, cells: Cells, behaviour: Behaviour, regions: Regions) -> 
     )
     return {
         "as declared": lambda: (cells, regions),
-        "program bits × ½": lambda: (_with_program_bits(log, cells, 0.5), regions),
-        "program bits × 2": lambda: (_with_program_bits(log, cells, 2.0), regions),
-        "single-precision tables": lambda: (_single_precision(log, cells, behaviour), regions),
+        "program bits × ½": lambda: (_with_program_bits(cells, 0.5), regions),
+        "program bits × 2": lambda: (_with_program_bits(cells, 2.0), regions),
+        "single-precision tables": lambda: (_single_precision(cells), regions),
         "N in sequences": lambda: (_in_sequences(cells), regions),
         "early cells included": lambda: (cells, everything),
     }
 
 
 def fit_variants(
-    log: Log,
     account: Account,
     cells: Cells,
     behaviour: Behaviour,
@@ -60,7 +55,7 @@ def fit_variants(
     """Point fits under every assumption that this log allows.
 
     Args:
-        log, account, cells, behaviour, regions: as `variants` and `fit` take them.
+        account, cells, behaviour, regions: as `variants` and `fit` take them.
         num_starts, seed: see `fit`.
 
     Returns:
@@ -70,7 +65,7 @@ def fit_variants(
     rows = []
     diversities = np.unique(np.asarray(cells.num_tasks)).astype(int)
     per_step = float(np.asarray(cells.batch_size)[0])
-    for name, make in variants(log, cells, behaviour, regions).items():
+    for name, make in variants(cells, regions).items():
         try:
             changed, chosen = make()
         except FitError:  # complexities of the log's own have no program bits to change
@@ -86,7 +81,6 @@ def fit_variants(
 
 
 def sensitivity(
-    log: Log | str | Path,
     account: str | Account,
     cells: Cells,
     behaviour: Behaviour,
@@ -104,7 +98,6 @@ def sensitivity(
     sequences instead of steps; early cells included; ID and OOD evaluation together.
 
     Args:
-        log: that the cells are of, or its path; task tables are read from it.
         account, cells, behaviour, num_chains, num_warmup, num_draws, adapt, seed, progress: see
             `sample`.
 
@@ -115,10 +108,10 @@ def sensitivity(
         and converged, whether the intervals hold (as `diagnose` judges).
 
     Raises:
-        FitError, LogError: see `sample`; runs that bring complexities of their own have no program
+        FitError: see `sample`; runs that bring complexities of their own have no program
             bits to change.
     """
-    log, account = open_log(log), accounts.make(account, cells.strategies)
+    account = accounts.make(account, cells.strategies)
     regions = partition_cells(cells, behaviour)
     options = {
         "num_chains": num_chains,
@@ -128,7 +121,7 @@ def sensitivity(
         "seed": seed,
         "progress": progress,
     }
-    every = variants(log, cells, behaviour, regions)
+    every = variants(cells, regions)
     every["ID and OOD"] = lambda: (cells, regions)
     frames = []
     for name, make in every.items():
@@ -166,24 +159,24 @@ def _early(cells: Cells, regions: Regions) -> np.ndarray:
     return regions.excluded_early & (num_tasks <= num_tasks[regions.fitted].max())
 
 
-def _with_program_bits(log: Log, cells: Cells, factor: float) -> Cells:
-    if any(run.overrides for run in log.values()):
-        raise FitError(
-            "complexities of this log are its own, so there are no program bits to change"
-        )
+def _with_program_bits(cells: Cells, factor: float) -> Cells:
+    _float32_bits(cells)
     bits = np.array([cells.setting.program_bits[name] for name in cells.strategies])
     return _with_complexity(cells, np.asarray(cells.complexity) + (factor - 1) * bits)
 
 
-def _single_precision(log: Log, cells: Cells, behaviour: Behaviour) -> Cells:
-    changed = np.array(cells.complexity)
-    for index, name in enumerate(behaviour.runs):
-        here = behaviour.run == index
-        for k, strategy in enumerate(cells.strategies):
-            if strategy in cells.setting.memorizing:
-                table = cells.setting.prior_table(strategy, log[name].tasks)
-                changed[here, k] -= table_bits(table) - table_bits(table, np.float32)
-    return _with_complexity(cells, changed)
+def _single_precision(cells: Cells) -> Cells:
+    return _with_complexity(cells, _float32_bits(cells))
+
+
+def _float32_bits(cells: Cells) -> np.ndarray:
+    bits = np.asarray(np.nan if cells.complexity_float32 is None else cells.complexity_float32)
+    if np.isnan(bits).any():
+        raise FitError(
+            "complexities of this log are its own, so there are no program bits to change, and no "
+            "tables to count in another precision"
+        )
+    return bits
 
 
 def _with_complexity(cells: Cells, complexity: np.ndarray) -> Cells:

@@ -41,7 +41,7 @@ def test_names_are_known_before_anything_is_computed(small):
         lambda account: ri.fit(account, cells, behaviour),
         lambda account: ri.sample(account, cells, behaviour, **OPTIONS),
         lambda account: ri.sample_conditions(account, {"a": small, "b": small}, **OPTIONS),
-        lambda account: ri.sensitivity(DATA / "urns", account, cells, behaviour, **OPTIONS),
+        lambda account: ri.sensitivity(account, cells, behaviour, **OPTIONS),
         lambda account: ri.analyse(DATA / "urns", account, progress=False),
     ):
         with pytest.raises(ri.FitError, match="account: 'ratoinal' is not known"):

@@ -178,7 +178,7 @@ def relative_distance(
 
 @in_float64
 def interpolation_distance(
-    statistics: RunStatistics, of_strategies: RunStatistics | None
+    statistics: RunStatistics, of_strategies: RunStatistics
 ) -> Float[np.ndarray, " step"]:
     """Symmetrised divergence of every checkpoint from the mixture that relative distance names.
 
@@ -190,8 +190,7 @@ def interpolation_distance(
 
     Args:
         statistics: of the checkpoints.
-        of_strategies: of the two strategies, as if each were a checkpoint of the same split; None
-            where there are more.
+        of_strategies: of the strategies, as if each were a checkpoint of the same split.
 
     Returns:
         Nats per prediction. NaN where relative distance is undefined, or a strategy gives
@@ -199,7 +198,7 @@ def interpolation_distance(
     """
     steps, strategies = statistics.divergence.shape
     nearness, _ = relative_distance(statistics)
-    if strategies != 2 or of_strategies is None:
+    if strategies != 2:
         return np.full(steps, np.nan)
     weight = np.stack([nearness, 1 - nearness], axis=1)
     forward = _at(weight, statistics.divergence, _value)
@@ -222,6 +221,15 @@ def _value(weight: Array, divergence: Divergence) -> Array:
 def _relative_distance(
     distance: Float[np.ndarray, "step strategy"], between: Float[np.ndarray, "strategy strategy"]
 ) -> Float[np.ndarray, " step"]:
+    return scaled_distance(distance[:, 0], distance[:, 1], float(between[0, 1]))
+
+
+def scaled_distance(
+    to_first: Float[np.ndarray, " cell"],
+    to_second: Float[np.ndarray, " cell"],
+    between: Float[np.ndarray, " cell"] | float,
+) -> Float[np.ndarray, " cell"]:
+    """Relative distance of given distances; see `relative_distance`."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = (distance[:, 1] - distance[:, 0]) / between[0, 1]
+        ratio = (to_second - to_first) / between
     return (np.clip(ratio, -1, 1) + 1) / 2

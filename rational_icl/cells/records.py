@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
+from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.statistics import Divergence
 from rational_icl.settings import Setting
 
@@ -35,6 +36,8 @@ class Cells(eqx.Module):
         complexity: K_k(D), bits.
         own_task_prob: whether the log holds task probabilities of its own, which nothing can draw
             again for another task diversity.
+        complexity_float32: K_k(D) with task tables counted in single precision, bits; NaN where the
+            log holds complexities of its own, None where no log says.
     """
 
     strategies: tuple[str, ...] = eqx.field(static=True)
@@ -48,6 +51,7 @@ class Cells(eqx.Module):
     loss_error: Float[Array, "cell strategy"]
     complexity: Float[Array, "cell strategy"]
     own_task_prob: bool = eqx.field(static=True, default=False)
+    complexity_float32: Float[Array, "cell strategy"] | None = None
 
     def __len__(self) -> int:
         return len(self.num_tasks)
@@ -66,7 +70,9 @@ class SplitBehaviour(eqx.Module):
         interpolation_distance: symmetrised divergence of T from the mixture of two strategies that
             has relative distance as its weight, nats: what says which checkpoints are early. NaN
             where relative distance is, and with three or more strategies, where none is.
+        best_agreement: of T with that mixture, by measure (`names_of_measures`).
         divergence: of T from a mixture, as a function of the weights.
+        strategy_divergences: the same of every strategy, as if it were T: what a mixture is like.
     """
 
     relative_distance: Float[np.ndarray, " cell"]
@@ -75,7 +81,9 @@ class SplitBehaviour(eqx.Module):
     best_weight_covariance: Float[np.ndarray, "cell strategy strategy"]
     best_divergence: Float[np.ndarray, " cell"]
     interpolation_distance: Float[np.ndarray, " cell"]
+    best_agreement: Float[np.ndarray, "cell measure"]
     divergence: Divergence
+    strategy_divergences: tuple[Divergence, ...]
 
 
 class Behaviour(eqx.Module):
@@ -96,7 +104,8 @@ def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
 
     Columns: run, num_tasks, step, loss_K and complexity_K for every strategy K, and for each split
     S: relative_distance_S with its standard error relative_distance_error_S, best_weight_S_K with
-    best_weight_error_S_K, best_divergence_S (nats).
+    best_weight_error_S_K, best_divergence_S (nats), and best_M_S, the agreement of T with that
+    mixture by every measure M of `prediction_measures`.
     """
     columns: dict[str, np.ndarray] = {
         "run": np.array(behaviour.runs)[behaviour.run],
@@ -115,4 +124,6 @@ def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
             # rounding may leave a variance of zero just below it
             columns[f"best_weight_error_{name}_{strategy}"] = np.sqrt(np.maximum(variance, 0.0))
         columns[f"best_divergence_{name}"] = split.best_divergence
+        for m, measure in enumerate(names_of_measures(cells.setting.outcome)):
+            columns[f"best_{measure}_{name}"] = split.best_agreement[:, m]
     return pd.DataFrame(columns)

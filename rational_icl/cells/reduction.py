@@ -4,10 +4,13 @@ Exact predictors are computed once a split, and every checkpoint is read once, a
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
+from rational_icl.cells.measures import prediction_measures
 from rational_icl.cells.mixtures import (
     best_mixtures,
     interpolation_distance,
@@ -26,6 +29,8 @@ from rational_icl.cells.statistics import (
 from rational_icl.logs import Run
 from rational_icl.strategies.predictors import strategy_predictions
 
+Stored = list[Shaped[np.ndarray, "sequence position outcome"]]
+"""Predictions of some checkpoints, as they are on disk."""
 _FLOATING = (np.float16, np.float32, np.float64)
 
 
@@ -57,23 +62,36 @@ def reduce_split(run: Run, split: str, prepared: Reference) -> SplitBehaviour:
     Raises:
         LogError: the run cannot be read, or what it holds is not what the schema asks for.
     """
-    parts = []
-    for statistics in _statistics(run, split, prepared):
-        two = statistics.distance.shape[-1] == 2
-        parts.append(split_behaviour(statistics, prepared.of_strategies if two else None))
+    outcome = run.setting.outcome
+
+    def agreement(stored: Stored, weights: np.ndarray) -> Float[np.ndarray, "step measure"]:
+        rows = []
+        for one, weight in zip(stored, weights, strict=True):
+            observed = outcome.from_logged(outcome.read(one))
+            measures = prediction_measures(outcome, observed, prepared.mixture(weight))
+            rows.append(list(measures.values()))
+        return np.array(rows)
+
+    parts = [
+        split_behaviour(statistics, prepared.of_strategies, partial(agreement, stored))
+        for stored, statistics in _statistics(run, split, prepared)
+    ]
     return joined_behaviour(parts)
 
 
-def _statistics(run: Run, split: str, prepared: Reference) -> Iterator[RunStatistics]:
+def _statistics(
+    run: Run, split: str, prepared: Reference
+) -> Iterator[tuple[Stored, RunStatistics]]:
     """As many checkpoints at once as `checkpoints_at_once` says."""
     checkpoints = np.arange(len(run.steps))
     most = checkpoints_at_once(prepared, run.checkpoint_bytes(split))
     # as even as can be, because a few checkpoints alone take longer each
     for few in np.array_split(checkpoints, -(-len(checkpoints) // most)):
-        statistics, doubtful = prepared.compared(_stored(run, split, few.tolist()), len(few))
+        stored = list(_stored(run, split, few.tolist()))
+        statistics, doubtful = prepared.compared(stored, len(few))
         for checkpoint in few[doubtful].tolist():
             run.logged(split, checkpoint)  # which says what is wrong, if anything is
-        yield statistics
+        yield stored, statistics
 
 
 def _stored(run: Run, split: str, checkpoints: Iterable[int]) -> Iterator[np.ndarray]:
@@ -85,15 +103,29 @@ def _stored(run: Run, split: str, checkpoints: Iterable[int]) -> Iterator[np.nda
 
 
 def split_behaviour(
-    statistics: RunStatistics, of_strategies: RunStatistics | None
+    statistics: RunStatistics,
+    of_strategies: RunStatistics,
+    agreement: Callable[[np.ndarray], Float[np.ndarray, "step measure"]],
 ) -> SplitBehaviour:
-    """What one run did on one split, from its statistics and, if two, those of its strategies."""
+    """What one run did on one split.
+
+    Args:
+        statistics: of its checkpoints.
+        of_strategies: of the strategies, as if each were a checkpoint.
+        agreement: of the checkpoints with mixtures of given weights (step, strategy).
+    """
     near, error = relative_distance(statistics)
     divergence = statistics.divergence
     weight, least = best_mixtures(divergence)
     covariance = weight_covariance(statistics, weight)
     interpolation = interpolation_distance(statistics, of_strategies)
-    return SplitBehaviour(near, error, weight, covariance, least, interpolation, divergence)
+    strategies = of_strategies.divergence
+    alone = (strategies.select(np.full(len(near), k)) for k in range(weight.shape[1]))
+    return SplitBehaviour(
+        *(near, error, weight, covariance, least, interpolation, agreement(weight)),
+        divergence=divergence,
+        strategy_divergences=tuple(alone),
+    )
 
 
 def joined_behaviour(parts: Sequence[SplitBehaviour]) -> SplitBehaviour:
@@ -101,6 +133,9 @@ def joined_behaviour(parts: Sequence[SplitBehaviour]) -> SplitBehaviour:
     fields = [field.name for field in dataclasses.fields(SplitBehaviour)]
     columns = {name: [getattr(part, name) for part in parts] for name in fields}
     divergence = joined(columns.pop("divergence"))
+    strategies = zip(*columns.pop("strategy_divergences"), strict=True)
     return SplitBehaviour(
-        **{name: np.concatenate(column) for name, column in columns.items()}, divergence=divergence
+        **{name: np.concatenate(column) for name, column in columns.items()},
+        divergence=divergence,
+        strategy_divergences=tuple(map(joined, strategies)),
     )

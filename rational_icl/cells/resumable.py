@@ -88,6 +88,8 @@ def summarize_to(
                 spread(client, missing, done)
         provenance = {
             "log": log.path.resolve().name,
+            "provenance": json.dumps(log.provenance),
+            "factors": json.dumps(next(iter(log.values())).metadata.factors),
             "log_sha256": hashlib.sha256("".join(contents.values()).encode()).hexdigest(),
             "release": version("rational_icl"),
         }

@@ -17,6 +17,7 @@ from rational_icl.logs import Log, Run, open_log
 from rational_icl.logs.parts import refuse_parts
 from rational_icl.logs.schema import SPLITS
 from rational_icl.settings import Setting
+from rational_icl.strategies.complexity import complexity
 from rational_icl.strategies.losses import Profile, profile
 
 
@@ -160,6 +161,7 @@ def _cells(run: Run, strategies: tuple[str, ...]) -> Cells:
         loss_error=same(losses.gap_error),
         complexity=same(losses.complexity),
         own_task_prob=run.task_prob is not None,
+        complexity_float32=same([_float32_bits(run, name) for name in strategies]),
     )
 
 
@@ -175,6 +177,13 @@ def _profile(run: Run, strategies: tuple[str, ...]) -> Profile:
     for values, drawn in zip(whole, computed, strict=True):
         values[index] = drawn
     return whole
+
+
+def _float32_bits(run: Run, strategy: str) -> float:
+    """Complexity with tasks counted in single precision; NaN where the log has one of its own."""
+    if strategy in run.overrides:
+        return np.nan
+    return complexity(run.setting, strategy, run.tasks, run.task_prob, np.float32)
 
 
 def _checked_strategies(strategies: object, setting: Setting) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import FitError, LogError, RationalICLError
+from rational_icl._errors import FitError, RationalICLError
 from rational_icl.cli.choices import ACCOUNTS, Name, Words
 from rational_icl.cli.compilation import HALF_WRITTEN
 
@@ -180,39 +180,17 @@ def check_folder(out: Path) -> None:
         raise FitError(f"{out}: {existing} cannot be written to; name another folder")
 
 
-def own_strategies(log: Any) -> tuple[str, ...]:
-    """The strategies that a log's setting takes unless told otherwise."""
-    return next(iter(log.values())).setting.default_strategies
-
-
-def is_netcdf(path: Path) -> bool:
-    """Whether this is a NetCDF file, such as those of cells and of posteriors."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) == b"\x89HDF"
-
-
 def theory_and_cells(
     logs: Path, account: str, strategies: tuple[str, ...] | None
 ) -> tuple[Any, Any, Any]:
     """The account of a name, and the cells and behaviour of a log or of a file of them.
 
     Raises:
-        LogError, FitError: see `summarize`, `load_cells` and `accounts.make`; or the file is of
-            other strategies.
+        LogError, FitError: see `open_source`, `summarize` and `accounts.make`.
     """
     import rational_icl as ri
+    from rational_icl.cells.source import open_source
 
-    if is_netcdf(logs):
-        cells, behaviour = ri.load_cells(logs)
-        if strategies and strategies != cells.strategies:
-            raise LogError(
-                f"{logs}: holds cells of strategies {', '.join(cells.strategies)}; leave out "
-                "--strategies, or summarize the log again"
-            )
-        return ri.accounts.make(account, cells.strategies), cells, behaviour
-    log = ri.open_log(logs)
-    names = strategies or own_strategies(log)
-    theory = ri.accounts.make(account, names)
-    return theory, *ri.summarize(log, names)
+    source = open_source(logs, strategies)
+    theory = ri.accounts.make(account, source.strategies)
+    return theory, *source.summarized()

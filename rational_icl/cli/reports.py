@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import FitError, LogError, RationalICLError
+from rational_icl._errors import FitError, RationalICLError
+from rational_icl._files import name_of
 from rational_icl.cli.choices import ACCOUNTS, SCHEMES, Words
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
@@ -17,8 +18,6 @@ from rational_icl.cli.options import (
     check_folder,
     end_unless_converged,
     given,
-    is_netcdf,
-    own_strategies,
     plain_errors,
     sampler_options,
 )
@@ -80,10 +79,11 @@ def report(
 ) -> None:
     """Fit logs and write a report: index.html, report.json, figures and tables.
 
-    Each of several logs gets a section of the page, and a folder of its own. The page opens without
-    a network. Fitted and held-out cells are never mixed in one number. Exit status 3 says that the
-    chains of a posterior have not converged; so does the top of the page, which then withholds
-    intervals.
+    A file of `summarize` serves as its log does, but that an account's predictions cannot be
+    compared with the transformers' token by token. Each of several logs gets a section of the page,
+    and a folder of its own. The page opens without a network. Fitted and held-out cells are never
+    mixed in one number. Exit status 3 says that the chains of a posterior have not converged; so
+    does the top of the page, which then withholds intervals.
 
     \b
         rational-icl report logs --out report
@@ -155,6 +155,7 @@ def _write(
     quick: bool,
 ) -> None:
     import rational_icl as ri
+    from rational_icl.cells.source import open_source
     from rational_icl.comparison import DEFAULT_SCHEMES
     from rational_icl.report.folder import refuse_foreign
 
@@ -168,13 +169,11 @@ def _write(
         "num_starts": _FEW_STARTS if quick else _STARTS,
         "seed": seed,
     }
-    opened = [_opened(path) for path in logs]  # all, before the first is fitted
+    sources = [open_source(path, strategies) for path in logs]  # all, before the first is fitted
     analyses = []
-    for log in opened:
-        names = strategies or own_strategies(log)
-        theory = ri.accounts.make(account, names)
-        with _naming(log.path):
-            analyses.append(ri.analyse(log, theory, strategies=names, **options))
+    for source in sources:
+        with _naming(source.path):
+            analyses.append(ri.analyse(source, account, **options))
     page = ri.write_report(analyses, out)
     for analysis in analyses:
         if analysis.comparison:
@@ -189,10 +188,10 @@ def _check_paths(logs: tuple[Path, ...], out: Path) -> None:
     if any(out.resolve() == path.resolve() for path in logs):
         raise FitError(f"{out}: is the log itself; name another folder for the report")
     check_folder(out)
-    names = [path.resolve().name for path in logs]
+    names = [name_of(path) for path in logs]
     alike = sorted({name for name in names if names.count(name) > 1})
     if alike:
-        raise FitError(f"two of the logs are named alike ({', '.join(alike)}); rename a folder")
+        raise FitError(f"two of the logs are named alike ({', '.join(alike)}); rename one")
 
 
 def _sampled(posterior: bool, sampling: dict[str, Any]) -> dict[str, Any] | None:
@@ -204,17 +203,6 @@ def _sampled(posterior: bool, sampling: dict[str, Any]) -> dict[str, Any] | None
         names = ", ".join(options)
         raise FitError(f"{names}: given, but no posterior is sampled; add --posterior, not --quick")
     return None
-
-
-def _opened(path: Path) -> Any:
-    import rational_icl as ri
-
-    if is_netcdf(path):
-        raise LogError(
-            f"{path}: holds cells, but a page also reads the logged predictions; name the log "
-            "itself (fit, sample and ri.compare need no more than cells)"
-        )
-    return ri.open_log(path)
 
 
 @contextmanager

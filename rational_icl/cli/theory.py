@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rational_icl._errors import FitError
-from rational_icl._files import replacing
+from rational_icl._files import is_netcdf, replacing
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
@@ -19,7 +19,6 @@ from rational_icl.cli.options import (
     check_parent,
     end_unless_converged,
     given,
-    is_netcdf,
     plain_errors,
     sampler_options,
     tell_unless_converged,

@@ -1,21 +1,22 @@
 """Agreement of an account's mixtures with transformers: per cell, then per region."""
 
-from collections.abc import Iterator
-from functools import singledispatch
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import rankdata
 from tqdm import tqdm
 
+from rational_icl.cells.measures import names_of_measures, prediction_measures
+from rational_icl.cells.mixtures import scaled_distance
 from rational_icl.cells.records import Behaviour, Cells, table
+from rational_icl.cells.statistics import Divergence
 from rational_icl.fitting.fits import Fit
 from rational_icl.fitting.optimize import divergence_at
 from rational_icl.logs import Log, Run, open_log
-from rational_icl.settings import Means, Outcome, Probabilities
+from rational_icl.settings import Outcome
 from rational_icl.strategies.predictors import strategy_predictions
 
 RELATIVE_DISTANCE_MEASURES = (
@@ -28,7 +29,7 @@ COUNTS = ("cells", "relative_distance_cells")
 
 
 def cell_agreement(
-    log: Log | str | Path,
+    log: Log | str | Path | None,
     cells: Cells,
     behaviour: Behaviour,
     fit: Fit,
@@ -43,8 +44,14 @@ def cell_agreement(
     predicted_relative_distance_S, the relative distance of the account's mixture, measured as the
     transformer's is; divergence_S of the transformer from the mixture, in nats; and the measures of
     `prediction_measures`.
+
+    Args:
+        log: that the cells are of, or its path. Only the measures of predictions need it: they are
+            NaN if None.
+        cells, behaviour: from `summarize`.
+        fit: of an account to them.
+        progress: show a bar.
     """
-    log = open_log(log)
     log_weight = fit.log_weights(cells)
     frame = table(cells, behaviour)
     frame["region"] = fit.regions.labels
@@ -55,11 +62,19 @@ def cell_agreement(
         frame[f"weight_{strategy}"] = np.exp(log_weight[:, k])
     for name, split in behaviour.splits.items():
         frame[f"divergence_{name}"] = divergence_at(split.divergence, log_weight)
+        near = mixture_relative_distance(split.strategy_divergences, log_weight)
+        frame[f"predicted_relative_distance_{name}"] = near
+    splits = tuple(behaviour.splits)
+    if log is None:
+        names = names_of_measures(cells.setting.outcome)
+        unknown = {f"{name}_{split}": np.nan for split in splits for name in names}
+        return frame.assign(**unknown)
+    log = open_log(log)
     bar = tqdm(enumerate(log.values()), total=len(log), desc="agreement", disable=not progress)
     rows: list[dict[str, float]] = []
     for index, run in bar:
         weights = np.exp(log_weight[behaviour.run == index])
-        rows += _run_agreement(run, cells.strategies, weights, tuple(behaviour.splits))
+        rows += _run_agreement(run, cells.strategies, weights, splits)
     return pd.concat([frame, pd.DataFrame(rows)], axis=1)
 
 
@@ -82,75 +97,55 @@ def _run_agreement(
         for split, by_strategy in predicted.items():
             mixed = np.tensordot(weight, by_strategy, axes=1)
             measures = prediction_measures(outcome, run.predictions(split, checkpoint), mixed)
-            measures["predicted_relative_distance"] = _relative_distance(
-                outcome, mixed, by_strategy
-            )
             row |= {f"{name}_{split}": value for name, value in measures.items()}
         yield row
     run.close()
 
 
-def _relative_distance(
-    outcome: Outcome,
-    mixed: Float[np.ndarray, "sequence position outcome"],
-    by_strategy: Float[np.ndarray, "strategy sequence position outcome"],
-) -> float:
-    def symmetric_divergence(p: np.ndarray, q: np.ndarray) -> float:
-        return float((outcome.divergence(p, q) + outcome.divergence(q, p)).mean())
+def mixture_relative_distance(
+    strategy_divergences: Sequence[Divergence], log_weight: Float[np.ndarray, "cell strategy"]
+) -> Float[np.ndarray, " cell"]:
+    """Relative distance of mixtures Q̄ = Σ_k w_k Q_k, as if they were transformers.
 
-    to_first = symmetric_divergence(mixed, by_strategy[0])
-    to_second = symmetric_divergence(mixed, by_strategy[1])
-    between = symmetric_divergence(by_strategy[1], by_strategy[0])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.divide(to_second - to_first, between)
-    return float((np.clip(ratio, -1, 1) + 1) / 2)
+    Of two strategies k, d(Q̄, Q_k) = ½ D(Q_k‖Q̄) + ½ Σ_j w_j [D(Q_j‖Q_k) − D(Q_j‖Q̄)], whose
+    second half is ½ D(Q̄‖Q_k): all of it in divergences of a strategy from a mixture.
 
+    Args:
+        strategy_divergences: of `SplitBehaviour`.
+        log_weight: of the mixtures.
 
-@singledispatch
-def prediction_measures(
-    outcome: Outcome,
-    observed: Float[np.ndarray, "*rows outcome"],
-    mixed: Float[np.ndarray, "*rows outcome"],
-) -> dict[str, float]:
-    """Measures of agreement of predictions with a transformer's, over one cell and split.
-
-    For probabilities: total_variation, the mean of ½ Σ_v |T_v − Q_v|; spearman, the mean rank
-    correlation of the two distributions over outcomes (predictions with all outcomes tied are left
-    out); top_agreement, the share of predictions with the same most probable outcome. For means:
-    root_mean_square_error; r_squared, the share of the variance of T that is explained.
+    Returns:
+        See `relative_distance`; NaN where a distance is infinite.
     """
-    raise NotImplementedError(f"no measures for predictions of kind {type(outcome).__name__}")
-
-
-@prediction_measures.register
-def _(outcome: Probabilities, observed, mixed) -> dict[str, float]:
-    return {
-        "total_variation": total_variation(observed, mixed),
-        "spearman": spearman(observed, mixed),
-        "top_agreement": float((observed.argmax(-1) == mixed.argmax(-1)).mean()),
-    }
-
-
-@prediction_measures.register
-def _(outcome: Means, observed, mixed) -> dict[str, float]:
-    squared = float(((observed - mixed) ** 2).mean())
-    spread = float(observed.var())
-    return {
-        "root_mean_square_error": squared**0.5,
-        "r_squared": 1 - squared / spread if spread > 0 else float("nan"),
-    }
+    weight = np.exp(log_weight)
+    with np.errstate(divide="ignore"):
+        alone = np.log(np.eye(weight.shape[1]))[:2]
+    mixed = np.array([divergence_at(one, log_weight) for one in strategy_divergences])
+    between = np.array(
+        [
+            [divergence_at(one, np.broadcast_to(first, weight.shape)) for first in alone]
+            for one in strategy_divergences
+        ]
+    )
+    with np.errstate(invalid="ignore"):
+        terms = weight.T[:, None] * (between - mixed[:, None])
+    backward = np.where(weight.T[:, None] == 0, 0.0, terms).sum(axis=0)
+    to_first, to_second = mixed[:2] + backward
+    return scaled_distance(to_first, to_second, between[0, 1] + between[1, 0])
 
 
 def measure_names(outcome: Outcome) -> tuple[str, ...]:
     """Names of the measures of `region_agreement`, in order; those of predictions after divergence.
 
+    best_M is the measure M of the best mixtures.
+
     All of them are means over cells but for correlations, root mean squares of relative distance,
     and the last two, which are counts: cells, and relative_distance_cells, those of them in which
     relative distance is defined.
     """
-    uninformed = np.full((1, 2), 0.5)
-    measures = prediction_measures(outcome, uninformed, uninformed)
-    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *measures, *COUNTS)
+    names = names_of_measures(outcome)
+    best = (f"best_{name}" for name in names)
+    return (*RELATIVE_DISTANCE_MEASURES, "divergence", *names, *best, *COUNTS)
 
 
 def region_agreement(
@@ -194,25 +189,3 @@ def region_agreement(
 
 def _correlation(x: pd.Series, y: pd.Series) -> float:
     return float(x.corr(y)) if min(x.std(), y.std()) > 0 else np.nan
-
-
-def total_variation(
-    p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows outcome"]
-) -> float:
-    """Total variation distance, ½ Σ_v |p_v − q_v|, averaged over predictions."""
-    return float(0.5 * np.abs(p - q).sum(axis=-1).mean())
-
-
-def spearman(p: Float[np.ndarray, "*rows outcome"], q: Float[np.ndarray, "*rows outcome"]) -> float:
-    """Rank correlation of two distributions over outcomes, averaged over predictions.
-
-    Ties share their average rank; predictions where either is constant are left out.
-    """
-    p_rank, q_rank = (rankdata(values, axis=-1) for values in (p, q))
-    p_rank -= p_rank.mean(axis=-1, keepdims=True)
-    q_rank -= q_rank.mean(axis=-1, keepdims=True)
-    scale = np.sqrt((p_rank**2).sum(axis=-1) * (q_rank**2).sum(axis=-1))
-    defined = scale > 0
-    if not defined.any():
-        return float("nan")
-    return float(((p_rank * q_rank).sum(axis=-1)[defined] / scale[defined]).mean())

@@ -13,7 +13,7 @@ from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights
 from rational_icl.cells.crossovers import observed_crossovers, run_crossovers
 from rational_icl.cells.records import Behaviour, Cells
-from rational_icl.cells.summarize import summarize
+from rational_icl.cells.source import Source, open_source
 from rational_icl.cells.zeros import undefined
 from rational_icl.comparison import DEFAULT_SCHEMES, Comparison, compare
 from rational_icl.comparison.choosing import choose
@@ -27,7 +27,7 @@ from rational_icl.fitting.agreement import (
 from rational_icl.fitting.fits import Fit, fit
 from rational_icl.fitting.holdout import partition_cells
 from rational_icl.fitting.jackknife import Jackknife, jackknife
-from rational_icl.logs import Log, open_log
+from rational_icl.logs import Log
 from rational_icl.posterior import sample
 from rational_icl.posterior.adaptation import Plan
 from rational_icl.prediction.crossovers import crossovers
@@ -93,8 +93,12 @@ class Analysis:
 
     @property
     def prediction_measure(self) -> str:
-        """The measure of next-token predictions that figures and sentences use."""
-        return self.measures[self.measures.index("divergence") + 1]
+        """The measure of next-token predictions that figures and sentences use.
+
+        Divergence where there was no log to measure another by.
+        """
+        first = self.measures[self.measures.index("divergence") + 1]
+        return first if self.frame[f"{first}_id"].notna().any() else "divergence"
 
     @property
     def strategy_weights(self) -> pd.DataFrame:
@@ -180,7 +184,7 @@ class Analysis:
 
 
 def analyse(
-    log: Log | str | Path,
+    log: Source | Log | str | Path,
     account: str | Account,
     *,
     strategies: Sequence[str] | None = None,
@@ -196,7 +200,8 @@ def analyse(
     """Summarize a log, fit an account and its floor, and score both, fitted and held out apart.
 
     Args:
-        log: from `open_log`, or the path of a log.
+        log: from `open_log`, or the path of a log or of its cells (`summarize_to`), without which
+            there are no measures of the account's predictions token by token.
         account: a theory of these strategies, or its name.
         strategies: see `summarize`.
         posterior: whether to sample it too, on the fitted cells.
@@ -211,13 +216,13 @@ def analyse(
     Raises:
         LogError, FitError: see `summarize` and `fit`.
     """
-    log = open_log(log)
-    _check_request(log, account, strategies, sampling, compared, schemes)
-    cells, behaviour = summarize(log, strategies, progress=progress)
+    source = open_source(log, strategies)
+    _check_request(source.strategies, account, sampling, compared, schemes)
+    cells, behaviour = source.summarized(progress=progress)
     account = accounts.make(account, cells.strategies)
     regions = partition_cells(cells, behaviour)
     fitted = fit(account, cells, behaviour, regions=regions, num_starts=num_starts, seed=seed)
-    frame = cell_agreement(log, cells, behaviour, fitted, progress=progress)
+    frame = cell_agreement(source.log, cells, behaviour, fitted, progress=progress)
     runs = run_crossovers(cells, behaviour)
     observed = observed_crossovers(runs)
     diversities = observed["num_tasks"].to_numpy()
@@ -239,22 +244,21 @@ def analyse(
         options = {"num_starts": max(1, num_starts // 2), "seed": seed, "progress": progress}
         comparison = compare(every, cells, behaviour, schemes=schemes, **options)
     splits = tuple(behaviour.splits)
-    factors = next(iter(log.values())).metadata.factors
-    sensitivity = fit_variants(log, account, cells, behaviour, regions) if variants else None
+    sensitivity = fit_variants(account, cells, behaviour, regions) if variants else None
     return Analysis(
         bayesian=bayesian,
         comparison=comparison,
         variants=sensitivity,
-        name=log.path.resolve().name,
+        name=source.name,
         splits=splits,
-        provenance=log.provenance,
+        provenance=dict(source.provenance),
         fit=fitted,
         frame=frame,
         runs=runs,
         crossover=observed.merge(predicted, on="num_tasks"),
         jackknife=_jackknifed(fitted, cells, behaviour),
         bounds=_bounds(cells, behaviour, fitted, seed),
-        published=beside_published(frame, fitted, splits, factors),
+        published=beside_published(frame, fitted, splits, source.factors),
         undefined=tuple(
             filter(None, (undefined(s, n, cells.strategies) for n, s in behaviour.splits.items()))
         ),
@@ -262,17 +266,15 @@ def analyse(
 
 
 def _check_request(
-    log: Log,
+    strategies: tuple[str, ...],
     account: str | Account,
-    strategies: Sequence[str] | None,
     sampling: Mapping[str, Any] | None,
     compared: Sequence[str | Account] | None,
     schemes: Sequence[str],
 ) -> None:
     """Raises FitError of what the arguments alone show, before the log is read."""
-    family = tuple(strategies or next(iter(log.values())).setting.default_strategies)
-    accounts.make(account, family)
-    choose(compared, family)
+    accounts.make(account, strategies)
+    choose(compared, strategies)
     check_schemes(schemes)
     plan = {name: value for name, value in (sampling or {}).items() if name in Plan.__annotations__}
     Plan(**plan)

@@ -50,6 +50,11 @@ _MEASURE_NAMES = {
     "top_agreement": "share with the same most probable outcome",
     "root_mean_square_error": "root mean square error of predicted means",
     "r_squared": "R² of predicted means",
+    "best_total_variation": "total variation, best mixtures",
+    "best_spearman": "Spearman rank correlation, best mixtures",
+    "best_top_agreement": "share with the same most probable outcome, best mixtures",
+    "best_root_mean_square_error": "root mean square error of predicted means, best mixtures",
+    "best_r_squared": "R² of predicted means, best mixtures",
     "cells": "cells",
     "relative_distance_cells": "cells in which relative distance is defined",
 }

@@ -42,16 +42,18 @@ def complexity(
     strategy: str,
     tasks: np.ndarray,
     task_prob: Float[np.ndarray, " task"] | None = None,
+    dtype: type[np.floating] = np.float64,
 ) -> float:
     """Complexity of a strategy, K_k(D) = program bits + prior bits, in bits.
 
     The prior of a memorizing strategy is its task table, and what it must know of how often each
     task comes: a second table if task_prob is given, one number if the setting has a law for it.
-    That of any other strategy is its hyper-parameters. Numbers on their own have 64 bits.
+    That of any other strategy is its hyper-parameters. Numbers on their own have 64 bits; those of
+    the task table are counted in `dtype`.
     """
     if strategy not in setting.memorizing:
         return setting.program_bits[strategy] + FLOAT_BITS * setting.prior_parameters(strategy)
-    prior = table_bits(setting.prior_table(strategy, tasks))
+    prior = table_bits(setting.prior_table(strategy, tasks), dtype)
     if task_prob is not None:
         prior += table_bits(task_prob)
     elif setting.task_exponent:

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from builders import save_npz
 from oracles import measures
-from synthetic import STRATEGIES, everything, make_behaviour, make_cells, statistics
+from synthetic import (
+    STRATEGIES,
+    everything,
+    make_behaviour,
+    make_cells,
+    statistics,
+    unmeasured,
+)
 from worlds import saved_run
 
 from rational_icl import accounts, open_log, summarize
@@ -88,7 +95,9 @@ def random_case(seed: int, num_strategies: int) -> tuple[np.ndarray, np.ndarray,
 def behaviour_of(logged: np.ndarray, strategies: np.ndarray) -> SplitBehaviour:
     block = np.arange(strategies.shape[1]) % NUM_BLOCKS
     prepared = reference(OUTCOME, strategies, block)
-    return split_behaviour(prepared.compared(logged, len(logged))[0], prepared.of_strategies)
+    return split_behaviour(
+        prepared.compared(logged, len(logged))[0], prepared.of_strategies, unmeasured
+    )
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3, 4])

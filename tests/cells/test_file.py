@@ -12,6 +12,7 @@ import xarray as xr
 
 from rational_icl._errors import LogError
 from rational_icl.cells.file import load_cells, save_cells
+from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour, table
 from rational_icl.cells.statistics import Divergence
 from rational_icl.cells.statistics.nodes import MixtureDivergence
@@ -26,6 +27,16 @@ SETTINGS = {
 EACH, RUNS = 3, ("D2-s0", "Ünïcode, $x$ <b>", "D8\x1b[31m")
 
 
+def of_a_run(rng: np.random.Generator, setting: Setting, ratio: np.ndarray) -> Divergence:
+    """Of a strategy in a transformer's place: the same in all cells of a run."""
+    _, k, nodes = ratio.shape
+    if isinstance(setting, Regression):
+        return SquaredDivergence(np.repeat(rng.random((len(RUNS), k, k)), EACH, axis=0))
+    coefficient, offset = rng.random((len(RUNS), nodes)), rng.random(len(RUNS))
+    wide = (np.repeat(values, EACH, axis=0) for values in (coefficient, offset))
+    return MixtureDivergence(next(wide), ratio, next(wide))
+
+
 def made(setting: Setting) -> tuple[Cells, Behaviour]:
     """Random numbers in every field, some of them infinite or missing; as many nodes as chance."""
     rng = np.random.default_rng(5)
@@ -34,16 +45,18 @@ def made(setting: Setting) -> tuple[Cells, Behaviour]:
     def split(nodes: int) -> SplitBehaviour:
         distance = rng.random(size)
         distance[1] = np.nan
+        ratio = np.repeat(rng.random((len(RUNS), k, nodes)), EACH, axis=0)
+        each = [of_a_run(rng, setting, ratio) for _ in range(k)]
         divergence: Divergence = SquaredDivergence(rng.random((size, k, k)))
         if not isinstance(setting, Regression):
-            divergence = MixtureDivergence(
-                rng.random((size, nodes)) - 0.2,
-                np.repeat(rng.random((len(RUNS), k, nodes)), EACH, axis=0),
-                np.where(np.arange(size) == 2, np.inf, rng.random(size)),
-            )
+            offset = np.where(np.arange(size) == 2, np.inf, rng.random(size))
+            divergence = MixtureDivergence(rng.random((size, nodes)) - 0.2, ratio, offset)
         best, covariance = rng.random((size, k)), rng.random((size, k, k))
+        measures = rng.random((size, len(names_of_measures(setting.outcome))))
         return SplitBehaviour(
-            distance, rng.random(size), best, covariance, distance, distance, divergence
+            *(distance, rng.random(size), best, covariance, distance, distance, measures),
+            divergence=divergence,
+            strategy_divergences=tuple(each),
         )
 
     cells = Cells(
@@ -58,6 +71,7 @@ def made(setting: Setting) -> tuple[Cells, Behaviour]:
         loss_error=rng.random((size, k)),
         complexity=1e3 * rng.random((size, k)),
         own_task_prob=True,
+        complexity_float32=np.where(rng.random((size, k)) < 0.5, np.nan, 1e3),
     )
     names = ("id", "ood", *setting.extra_splits)
     run = np.repeat(np.arange(len(RUNS)), EACH)
@@ -225,7 +239,7 @@ SPOILT = {
     elsewhere: "missing",
     outside: "elsewhere",
     no_setting: "not known",
-    other_version: "version 2 of cells; this release reads 3: make them again with `rational-icl",
+    other_version: "version 2 of cells; this release reads 4: make them again with `rational-icl",
     other_number: "checksum",
     other_name: "checksum",
     no_split: "splits",
@@ -249,10 +263,9 @@ def test_a_checksum_does_not_make_nonsense_sound(tmp_path):
     cells, behaviour = made(SETTINGS["probabilities"])
     with pytest.raises(LogError, match="not among the 1 named"):
         save_cells(cells, Behaviour(("one",), behaviour.run, behaviour.splits), tmp_path / "no.nc")
-    cells, behaviour = made(SETTINGS["means"])  # of which nothing is written once a run
-    far = Behaviour(("one",), behaviour.run, behaviour.splits)
-    save_cells(cells, far, tmp_path / "cells.nc")
-    with pytest.raises(LogError, match="not among its 1"):
+    last = np.where(behaviour.run == 2, -1, behaviour.run)
+    save_cells(cells, Behaviour(RUNS, last, behaviour.splits), tmp_path / "cells.nc")
+    with pytest.raises(LogError, match="not among its 3"):
         load_cells(tmp_path / "cells.nc")
 
 

@@ -84,6 +84,6 @@ def test_names_are_those_of_the_package():
 def test_analyse_reads_nothing_before_its_arguments_are_right(
     urn_folder: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ):
-    monkeypatch.setattr("rational_icl.report.analysis.summarize", None)
+    monkeypatch.setattr("rational_icl.cells.source.summarize", None)
     with pytest.raises(ri.FitError):
         ri.analyse(urn_folder, **{"account": "rational", **wrong}, progress=False)

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -186,6 +187,61 @@ def test_a_fit_is_printed_with_the_errors_of_a_jackknife(logs, tmp_path):
     assert call(*words, "--account", "logistic").exit_code == 0
 
 
+def without_tokens(document: dict[str, Any]) -> dict[str, Any]:
+    """A report but for the measures of an account's predictions, token by token."""
+    measures = ("total_variation", "spearman", "top_agreement")
+    for by_region in document["accounts"]["rational"]["agreement"].values():
+        for values in by_region.values():
+            for name in measures:
+                values.pop(name)
+    for row in document["accounts"]["rational"]["published"]:
+        row.pop("here") if row["measure"] in measures else None
+    return document
+
+
+def test_a_report_of_cells_says_what_that_of_the_log_does(logs, report, tmp_path):
+    assert call("summarize", logs, "--out", tmp_path / "logs.nc").exit_code == 0
+    result = call("report", tmp_path / "logs.nc", "--out", tmp_path / "report", "--quick")
+    assert result.exit_code == 0, result.output
+    of_log, of_cells = (
+        json.loads((folder / "report.json").read_text()) for folder in (report, tmp_path / "report")
+    )
+    agreement = of_cells["accounts"]["rational"]["agreement"]["id"]["held_out"]
+    assert agreement["total_variation"] is None
+    assert 0 < agreement["best_total_variation"] < agreement["best_spearman"]
+    assert without_tokens(of_cells) == without_tokens(of_log)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "need the log itself" in page
+    assert "need the log itself" not in (report / "index.html").read_text()
+    frames = [
+        pd.read_csv(folder / "tables" / "cells.csv") for folder in (report, tmp_path / "report")
+    ]
+    tokens = [
+        name for name in frames[0] if re.match("total_variation|spearman|top_agreement", name)
+    ]
+    assert len(tokens) == 6
+    assert frames[1][tokens].isna().all().all()
+    pd.testing.assert_frame_equal(*(frame.drop(columns=tokens) for frame in frames))
+
+
+def test_cells_in_place_of_a_log_are_checked_as_one(logs, tmp_path):
+    assert call("summarize", logs, "--out", tmp_path / "logs.nc").exit_code == 0
+    out = tmp_path / "report"
+    for words, phrase in (
+        ((tmp_path / "logs.nc", logs), "named alike (logs)"),
+        (
+            (tmp_path / "logs.nc", "--strategies", "memorizing,constant"),
+            "holds cells of strategies",
+        ),
+    ):
+        result = call("report", *words, "--out", out)
+        assert (result.exit_code, phrase in result.stderr) == (2, True), result.output
+    (tmp_path / "other.nc").write_bytes((tmp_path / "logs.nc").read_bytes()[:-9])
+    result = call("compare", tmp_path / "other.nc", "--out", out)
+    assert (result.exit_code, "other.nc: not a file of cells" in result.stderr) == (2, True)
+    assert not out.exists()
+
+
 def test_report_json_has_the_promised_shape(report):
     found = json.loads((report / "report.json").read_text())
     assert found["schema"] == 1
@@ -206,6 +262,9 @@ def test_report_json_has_the_promised_shape(report):
                 "total_variation",
                 "spearman",
                 "top_agreement",
+                "best_total_variation",
+                "best_spearman",
+                "best_top_agreement",
                 "cells",
                 "relative_distance_cells",
             }

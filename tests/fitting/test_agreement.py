@@ -11,14 +11,12 @@ from oracles import measures, urns
 from synthetic import make_cells, make_fit
 
 from rational_icl.accounts import ConstantWeights
+from rational_icl.cells.measures import prediction_measures, spearman, total_variation
 from rational_icl.cells.summarize import summarize
 from rational_icl.fitting.agreement import (
     cell_agreement,
     measure_names,
-    prediction_measures,
     region_agreement,
-    spearman,
-    total_variation,
 )
 from rational_icl.fitting.holdout import Regions
 from rational_icl.logs import open_log
@@ -74,6 +72,9 @@ def test_every_measure_is_named_once_and_in_order():
         "total_variation",
         "spearman",
         "top_agreement",
+        "best_total_variation",
+        "best_spearman",
+        "best_top_agreement",
         "cells",
         "relative_distance_cells",
     )
@@ -199,9 +200,13 @@ def test_cells_of_a_log_equal_the_oracles(urn_folder: Path):
             np.testing.assert_allclose(predicted, near, rtol=0, atol=IDENTITY)
             expected = measures.kl(observed, mixed)
             np.testing.assert_allclose(row[f"divergence_{split}"], expected, atol=PROMISE)
-            _, least = measures.best_mixture_two(observed, strategies)
+            best, least = measures.best_mixture_two(observed, strategies)
             np.testing.assert_allclose(row[f"best_divergence_{split}"], least, atol=PROMISE)
             ranks = measures.spearman(observed, mixed)
             np.testing.assert_allclose(row[f"spearman_{split}"], ranks, rtol=IDENTITY)
             same = measures.top_agreement(observed, mixed)
             np.testing.assert_allclose(row[f"top_agreement_{split}"], same, rtol=IDENTITY)
+            nearest = best * strategies[0] + (1 - best) * strategies[1]
+            for name in ("total_variation", "spearman", "top_agreement"):
+                expected = getattr(measures, name)(observed, nearest)
+                np.testing.assert_allclose(row[f"best_{name}_{split}"], expected, atol=1e-6)

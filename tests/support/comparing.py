@@ -46,7 +46,9 @@ def quadratic_behaviour(
         best_weight_covariance=np.broadcast_to(covariance, (size, strategies, strategies)),
         best_divergence=floor,
         interpolation_distance=floor,
+        best_agreement=np.zeros((size, 3)),
         divergence=SquaredDivergence(quadratic),
+        strategy_divergences=(SquaredDivergence(np.zeros_like(quadratic)),) * strategies,
     )
     names = tuple(f"run{index}" for index in range(of_run.max() + 1))
     return Behaviour(names, of_run, {"id": split, "ood": split})

@@ -74,7 +74,7 @@ def make_cells(
 def make_behaviour(cells: Cells, **columns: Any) -> Behaviour:
     """A behaviour with given `relative_distance` or `best_divergence` (cell,), no statistics."""
     size, strategies = cells.loss.shape
-    nothing = MixtureDivergence(
+    nothing: Divergence = MixtureDivergence(
         coefficient=np.zeros((size, 1)),
         ratio=np.ones((size, strategies, 1)),
         offset=np.zeros(size),
@@ -86,12 +86,19 @@ def make_behaviour(cells: Cells, **columns: Any) -> Behaviour:
         "best_weight_covariance": np.zeros((size, strategies, strategies)),
         "best_divergence": np.zeros(size),
         "interpolation_distance": np.zeros(size),
+        "best_agreement": np.zeros((size, 3)),
     }
-    split = SplitBehaviour(**{**fields, **columns}, divergence=nothing)
+    each = (nothing,) * strategies
+    split = SplitBehaviour(**{**fields, **columns}, divergence=nothing, strategy_divergences=each)
     each = len(np.unique(cells.step))
     run = np.arange(size) // each
     names = tuple(f"run{index}" for index in range(size // each))
     return Behaviour(names, run, {"id": split, "ood": split})
+
+
+def unmeasured(weights: np.ndarray) -> np.ndarray:
+    """Zeros in place of the measures of probabilities."""
+    return np.zeros((len(weights), 3))
 
 
 def mixed_behaviour(cells: Cells, log_weight: np.ndarray, num_sequences: int = 40) -> Behaviour:
@@ -104,8 +111,8 @@ def mixed_behaviour(cells: Cells, log_weight: np.ndarray, num_sequences: int = 4
         inputs, _ = draw_from(SETTING, rng, tasks, num_sequences)
         predicted = strategy_predictions(SETTING, tasks, inputs, cells.strategies)
         mixed = np.tensordot(np.exp(log_weight[start : start + each]), predicted, axes=1)
-        of_strategies = statistics(predicted[:2], predicted)
-        reduced.append(split_behaviour(statistics(mixed, predicted), of_strategies))
+        of_strategies = statistics(predicted, predicted)
+        reduced.append(split_behaviour(statistics(mixed, predicted), of_strategies, unmeasured))
     split = joined_behaviour(reduced)
     names = tuple(f"run{index}" for index in range(len(reduced)))
     return Behaviour(names, np.arange(len(cells)) // each, {"id": split, "ood": split})

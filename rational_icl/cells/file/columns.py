@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,14 +15,22 @@ from rational_icl.cells.statistics.squared import SquaredDivergence
 from rational_icl.settings import Means, Outcome, Probabilities, Setting
 
 FORMAT = "rational_icl.cells"
-VERSION = 3
+VERSION = 4
 
+_OF_STRATEGY = "strategy_"
+"""How the names of arrays begin that are of each strategy, as if it were a transformer."""
 Columns = dict[str, np.ndarray]
 """Arrays by field; their axes are those that the record declares for it."""
 _DIVERGENCES: dict[type[Outcome], type[Divergence]] = {
     Probabilities: MixtureDivergence,
     Means: SquaredDivergence,
 }
+
+
+def axes_text(kind: Any) -> str | None:
+    """The axes that the type of a field declares, if it is of arrays, some of which may be None."""
+    every = (getattr(one, "dim_str", None) for one in (kind, *get_args(kind)))
+    return next(filter(None, every), None)
 
 
 def axes_of(record: type) -> dict[str, tuple[str, ...]]:
@@ -32,7 +40,7 @@ def axes_of(record: type) -> dict[str, tuple[str, ...]]:
     """
     axes, per_run = {}, getattr(record, "per_run", ())
     for field in fields(record):
-        declared = getattr(field.type, "dim_str", None)  # of arrays
+        declared = axes_text(field.type)
         if declared is not None:
             words = declared.split()
             second = words.index("strategy") + 1 if words.count("strategy") > 1 else len(words)
@@ -43,21 +51,37 @@ def axes_of(record: type) -> dict[str, tuple[str, ...]]:
 
 
 def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
-    """The axes of every array of a split, those of its divergence among them."""
-    return {**axes_of(SplitBehaviour), **axes_of(_DIVERGENCES[type(setting.outcome)])}
+    """The axes of every array of a split, those of its divergences among them."""
+    of_divergence = axes_of(_DIVERGENCES[type(setting.outcome)])
+    of_strategies = {
+        _OF_STRATEGY + name: ("run", "of_strategy", *words[1:])
+        for name, words in of_divergence.items()
+        if words[0] == "cell"
+    }
+    return {**axes_of(SplitBehaviour), **of_divergence, **of_strategies}
 
 
 def to_columns(record: Any) -> Columns:
-    """The arrays of `Cells`, or of `SplitBehaviour` and its divergence, each with its cells."""
-    columns = {name: np.asarray(getattr(record, name)) for name in axes_of(type(record))}
-    divergence = getattr(record, "divergence", None)
-    return columns if divergence is None else {**columns, **to_columns(divergence)}
+    """The arrays of `Cells` or of a divergence, each with its cells; NaN where there is none."""
+    every = {name: getattr(record, name) for name in axes_of(type(record))}
+    return {name: np.asarray(np.nan if one is None else one) for name, one in every.items()}
+
+
+def split_columns(split: SplitBehaviour) -> Columns:
+    """The arrays of a split and its divergences, each with its cells."""
+    of_divergence, each = axes_of(type(split.divergence)), split.strategy_divergences
+    of_strategies = {
+        _OF_STRATEGY + name: np.stack([getattr(one, name) for one in each], axis=1)
+        for name, words in of_divergence.items()
+        if words[0] == "cell"
+    }
+    return {**to_columns(split), **to_columns(split.divergence), **of_strategies}
 
 
 def to_split(
     columns: Mapping[str, np.ndarray], setting: Setting, run: np.ndarray | None = None
 ) -> SplitBehaviour:
-    """The opposite of `to_columns`, for a split.
+    """The opposite of `split_columns`.
 
     Args:
         columns: its arrays.
@@ -69,9 +93,16 @@ def to_split(
     def of_cells(name: str, axis: str) -> np.ndarray:
         return columns[name][run] if axis == "run" and run is not None else columns[name]
 
-    divergence = kind(**{name: of_cells(name, axes[0]) for name, axes in axes_of(kind).items()})
+    axes = axes_of(kind)
+    divergence = kind(**{name: of_cells(name, words[0]) for name, words in axes.items()})
+    strategies = [name for name, words in axes.items() if words[0] == "cell"]
+    stacked = {name: of_cells(_OF_STRATEGY + name, "run") for name in strategies}
+    each = tuple(
+        replace(divergence, **{name: values[:, k] for name, values in stacked.items()})
+        for k in range(divergence.shape[1])
+    )
     of_split = {name: columns[name] for name in axes_of(SplitBehaviour)}
-    return SplitBehaviour(**of_split, divergence=divergence)
+    return SplitBehaviour(**of_split, divergence=divergence, strategy_divergences=each)
 
 
 def checksum(attributes: Any, names: Any, digests: Any) -> str:

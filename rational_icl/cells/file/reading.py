@@ -6,7 +6,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -22,11 +22,24 @@ from rational_icl.cells.file.columns import (
     split_axes,
     to_split,
 )
+from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.logs.schema import SPLITS
 
 _HEAP = b"GCOL\x01\0\0\0"
 _READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError)
+
+
+class Origin(NamedTuple):
+    """Of which log cells are.
+
+    Args:
+        provenance: where the log came from, as its `log.json` says.
+        factors: of its first run.
+    """
+
+    provenance: dict[str, Any]
+    factors: dict[str, Any]
 
 
 def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
@@ -35,6 +48,11 @@ def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
     Raises:
         LogError: there are none, the file is damaged, or it holds something else.
     """
+    return read_cells(path)[:2]
+
+
+def read_cells(path: str | Path) -> tuple[Cells, Behaviour, Origin]:
+    """What `load_cells` reads, and what the file says of its log."""
     path = Path(path)
     where = shown(path)
     if not path.is_file():
@@ -72,7 +90,7 @@ def _refuse_endless_heaps(path: Path) -> None:
             start = raw.find(_HEAP, start + 1)
 
 
-def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
+def _read(file: h5py.File) -> tuple[Cells, Behaviour, Origin]:
     attributes = {name: _plain(value) for name, value in file.attrs.items() if name[0] != "_"}
     if attributes.get("format") != FORMAT:
         raise LogError("not a file of cells; make one with `rational-icl summarize`")
@@ -87,8 +105,9 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
     splits = [str(name) for name in json.loads(attributes["splits"])]
     if not {"id"} <= set(splits) <= {*SPLITS, *setting.extra_splits}:
         raise LogError(f"splits are {shown(splits)}; make the file again")
-    sizes = {axis: len(strategies) for axis in ("strategy", "other_strategy")}
-    sizes["run"] = len(runs)
+    axes = ("strategy", "other_strategy", "of_strategy")
+    sizes = dict.fromkeys(axes, len(strategies)) | {"run": len(runs)}
+    sizes["measure"] = len(names_of_measures(setting.outcome))
     columns = _columns(file, {"run_index": ("cell",), **axes_of(Cells)}, sizes)
     parts = {
         split: _columns(_group(file, split), split_axes(setting), dict(sizes)) for split in splits
@@ -102,7 +121,17 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour]:
     own_task_prob = bool(attributes["own_task_prob"])
     cells = Cells(strategies=strategies, setting=setting, own_task_prob=own_task_prob, **columns)
     _refuse_senseless(cells, run, runs)
-    return cells, Behaviour(runs, run, {s: to_split(parts[s], setting, run) for s in splits})
+    behaviour = Behaviour(runs, run, {s: to_split(parts[s], setting, run) for s in splits})
+    return cells, behaviour, _origin(attributes)
+
+
+def _origin(attributes: Mapping[str, Any]) -> Origin:
+    """Empty where cells were saved by hand."""
+    described = {name: json.loads(attributes.get(name, "{}")) for name in Origin._fields}
+    for name, value in described.items():
+        if not isinstance(value, dict):
+            raise LogError(f"{name} is not an object of JSON; make the file again")
+    return Origin(**described)
 
 
 def _refuse_senseless(cells: Cells, run: np.ndarray, runs: tuple[str, ...]) -> None:
@@ -114,6 +143,10 @@ def _refuse_senseless(cells: Cells, run: np.ndarray, runs: tuple[str, ...]) -> N
         raise LogError(f"cells of runs that are not among its {len(runs)}; make the file again")
     for name in axes_of(Cells):
         values = getattr(cells, name)
+        if name == "complexity_float32":
+            values = values[~np.isnan(values)]
+            if not values.size:
+                continue
         least = 1 if values.ndim == 1 else 0  # of sizes and steps; of losses and bits
         if not np.isfinite(values).all() or values.min() < least:
             raise LogError(f"{name} is not all finite and at least {least}; make the file again")

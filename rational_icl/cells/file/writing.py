@@ -22,8 +22,10 @@ from rational_icl.cells.file.columns import (
     axes_of,
     checksum,
     split_axes,
+    split_columns,
     to_columns,
 )
+from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour
 
 _NAMES = h5py.string_dtype()
@@ -75,7 +77,9 @@ class CellsWriter:
     def _reserve(self) -> None:
         strategies, setting = self._cells.strategies, self._cells.setting
         size = {"cell": self._sizes["cell"], "run": len(self._runs), "strategy": len(strategies)}
-        self._file.dimensions = {**size, "other_strategy": len(strategies)}
+        measures = len(names_of_measures(setting.outcome))
+        others = dict.fromkeys(("other_strategy", "of_strategy"), len(strategies))
+        self._file.dimensions = {**size, **others, "measure": measures}
         for axis, words in (("strategy", strategies), ("run", self._runs)):
             listed = self._file.create_variable(axis, (axis,), _NAMES)
             listed[...] = np.array(words, dtype=object)
@@ -106,7 +110,7 @@ class CellsWriter:
         """
         columns = {"run_index": run, **to_columns(cells)}
         for split in self._splits:
-            of_split = to_columns(splits[split])
+            of_split = split_columns(splits[split])
             columns |= {f"{split}/{name}": values for name, values in of_split.items()}
         stop = self._start + len(run)
         with _writing(self._target):

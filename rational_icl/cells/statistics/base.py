@@ -107,11 +107,17 @@ class Reference(ABC):
 
     @cached_property
     def of_strategies(self) -> RunStatistics:
-        """Statistics of the first two strategies, as if each were a checkpoint."""
+        """Statistics of the strategies, as if each were a checkpoint."""
         return self._compared_strategies()
 
     @abstractmethod
     def _compared_strategies(self) -> RunStatistics: ...
+
+    @abstractmethod
+    def mixture(
+        self, weight: Float[np.ndarray, " strategy"]
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        """Predictions of the mixture Σ_k w_k Q_k."""
 
     @property
     @abstractmethod

@@ -69,11 +69,26 @@ class NodeReference(Reference):
         self._log_total = np.log(np.where(total > 0, total, 1.0))
         self._impossible = np.flatnonzero(total == 0)
         self._members = list(_families(self._predicted, predicted.shape[-1]))
-        self._first_two = predicted[:2]
+        self._shape = predicted.shape[1:]
 
     def _compared_strategies(self) -> NodeStatistics:
         with np.errstate(divide="ignore"):
-            return self.compared(np.log(self._first_two), 2)[0]
+            logs = [np.log(self._restored(one)) for one in self._predicted]
+            return self.compared(logs, len(logs))[0]
+
+    def mixture(
+        self, weight: Float[np.ndarray, " strategy"]
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        with one_blas_thread():
+            return self._restored(weight @ self._predicted)
+
+    def _restored(
+        self, ordered: Float[np.ndarray, " each"]
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        """With sequences in the order of the log."""
+        restored = np.empty(self._shape)
+        restored[self._order] = ordered.reshape(self._shape)
+        return restored
 
     @property
     def sums_bytes(self) -> int:

@@ -115,7 +115,12 @@ class SquaredReference(Reference):
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
 
     def _compared_strategies(self) -> SquaredStatistics:
-        return self.compared(self._predicted[:2], 2)[0]
+        return self.compared(self._predicted, len(self._predicted))[0]
+
+    def mixture(
+        self, weight: Float[np.ndarray, " strategy"]
+    ) -> Float[np.ndarray, "sequence position outcome"]:
+        return np.tensordot(weight, self._predicted, axes=1)
 
     @property
     def sums_bytes(self) -> int:
