@@ -36,9 +36,9 @@ def run_crossovers(
     for index, name in enumerate(behaviour.runs):
         if not (behaviour.run == index).any():
             continue
-        here = (behaviour.run == index) & np.isfinite(distance)
-        steps = np.asarray(cells.step)[here]
-        status, step = _last_rise(steps, distance[here])
+        is_defined = (behaviour.run == index) & np.isfinite(distance)
+        steps = np.asarray(cells.step)[is_defined]
+        status, step = _last_rise(steps, distance[is_defined])
         diversity = int(np.asarray(cells.num_tasks)[behaviour.run == index][0])
         logged = np.asarray(cells.step)[behaviour.run == index]
         rows.append(

@@ -38,14 +38,14 @@ def best_mixtures(
         far, the even weights.
     """
     strategies = divergence.shape[1]
-    found = [
+    solutions = [
         least_on_simplex(
-            partial(_expansion, divergence=jax.device_put(some)), _CELLS_AT_ONCE, strategies
+            partial(_expansion, divergence=jax.device_put(group)), _CELLS_AT_ONCE, strategies
         )
-        for some in _groups(divergence)
+        for group in _groups(divergence)
     ]
     cells = slice(divergence.shape[0])
-    weight, least = (np.concatenate(part)[cells] for part in zip(*found, strict=True))
+    weight, least = (np.concatenate(part)[cells] for part in zip(*solutions, strict=True))
     return weight, least
 
 
@@ -56,8 +56,8 @@ def _groups(divergence: Divergence) -> Iterator[Divergence]:
     """
     cells = divergence.shape[0]
     for start in range(0, cells, _CELLS_AT_ONCE):
-        some = np.minimum(np.arange(start, start + _CELLS_AT_ONCE), cells - 1)
-        yield divergence.select(some)
+        index = np.minimum(np.arange(start, start + _CELLS_AT_ONCE), cells - 1)
+        yield divergence.select(index)
 
 
 def _at(
@@ -67,10 +67,10 @@ def _at(
 ) -> Float[np.ndarray, "cell ..."]:
     """A function of every cell's weights and divergence, a group of cells at a time."""
     parts = []
-    for index, some in enumerate(_groups(divergence)):
-        few = weight[index * _CELLS_AT_ONCE : (index + 1) * _CELLS_AT_ONCE]
-        filled = np.pad(few, ((0, _CELLS_AT_ONCE - len(few)), (0, 0)), mode="edge")
-        parts.append(np.asarray(function(filled, some)))
+    for index, group in enumerate(_groups(divergence)):
+        rows = weight[index * _CELLS_AT_ONCE : (index + 1) * _CELLS_AT_ONCE]
+        filled = np.pad(rows, ((0, _CELLS_AT_ONCE - len(rows)), (0, 0)), mode="edge")
+        parts.append(np.asarray(function(filled, group)))
     return np.concatenate(parts)[: len(weight)]
 
 
@@ -83,8 +83,8 @@ def _derivatives(weight: Array, divergence: Divergence) -> tuple[Array, Array, A
     """Of every cell's divergence alone, because no cell depends on another's weights."""
 
     def total(weight: Array) -> tuple[Array, Array]:
-        each = divergence.of_weights(weight)
-        return each.sum(), each
+        values = divergence.of_weights(weight)
+        return values.sum(), values
 
     def column(direction: Array) -> Array:
         return jax.jvp(partial(_slope, divergence=divergence), (weight,), (direction,))[1]
@@ -127,24 +127,24 @@ def weight_covariance(
     slope = np.stack(
         [_at(inside, statistics.of_block(int(block)).divergence, _slope) @ plane for block in used]
     )
-    apart = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
-    apart = np.moveaxis(apart, 0, 1) * np.sqrt(len(used) / (len(used) - 1))
+    deviation = share[:, None, None] * (slope - np.tensordot(share, slope, axes=1))
+    deviation = np.moveaxis(deviation, 0, 1) * np.sqrt(len(used) / (len(used) - 1))
     curvature = plane.T @ _at(inside, statistics.divergence, _curvature) @ plane
     known = statistics.divergence.finite & np.isfinite(curvature).all(axis=(1, 2))
-    known &= np.isfinite(apart).all(axis=(1, 2))
-    found = np.full_like(curvature, np.nan)
+    known &= np.isfinite(deviation).all(axis=(1, 2))
+    covariance = np.full_like(curvature, np.nan)
     value, vector = np.linalg.eigh(curvature[known])
     flat = value < _LEAST_CURVATURE
     # a direction at a time: a flat one would drown the others in rounding
     moves = np.where(
-        flat[:, None], 0.0, apart[known] @ vector / np.maximum(value, _LEAST_CURVATURE)[:, None]
+        flat[:, None], 0.0, deviation[known] @ vector / np.maximum(value, _LEAST_CURVATURE)[:, None]
     )
-    _, spread, way = np.linalg.svd(moves, full_matrices=False)
+    _, spread, direction = np.linalg.svd(moves, full_matrices=False)
     variance = np.minimum(spread**2, _MOST_VARIANCE)
-    inner = (way.swapaxes(1, 2) * variance[:, None]) @ way
+    inner = (direction.swapaxes(1, 2) * variance[:, None]) @ direction
     inner = inner + _MOST_VARIANCE * flat[:, None] * np.eye(flat.shape[1])
-    found[known] = vector @ inner @ vector.swapaxes(1, 2)
-    return plane @ found @ plane.T
+    covariance[known] = vector @ inner @ vector.swapaxes(1, 2)
+    return plane @ covariance @ plane.T
 
 
 def relative_distance(
@@ -205,10 +205,10 @@ def interpolation_distance(
     twice = 2 * statistics.distance.sum(axis=1) / statistics.count.sum()
     backward = np.zeros(steps)
     for k in range(2):
-        alone = _at(np.tile(np.eye(2)[k], (steps, 1)), statistics.divergence, _value)
-        same = of_strategies.divergence.select(np.full(steps, k))
+        to_strategy = _at(np.tile(np.eye(2)[k], (steps, 1)), statistics.divergence, _value)
+        replica = of_strategies.divergence.select(np.full(steps, k))
         with np.errstate(invalid="ignore"):
-            term = weight[:, k] * (twice[:, k] - alone - _at(weight, same, _value))
+            term = weight[:, k] * (twice[:, k] - to_strategy - _at(weight, replica, _value))
         backward += np.where(weight[:, k] == 0, 0.0, term)
     return 0.5 * (forward + backward)
 

@@ -66,8 +66,8 @@ def reduce_split(run: Run, split: str, prepared: Reference) -> SplitBehaviour:
 
     def agreement(stored: Stored, weights: np.ndarray) -> Float[np.ndarray, "step measure"]:
         rows = []
-        for one, weight in zip(stored, weights, strict=True):
-            observed = outcome.from_logged(outcome.read(one))
+        for predictions, weight in zip(stored, weights, strict=True):
+            observed = outcome.from_logged(outcome.read(predictions))
             measures = prediction_measures(outcome, observed, prepared.mixture(weight))
             rows.append(list(measures.values()))
         return np.array(rows)
@@ -86,10 +86,10 @@ def _statistics(
     checkpoints = np.arange(len(run.steps))
     most = checkpoints_at_once(prepared, run.checkpoint_bytes(split))
     # as even as can be, because a few checkpoints alone take longer each
-    for few in np.array_split(checkpoints, -(-len(checkpoints) // most)):
-        stored = list(_stored(run, split, few.tolist()))
-        statistics, doubtful = prepared.compared(stored, len(few))
-        for checkpoint in few[doubtful].tolist():
+    for batch in np.array_split(checkpoints, -(-len(checkpoints) // most)):
+        stored = list(_stored(run, split, batch.tolist()))
+        statistics, doubtful = prepared.compared(stored, len(batch))
+        for checkpoint in batch[doubtful].tolist():
             run.logged(split, checkpoint)  # which says what is wrong, if anything is
         yield stored, statistics
 
@@ -120,11 +120,11 @@ def split_behaviour(
     covariance = weight_covariance(statistics, weight)
     interpolation = interpolation_distance(statistics, of_strategies)
     strategies = of_strategies.divergence
-    alone = (strategies.select(np.full(len(near), k)) for k in range(weight.shape[1]))
+    per_strategy = (strategies.select(np.full(len(near), k)) for k in range(weight.shape[1]))
     return SplitBehaviour(
         *(near, error, weight, covariance, least, interpolation, agreement(weight)),
         divergence=divergence,
-        strategy_divergences=tuple(alone),
+        strategy_divergences=tuple(per_strategy),
     )
 
 

@@ -224,7 +224,7 @@ def _join(
     parts: Sequence[Path], path: Path, runs: tuple[str, ...], provenance: Mapping[str, str]
 ) -> None:
     """Write the cells of all runs into a file, with those of one run in memory at a time."""
-    whole, first = load_cells(parts[0])
+    representative, first = load_cells(parts[0])
     sizes = {"cell": 0}
     for part in parts:
         cells, behaviour = load_cells(part)
@@ -232,8 +232,8 @@ def _join(
         for name, nodes in nodes_of(behaviour.splits).items():
             sizes[name] = max(nodes, sizes.get(name, 0))
         if cells.own_task_prob:
-            whole = cells
-    with CellsWriter(path, whole, runs, sizes, tuple(first.splits), provenance) as writer:
+            representative = cells
+    with CellsWriter(path, representative, runs, sizes, tuple(first.splits), provenance) as writer:
         for index, part in enumerate(parts):
             cells, behaviour = load_cells(part)
             writer.write(cells, np.full(len(cells), index), behaviour.splits)

@@ -48,35 +48,35 @@ def least_on_simplex(
         .01 w².
     """
     weight = np.full((cells, strategies), 1 / strategies)
-    here = expand(weight)
-    step, gain = _model_step(weight, here)
+    current = expand(weight)
+    step, gain = _model_step(weight, current)
     fraction = np.ones(cells)
-    moving = np.isfinite(here.value)
+    moving = np.isfinite(current.value)
     for _ in range(_MOST_STEPS):
         if not moving.any():
             break
         trial = np.where(moving[:, None], weight + fraction[:, None] * step, weight)
         trial = trial / trial.sum(axis=1, keepdims=True)  # steps are exact to rounding only
-        there = expand(trial)
-        size = np.maximum(1.0, np.abs(here.value))
+        proposed = expand(trial)
+        size = np.maximum(1.0, np.abs(current.value))
         enough = _FAIR_SHARE * fraction * gain - _ROUNDING * size
-        falls = moving & (there.value <= here.value - enough)
+        falls = moving & (proposed.value <= current.value - enough)
         weight = np.where(falls[:, None], trial, weight)
-        here = _chosen(falls, there, here)
+        current = _chosen(falls, proposed, current)
         fraction = np.where(falls, 1.0, fraction / 2)
         moving &= (gain > _NO_GAIN * size) & (fraction > _LEAST_FRACTION)
-        next_step, next_gain = _model_step(weight, here)
+        next_step, next_gain = _model_step(weight, current)
         step = np.where(falls[:, None], next_step, step)
         gain = np.where(falls, next_gain, gain)
     weight = np.maximum(weight, LEAST_WEIGHT)
-    return weight / weight.sum(axis=1, keepdims=True), here.value
+    return weight / weight.sum(axis=1, keepdims=True), current.value
 
 
-def _chosen(cells: Bool[np.ndarray, " cell"], one: Expansion, other: Expansion) -> Expansion:
+def _chosen(cells: Bool[np.ndarray, " cell"], proposed: Expansion, current: Expansion) -> Expansion:
     return Expansion(
-        np.where(cells, one.value, other.value),
-        np.where(cells[:, None], one.slope, other.slope),
-        np.where(cells[:, None, None], one.curvature, other.curvature),
+        np.where(cells, proposed.value, current.value),
+        np.where(cells[:, None], proposed.slope, current.slope),
+        np.where(cells[:, None, None], proposed.curvature, current.curvature),
     )
 
 

@@ -133,10 +133,10 @@ def _common_splits(runs: list[Run]) -> tuple[str, ...]:
     }
     for split, names in lacking.items():
         if names:
-            few = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
+            listed = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
             warnings.warn(
                 f"split {split!r} is left out: {len(names)} of {len(runs)} runs do not hold it "
-                f"({shown(few)}); put them in a folder of their own to keep it for the others",
+                f"({shown(listed)}); put them in a folder of their own to keep it for the others",
                 stacklevel=4,
             )
     return tuple(split for split, names in lacking.items() if not names)
@@ -146,22 +146,22 @@ def _cells(run: Run, strategies: tuple[str, ...]) -> Cells:
     losses = _profile(run, strategies)
     steps = len(run.steps)
 
-    def same(value: Any) -> np.ndarray:
+    def repeated(value: Any) -> np.ndarray:
         return np.repeat(np.asarray(value, dtype=np.float64)[None], steps, axis=0)
 
     return Cells(
         strategies=strategies,
         setting=run.setting,
-        num_tasks=same(run.metadata.num_tasks),
+        num_tasks=repeated(run.metadata.num_tasks),
         step=run.steps.astype(np.float64),
-        batch_size=same(run.metadata.batch_size),
-        num_dims=same(run.setting.num_dims),
-        context_length=same(run.setting.context_length),
-        loss=same(losses.loss),
-        loss_error=same(losses.gap_error),
-        complexity=same(losses.complexity),
+        batch_size=repeated(run.metadata.batch_size),
+        num_dims=repeated(run.setting.num_dims),
+        context_length=repeated(run.setting.context_length),
+        loss=repeated(losses.loss),
+        loss_error=repeated(losses.gap_error),
+        complexity=repeated(losses.complexity),
         own_task_prob=run.task_prob is not None,
-        complexity_float32=same([_float32_bits(run, name) for name in strategies]),
+        complexity_float32=repeated([_float32_bits(run, name) for name in strategies]),
     )
 
 
@@ -169,14 +169,14 @@ def _profile(run: Run, strategies: tuple[str, ...]) -> Profile:
     """What is logged, and what is computed of the strategies that have nothing logged."""
     unlogged = [name for name in strategies if name not in run.overrides]
     nats, bits = np.array([run.overrides.get(name, (0.0, 0.0)) for name in strategies]).T
-    whole = Profile(nats, np.zeros_like(nats), np.zeros_like(nats), bits)
+    combined = Profile(nats, np.zeros_like(nats), np.zeros_like(nats), bits)
     if not unlogged:
-        return whole
+        return combined
     computed = profile(run.setting, run.tasks, unlogged, run.metadata.seed, run.task_prob)
     index = [strategies.index(name) for name in unlogged]
-    for values, drawn in zip(whole, computed, strict=True):
+    for values, drawn in zip(combined, computed, strict=True):
         values[index] = drawn
-    return whole
+    return combined
 
 
 def _float32_bits(run: Run, strategy: str) -> float:

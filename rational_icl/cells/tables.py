@@ -139,7 +139,7 @@ class StrategyTable:
     def cells(self, row: np.ndarray, step: Float[np.ndarray, " cell"]) -> Cells:
         """A cell at each of the given rows and optimizer steps."""
 
-        def same(value: float) -> Float[np.ndarray, " cell"]:
+        def repeated(value: float) -> Float[np.ndarray, " cell"]:
             return np.full(len(step), float(value))
 
         loss = self.values["loss"].to_numpy()[row]
@@ -148,9 +148,9 @@ class StrategyTable:
             setting=self.setting,
             num_tasks=self.num_tasks.astype(np.float64)[row],
             step=step,
-            batch_size=same(self.batch_size),
-            num_dims=same(self.setting.num_dims),
-            context_length=same(self.setting.context_length),
+            batch_size=repeated(self.batch_size),
+            num_dims=repeated(self.setting.num_dims),
+            context_length=repeated(self.setting.context_length),
             loss=loss,
             loss_error=np.zeros_like(loss),
             complexity=self.values["complexity"].to_numpy()[row],

@@ -25,9 +25,9 @@ def unreachable(
         split: that the cells are of.
         cells: what they are called.
     """
-    others = [name for name in setting.strategies if name not in strategies]
-    others = [name for name in others if name not in setting.memorizing] or others
-    add = f"add a strategy that does not, such as {others[0]}, or " if others else ""
+    candidates = [name for name in setting.strategies if name not in strategies]
+    candidates = [name for name in candidates if name not in setting.memorizing] or candidates
+    add = f"add a strategy that does not, such as {candidates[0]}, or " if candidates else ""
     return (
         f"{(~finite).sum()} of {len(finite)} {cells} on split {split} are infinitely far from "
         f"every mixture of {_listed(strategies)}: the transformers give probability to outcomes "

@@ -29,8 +29,8 @@ _DIVERGENCES: dict[type[Outcome], type[Divergence]] = {
 
 def axes_text(kind: Any) -> str | None:
     """The axes that the type of a field declares, if it is of arrays, some of which may be None."""
-    every = (getattr(one, "dim_str", None) for one in (kind, *get_args(kind)))
-    return next(filter(None, every), None)
+    declared = (getattr(part, "dim_str", None) for part in (kind, *get_args(kind)))
+    return next(filter(None, declared), None)
 
 
 def axes_of(record: type) -> dict[str, tuple[str, ...]]:
@@ -63,15 +63,17 @@ def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
 
 def to_columns(record: Any) -> Columns:
     """The arrays of `Cells` or of a divergence, each with its cells; NaN where there is none."""
-    every = {name: getattr(record, name) for name in axes_of(type(record))}
-    return {name: np.asarray(np.nan if one is None else one) for name, one in every.items()}
+    values = {name: getattr(record, name) for name in axes_of(type(record))}
+    return {name: np.asarray(np.nan if value is None else value) for name, value in values.items()}
 
 
 def split_columns(split: SplitBehaviour) -> Columns:
     """The arrays of a split and its divergences, each with its cells."""
-    of_divergence, each = axes_of(type(split.divergence)), split.strategy_divergences
+    of_divergence, divergences = axes_of(type(split.divergence)), split.strategy_divergences
     of_strategies = {
-        _OF_STRATEGY + name: np.stack([getattr(one, name) for one in each], axis=1)
+        _OF_STRATEGY + name: np.stack(
+            [getattr(divergence, name) for divergence in divergences], axis=1
+        )
         for name, words in of_divergence.items()
         if words[0] == "cell"
     }
@@ -97,12 +99,12 @@ def to_split(
     divergence = kind(**{name: of_cells(name, words[0]) for name, words in axes.items()})
     strategies = [name for name, words in axes.items() if words[0] == "cell"]
     stacked = {name: of_cells(_OF_STRATEGY + name, "run") for name in strategies}
-    each = tuple(
+    divergences = tuple(
         replace(divergence, **{name: values[:, k] for name, values in stacked.items()})
         for k in range(divergence.shape[1])
     )
     of_split = {name: columns[name] for name in axes_of(SplitBehaviour)}
-    return SplitBehaviour(**of_split, divergence=divergence, strategy_divergences=each)
+    return SplitBehaviour(**of_split, divergence=divergence, strategy_divergences=divergences)
 
 
 def checksum(attributes: Any, names: Any, digests: Any) -> str:

@@ -78,8 +78,8 @@ class CellsWriter:
         strategies, setting = self._cells.strategies, self._cells.setting
         size = {"cell": self._sizes["cell"], "run": len(self._runs), "strategy": len(strategies)}
         measures = len(names_of_measures(setting.outcome))
-        others = dict.fromkeys(("other_strategy", "of_strategy"), len(strategies))
-        self._file.dimensions = {**size, **others, "measure": measures}
+        strategy_axes = dict.fromkeys(("other_strategy", "of_strategy"), len(strategies))
+        self._file.dimensions = {**size, **strategy_axes, "measure": measures}
         for axis, words in (("strategy", strategies), ("run", self._runs)):
             listed = self._file.create_variable(axis, (axis,), _NAMES)
             listed[...] = np.array(words, dtype=object)
@@ -116,12 +116,12 @@ class CellsWriter:
         with _writing(self._target):
             for name, values in columns.items():
                 variable = self._variables[name]
-                wide = np.zeros((len(run), *variable.shape[1:]), dtype=variable.dtype)
-                wide[tuple(slice(size) for size in values.shape)] = values
+                padded = np.zeros((len(run), *variable.shape[1:]), dtype=variable.dtype)
+                padded[tuple(slice(size) for size in values.shape)] = values
                 if name in self._of_runs:
-                    self._keep(name, run, wide)
+                    self._keep(name, run, padded)
                 else:
-                    self._put(name, slice(self._start, stop), wide)
+                    self._put(name, slice(self._start, stop), padded)
         self._start = stop
 
     def _keep(self, name: str, run: np.ndarray, values: np.ndarray) -> None:

@@ -78,8 +78,8 @@ def run_statistics(
     size = checkpoints_at_once(prepared, predicted[0].nbytes)
     unread = iter(logged)
     parts = []
-    while few := list(islice(unread, size)):
-        parts.append(prepared.compared(few, len(few))[0])
+    while batch := list(islice(unread, size)):
+        parts.append(prepared.compared(batch, len(batch))[0])
     return type(parts[0]).in_turn(parts)
 
 

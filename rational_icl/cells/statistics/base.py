@@ -93,11 +93,13 @@ class RunStatistics(eqx.Module):
     @classmethod
     def in_turn(cls, parts: Sequence[Any]) -> "RunStatistics":
         """The steps of several parts of a run, all of the same sequences, one after the other."""
-        every = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        columns = {
+            field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)
+        }
         return cls(
             **{
                 name: np.concatenate(values) if name in cls.per_step else values[0]
-                for name, values in every.items()
+                for name, values in columns.items()
             }
         )
 

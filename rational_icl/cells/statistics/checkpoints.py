@@ -55,7 +55,7 @@ class NodeReference(Reference):
         block: Integer[np.ndarray, " sequence"],
     ):
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
-        distance = [_symmetrised_kl(one, predicted) for one in predicted]
+        distance = [_symmetrised_kl(strategy, predicted) for strategy in predicted]
         self._between = by_block(np.stack(distance).transpose(2, 0, 1), block)
         self._negentropy = by_block(xlogy(predicted, predicted).sum(axis=(2, 3)).T, block)
         # sequences of a block beside each other, as a tile is of one block
@@ -73,7 +73,7 @@ class NodeReference(Reference):
 
     def _compared_strategies(self) -> NodeStatistics:
         with np.errstate(divide="ignore"):
-            logs = [np.log(self._restored(one)) for one in self._predicted]
+            logs = [np.log(self._restored(predicted)) for predicted in self._predicted]
             return self.compared(logs, len(logs))[0]
 
     def mixture(
@@ -92,28 +92,30 @@ class NodeReference(Reference):
 
     @property
     def sums_bytes(self) -> int:
-        sums = sum(one.family.num_sums + len(one.family.node) for one in self._members)
+        sums = sum(member.family.num_sums + len(member.family.node) for member in self._members)
         return NUM_BLOCKS * sums * np.dtype(np.float64).itemsize
 
     def compared(
         self, stored: Iterable[Shaped[np.ndarray, "sequence position outcome"]], steps: int
     ) -> tuple[NodeStatistics, Bool[np.ndarray, " step"]]:
-        sums = _Sums(steps, len(self._predicted), [one.family.num_sums for one in self._members])
-        every = _side_by_side(stored, steps, self._order)
+        sums = _Sums(
+            steps, len(self._predicted), [member.family.num_sums for member in self._members]
+        )
+        log_prob = _side_by_side(stored, steps, self._order)
         with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for block, sequences in _tiles(self._ordered_block, self._each * steps):
-                self._add(sums, block, sequences, every)
+                self._add(sums, block, sequences, log_prob)
         with one_blas_thread():  # sums of several threads would differ in their last bit
             return self._statistics(sums), sums.doubtful
 
     def _add(
-        self, sums: "_Sums", block: int, sequences: slice, every: Shaped[np.ndarray, "step each"]
+        self, sums: "_Sums", block: int, sequences: slice, log_prob: Shaped[np.ndarray, "step each"]
     ) -> None:
         """Everything but the best mixture is linear in T or in log T, so that a few products of
         matrices do for all checkpoints."""
         tile = slice(sequences.start * self._each, sequences.stop * self._each)
         rows = slice(tile.start // self._num_outcomes, tile.stop // self._num_outcomes)
-        predicted, stored = self._predicted[:, tile], every[:, tile]
+        predicted, stored = self._predicted[:, tile], log_prob[:, tile]
         value = stored.astype(np.float64)
         prob = _exponential(stored, value)
         by_row = prob.reshape(len(prob), -1, self._num_outcomes)
@@ -128,10 +130,10 @@ class NodeReference(Reference):
         sums.offset[block] += value.sum(axis=1) - log_total.sum(axis=1)
         sums.offset[block] -= prob @ self._log_total[tile]
         for place, (family, _, outcome) in enumerate(self._members):
-            few, some = _within(outcome, tile)
-            if few.stop > few.start:
-                mass = prob if len(some) == prob.shape[1] else prob[:, some]
-                sums.of_family[place][block] += family.columns(few).T @ mass.T
+            members, positions = _within(outcome, tile)
+            if members.stop > members.start:
+                mass = prob if len(positions) == prob.shape[1] else prob[:, positions]
+                sums.of_family[place][block] += family.columns(members).T @ mass.T
         _, impossible = _within(self._impossible, tile)
         if len(impossible):
             sums.lost[block] |= (prob[:, impossible] > 0).any(axis=1)
@@ -208,8 +210,8 @@ class _Sums:
         """
         zero = np.isneginf(value)
         value[zero] = 0.0
-        for k, one in enumerate(predicted):
-            self.ruled_out[block, k] |= zero[:, one > 0].any(axis=1)
+        for k, prob in enumerate(predicted):
+            self.ruled_out[block, k] |= zero[:, prob > 0].any(axis=1)
 
 
 def _exponential(
@@ -229,10 +231,10 @@ def _half_exponentials() -> Float[np.ndarray, "65536"]:
 
 def _within(
     outcome: Integer[np.ndarray, " member"], tile: slice
-) -> tuple[slice, Integer[np.ndarray, " some"]]:
+) -> tuple[slice, Integer[np.ndarray, " within"]]:
     """Which of these outcomes, in ascending order, are in a tile, and where in the tile."""
-    few = slice(*np.searchsorted(outcome, [tile.start, tile.stop]).tolist())
-    return few, outcome[few] - tile.start
+    members = slice(*np.searchsorted(outcome, [tile.start, tile.stop]).tolist())
+    return members, outcome[members] - tile.start
 
 
 def _tiles(block: Integer[np.ndarray, " sequence"], each: int) -> Iterator[tuple[int, slice]]:
@@ -280,10 +282,10 @@ def _side_by_side(
     size, width = first.size, first.itemsize
     # rows that begin a whole number of pages apart would compete for the same lines of the cache
     row_bytes = -(-size * width // _PAGE) * _PAGE + _CACHE_LINE
-    found = np.empty((steps, row_bytes // width), dtype=first.dtype)[:, :size]
-    for row, one in zip(found, chain([first], unread), strict=True):
-        np.take(one.reshape(len(order), -1), order, axis=0, out=row.reshape(len(order), -1))
-    return found
+    rows = np.empty((steps, row_bytes // width), dtype=first.dtype)[:, :size]
+    for row, predictions in zip(rows, chain([first], unread), strict=True):
+        np.take(predictions.reshape(len(order), -1), order, axis=0, out=row.reshape(len(order), -1))
+    return rows
 
 
 def _symmetrised_kl(

@@ -54,15 +54,15 @@ def families_of(
     Yields:
         Disjoint families and their members, in ascending order.
     """
-    every = np.arange(len(ratio))
+    outcomes = np.arange(len(ratio))
     if len(np.unique(ratio[:, 0])) <= _FEW or len(ratio) <= 2 * _FEW:
         node, place = np.unique(ratio, axis=0, return_inverse=True)
         if len(node) <= _FEW or len(ratio) <= 2 * _FEW:
-            yield every, DistinctOutcomes(node, place.reshape(-1))
+            yield outcomes, DistinctOutcomes(node, place.reshape(-1))
             return
     family = _sound_nodes(ratio, np.flatnonzero(np.diff(prediction, prepend=-1)), allowed)
     if family is not None:
-        yield every, family
+        yield outcomes, family
         return
     for half in _halves(ratio):  # whose halves, if few, are nodes themselves
         share = allowed * len(half) / len(ratio)
@@ -97,7 +97,9 @@ def _halves(ratio: Float[np.ndarray, "outcome strategy"]) -> list[Integer[np.nda
     return [np.sort(half) for half in np.array_split(order, 2)]
 
 
-def _representatives(ratio: Float[np.ndarray, "outcome strategy"]) -> Integer[np.ndarray, " few"]:
+def _representatives(
+    ratio: Float[np.ndarray, "outcome strategy"],
+) -> Integer[np.ndarray, " candidate"]:
     """Outcomes among which nodes are chosen: the first of each coarse bin of log-ratios, and the
     extreme ones."""
     log_ratio = np.log(ratio[:, 1:] / ratio[:, :1])
@@ -107,8 +109,8 @@ def _representatives(ratio: Float[np.ndarray, "outcome strategy"]) -> Integer[np
         key = np.floor(log_ratio / width).astype(np.int64) @ place
         first = np.unique(key, return_index=True)[1]
         width *= 1.25
-    every = _log_ratios(ratio)
-    return np.union1d(first, np.concatenate([every.argmin(axis=0), every.argmax(axis=0)]))
+    pair_ratio = _log_ratios(ratio)
+    return np.union1d(first, np.concatenate([pair_ratio.argmin(axis=0), pair_ratio.argmax(axis=0)]))
 
 
 def _log_ratios(ratio: Float[np.ndarray, "outcome strategy"]) -> Float[np.ndarray, "outcome pair"]:
@@ -120,7 +122,7 @@ def _log_ratios(ratio: Float[np.ndarray, "outcome strategy"]) -> Float[np.ndarra
 
 def _chosen(
     ratio: Float[np.ndarray, "outcome strategy"],
-    candidates: Integer[np.ndarray, " few"],
+    candidates: Integer[np.ndarray, " candidate"],
     tried: Float[np.ndarray, "tried strategy"],
     attempt: int,
 ) -> FewNodes:
@@ -132,15 +134,15 @@ def _chosen(
         tried: weights at which an earlier choice failed.
         attempt: how many have failed; more nodes are taken then, from a finer grid.
     """
-    few, strategies = ratio[candidates], ratio.shape[1]
+    candidate_ratio, strategies = ratio[candidates], ratio.shape[1]
     growth = _GROWTH**attempt
-    weight = np.concatenate([grid_weights(few, int(_GRID * growth)), tried])
-    values = np.log(few @ weight.T)
+    weight = np.concatenate([grid_weights(candidate_ratio, int(_GRID * growth)), tried])
+    values = np.log(candidate_ratio @ weight.T)
     nodes = _pivots(values.T, int(_MOST_NODES * growth), _RANK * 0.1**attempt)
     rows = strategies + _pivots(values[nodes, strategies:], len(nodes), 0.0)
     more = np.linspace(strategies, len(weight) - 1, int((_OVER - 1) * len(nodes)) + 1).astype(int)
     rows = np.concatenate([np.arange(strategies), np.union1d(rows, more)])
-    return FewNodes(ratio, few[nodes], weight[rows])
+    return FewNodes(ratio, candidate_ratio[nodes], weight[rows])
 
 
 def _pivots(
@@ -156,11 +158,11 @@ def _pivots(
         least: stop where no function is further than this from the span, as a root mean square.
     """
     rows, columns = matrix.shape
-    kept = min(most, columns) + 20
-    if rows > kept:
-        mixed = np.random.default_rng([_SEED, kept, rows]).standard_normal((kept, rows))
-        matrix = mixed @ matrix / np.sqrt(kept)
+    size = min(most, columns) + 20
+    if rows > size:
+        mixed = np.random.default_rng([_SEED, size, rows]).standard_normal((size, rows))
+        matrix = mixed @ matrix / np.sqrt(size)
     factors: Any = scipy.linalg.qr(matrix, mode="r", pivoting=True, check_finite=False)
     triangle, order = factors
-    apart = np.abs(np.diagonal(triangle)) / np.sqrt(rows)
-    return order[: max(1, min(most, int((apart > least).sum())))]
+    distance = np.abs(np.diagonal(triangle)) / np.sqrt(rows)
+    return order[: max(1, min(most, int((distance > least).sum())))]

@@ -39,11 +39,13 @@ class Family(ABC):
         """What is summed up for some of the outcomes: a matrix (outcome, sum)."""
 
     @abstractmethod
-    def coefficients(self, sums: Float[np.ndarray, "sum many"]) -> Float[np.ndarray, "node many"]:
+    def coefficients(self, sums: Float[np.ndarray, "sum batch"]) -> Float[np.ndarray, "node batch"]:
         """From sums over outcomes of mass × columns to c. They are zero where the mass is."""
 
     @abstractmethod
-    def log_ratios(self, sums: Float[np.ndarray, "sum many"]) -> Float[np.ndarray, "strategy many"]:
+    def log_ratios(
+        self, sums: Float[np.ndarray, "sum batch"]
+    ) -> Float[np.ndarray, "strategy batch"]:
         """From the same sums to Σ_j a_j log r_jk, nats, exactly."""
 
     @property
@@ -74,10 +76,12 @@ class DistinctOutcomes(Family):
             (np.ones(len(place)), (rows, place)), shape=(len(place), len(self.node))
         )
 
-    def coefficients(self, sums: Float[np.ndarray, "sum many"]) -> Float[np.ndarray, "node many"]:
+    def coefficients(self, sums: Float[np.ndarray, "sum batch"]) -> Float[np.ndarray, "node batch"]:
         return sums
 
-    def log_ratios(self, sums: Float[np.ndarray, "sum many"]) -> Float[np.ndarray, "strategy many"]:
+    def log_ratios(
+        self, sums: Float[np.ndarray, "sum batch"]
+    ) -> Float[np.ndarray, "strategy batch"]:
         return np.log(self.node).T @ sums
 
     @property
@@ -109,19 +113,21 @@ class FewNodes(Family):
         self._orthogonal, self._triangle = np.linalg.qr(of_nodes[:, 1:] - of_nodes[:, :1])
 
     def columns(self, outcomes: slice) -> Float[np.ndarray, "outcome sum"]:
-        few = self._ratio[outcomes]
-        found = np.empty((len(few), self.num_sums))
-        found[:, 0] = 1.0
-        np.log(few @ self._weight.T, out=found[:, 1:])
-        return found
+        ratio = self._ratio[outcomes]
+        matrix = np.empty((len(ratio), self.num_sums))
+        matrix[:, 0] = 1.0
+        np.log(ratio @ self._weight.T, out=matrix[:, 1:])
+        return matrix
 
-    def coefficients(self, sums: Float[np.ndarray, "sum many"]) -> Float[np.ndarray, "node many"]:
+    def coefficients(self, sums: Float[np.ndarray, "sum batch"]) -> Float[np.ndarray, "node batch"]:
         mass, at_weights = sums[0], sums[1:]
-        apart = self._orthogonal.T @ (at_weights - np.outer(self._first, mass))
-        others = scipy.linalg.solve_triangular(self._triangle, apart, check_finite=False)
-        return np.concatenate([mass[None] - others.sum(axis=0), others])
+        projection = self._orthogonal.T @ (at_weights - np.outer(self._first, mass))
+        solution = scipy.linalg.solve_triangular(self._triangle, projection, check_finite=False)
+        return np.concatenate([mass[None] - solution.sum(axis=0), solution])
 
-    def log_ratios(self, sums: Float[np.ndarray, "sum many"]) -> Float[np.ndarray, "strategy many"]:
+    def log_ratios(
+        self, sums: Float[np.ndarray, "sum batch"]
+    ) -> Float[np.ndarray, "strategy batch"]:
         return sums[1 : 1 + self.node.shape[1]]
 
     @property
@@ -149,14 +155,14 @@ class FewNodes(Family):
         rest = of_nodes[0] - self._first @ share
         total, largest = np.zeros(len(fresh)), np.zeros(len(fresh))
         worst = np.zeros(len(fresh), dtype=int)
-        each = max(1, _OUTCOMES_AT_ONCE * len(starts) // len(self._ratio))
-        for few in np.split(starts, np.arange(each, len(starts), each)):
-            stop = np.searchsorted(starts, few[-1], side="right")
-            outcomes = slice(few[0], starts[stop] if stop < len(starts) else len(self._ratio))
+        group_size = max(1, _OUTCOMES_AT_ONCE * len(starts) // len(self._ratio))
+        for group in np.split(starts, np.arange(group_size, len(starts), group_size)):
+            stop = np.searchsorted(starts, group[-1], side="right")
+            outcomes = slice(group[0], starts[stop] if stop < len(starts) else len(self._ratio))
             carried = self.columns(outcomes)[:, 1:] @ share + rest
             error = np.abs(carried - np.log(self._ratio[outcomes] @ fresh.T))
-            total += np.maximum.reduceat(error, few - few[0], axis=0).sum(axis=0)
-            here = error.max(axis=0)
-            worst = np.where(here > largest, outcomes.start + error.argmax(axis=0), worst)
-            largest = np.maximum(here, largest)
+            total += np.maximum.reduceat(error, group - group[0], axis=0).sum(axis=0)
+            group_largest = error.max(axis=0)
+            worst = np.where(group_largest > largest, outcomes.start + error.argmax(axis=0), worst)
+            largest = np.maximum(group_largest, largest)
         return total, worst

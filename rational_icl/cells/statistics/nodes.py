@@ -64,14 +64,14 @@ class NodeStatistics(RunStatistics):
         )
 
     def of_block(self, block: int) -> "NodeStatistics":
-        one = slice(block, block + 1)
+        blocks = slice(block, block + 1)
         return NodeStatistics(
             self.ratio,
-            self.coefficient[:, one],
-            self.offset[:, one],
-            self.distance[:, one],
-            self.strategy_distance[one],
-            self.count[one],
+            self.coefficient[:, blocks],
+            self.offset[:, blocks],
+            self.distance[:, blocks],
+            self.strategy_distance[blocks],
+            self.count[blocks],
         )
 
     @property
@@ -153,24 +153,24 @@ class MixtureDivergence(Divergence):
     @property
     def alike(self) -> Bool[np.ndarray, " cell"]:
         ratio = np.asarray(self.ratio)
-        same = (ratio[:, 0] == ratio[:, 1]) | (np.asarray(self.coefficient) == 0)
-        return np.asarray(same.all(axis=1))
+        is_equal = (ratio[:, 0] == ratio[:, 1]) | (np.asarray(self.coefficient) == 0)
+        return np.asarray(is_equal.all(axis=1))
 
     @classmethod
     def joined(cls, parts: Sequence["MixtureDivergence"]) -> "MixtureDivergence":
         width = max(part.ratio.shape[-1] for part in parts)
-        every = [part.padded(width) for part in parts]
+        padded = [part.padded(width) for part in parts]
         return cls(
-            np.concatenate([part.coefficient for part in every]),
-            np.concatenate([part.ratio for part in every]),
-            np.concatenate([part.offset for part in every]),
+            np.concatenate([part.coefficient for part in padded]),
+            np.concatenate([part.ratio for part in padded]),
+            np.concatenate([part.offset for part in padded]),
         )
 
     def padded(self, nodes: int) -> "MixtureDivergence":
         """The same with more nodes, all of them without a coefficient."""
 
         def pad(leaf: Float[Array, "*rest node"]) -> Float[np.ndarray, "*rest more"]:
-            wide = [(0, 0)] * (leaf.ndim - 1) + [(0, nodes - leaf.shape[-1])]
-            return np.pad(np.asarray(leaf), wide)
+            widths = [(0, 0)] * (leaf.ndim - 1) + [(0, nodes - leaf.shape[-1])]
+            return np.pad(np.asarray(leaf), widths)
 
         return MixtureDivergence(pad(self.coefficient), pad(self.ratio), self.offset)

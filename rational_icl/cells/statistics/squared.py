@@ -84,9 +84,12 @@ class SquaredStatistics(RunStatistics):
         )
 
     def of_block(self, block: int) -> "SquaredStatistics":
-        one = slice(block, block + 1)
+        blocks = slice(block, block + 1)
         return SquaredStatistics(
-            self.error[:, one], self.distance[:, one], self.strategy_distance[one], self.count[one]
+            self.error[:, blocks],
+            self.distance[:, blocks],
+            self.strategy_distance[blocks],
+            self.count[blocks],
         )
 
     @property
@@ -110,7 +113,7 @@ class SquaredReference(Reference):
         noise_variance: float,
     ):
         self._predicted, self._block, self._noise_variance = predicted, block, noise_variance
-        between = [np.diagonal(self._products(one), axis1=1, axis2=2) for one in predicted]
+        between = [np.diagonal(self._products(means), axis1=1, axis2=2) for means in predicted]
         self._between = np.stack(between, axis=1)
         self._count = by_block(np.full(len(block), float(predicted.shape[2])), block)
 
@@ -133,16 +136,16 @@ class SquaredReference(Reference):
         error = np.empty((steps, NUM_BLOCKS, strategies, strategies))
         doubtful = np.empty(steps, dtype=bool)
         with np.errstate(over="ignore", invalid="ignore"):
-            for step, one in zip(range(steps), stored, strict=True):
-                error[step] = self._products(one.astype(np.float64))
+            for step, means in zip(range(steps), stored, strict=True):
+                error[step] = self._products(means.astype(np.float64))
                 # NaN, infinite or too large for the type of a log
-                doubtful[step] = not np.abs(one).max() <= np.finfo(np.float32).max
+                doubtful[step] = not np.abs(means).max() <= np.finfo(np.float32).max
         distance = np.diagonal(error, axis1=2, axis2=3)
         return SquaredStatistics(error, distance, self._between, self._count), doubtful
 
     def _products(
         self, means: Float[np.ndarray, "sequence position outcome"]
     ) -> Float[np.ndarray, "block strategy strategy"]:
-        apart = (means - self._predicted).reshape(*self._predicted.shape[:2], -1)
-        every = np.einsum("jsp,ksp->sjk", apart, apart)
-        return by_block(every, self._block) / (2 * self._noise_variance)
+        error = (means - self._predicted).reshape(*self._predicted.shape[:2], -1)
+        products = np.einsum("jsp,ksp->sjk", error, error)
+        return by_block(products, self._block) / (2 * self._noise_variance)

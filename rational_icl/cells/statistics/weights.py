@@ -29,13 +29,13 @@ def grid_weights(
         Weights that sum to one, the corners first.
     """
     strategies = ratio.shape[1]
-    every = [np.eye(strategies)]
+    weights = [np.eye(strategies)]
     for among in range(strategies, 1, -1):
         faces = [np.array(face) for face in combinations(range(strategies), among)]
         size = size if among == 2 else size // 2
         each = -(-size // len(faces))
-        every += [_face_weights(ratio, face, each) for face in faces]
-    return np.concatenate(every)
+        weights += [_face_weights(ratio, face, each) for face in faces]
+    return np.concatenate(weights)
 
 
 def _face_weights(
