@@ -30,7 +30,7 @@ def variants(cells: Cells, regions: Regions) -> dict[str, Variant]:
         cells: from `summarize`.
         regions: as declared.
     """
-    everything = Regions(
+    with_early = Regions(
         regions.fitted | _early(cells, regions), regions.held_out, np.zeros_like(regions.fitted)
     )
     return {
@@ -39,7 +39,7 @@ def variants(cells: Cells, regions: Regions) -> dict[str, Variant]:
         "program bits × 2": lambda: (_with_program_bits(cells, 2.0), regions),
         "single-precision tables": lambda: (_single_precision(cells), regions),
         "N in sequences": lambda: (_in_sequences(cells), regions),
-        "early cells included": lambda: (cells, everything),
+        "early cells included": lambda: (cells, with_early),
     }
 
 
@@ -70,10 +70,10 @@ def fit_variants(
             changed, chosen = make()
         except FitError:  # complexities of the log's own have no program bits to change
             continue
-        found = fit(account, changed, behaviour, regions=chosen, num_starts=num_starts, seed=seed)
-        steps = crossovers(found, diversities)["predicted"].to_numpy()
+        fitted = fit(account, changed, behaviour, regions=chosen, num_starts=num_starts, seed=seed)
+        steps = crossovers(fitted, diversities)["predicted"].to_numpy()
         unit = per_step if name == "N in sequences" else 1.0
-        row = {"variant": name, **found.params, "objective": found.objective}
+        row = {"variant": name, **fitted.params, "objective": fitted.objective}
         rows.append(
             row | {f"crossover_{d}": s / unit for d, s in zip(diversities, steps, strict=True)}
         )
@@ -121,10 +121,10 @@ def sensitivity(
         "seed": seed,
         "progress": progress,
     }
-    every = variants(cells, regions)
-    every["ID and OOD"] = lambda: (cells, regions)
+    assumptions = variants(cells, regions)
+    assumptions["ID and OOD"] = lambda: (cells, regions)
     frames = []
-    for name, make in every.items():
+    for name, make in assumptions.items():
         changed, chosen = make()
         splits = ("id", "ood") if name == "ID and OOD" else ("id",)
         drawn = sample(account, changed, behaviour, regions=chosen, splits=splits, **options)
@@ -140,12 +140,12 @@ def _summary(drawn: Posterior, account: Account, cells: Cells) -> pd.DataFrame:
     for name in account.priors:
         value = posterior[name].to_numpy()
         rows.append((name, value.mean(), *np.quantile(value, [0.05, 0.95])))
-    found = predict_crossovers(drawn, np.unique(np.asarray(cells.num_tasks)), of="account")
-    for one in found["num_tasks"].to_numpy():
-        at = found.sel(num_tasks=one)
+    crossing = predict_crossovers(drawn, np.unique(np.asarray(cells.num_tasks)), of="account")
+    for diversity in crossing["num_tasks"].to_numpy():
+        at = crossing.sel(num_tasks=diversity)
         values = [float(at[kind]) for kind in ("median", "lower", "upper")]
-        rows.append((f"crossover_{one}", *(x if np.isfinite(x) else np.nan for x in values)))
-    slope = found["slope"].to_numpy()
+        rows.append((f"crossover_{diversity}", *(x if np.isfinite(x) else np.nan for x in values)))
+    slope = crossing["slope"].to_numpy()
     slope = slope[np.isfinite(slope)]
     if len(slope):
         rows.append(("slope", slope.mean(), *np.quantile(slope, [0.05, 0.95])))
@@ -184,5 +184,5 @@ def _with_complexity(cells: Cells, complexity: np.ndarray) -> Cells:
 
 
 def _in_sequences(cells: Cells) -> Cells:
-    seen = np.asarray(cells.step) * np.asarray(cells.batch_size)
-    return eqx.tree_at(lambda c: c.step, cells, seen)
+    sequences = np.asarray(cells.step) * np.asarray(cells.batch_size)
+    return eqx.tree_at(lambda c: c.step, cells, sequences)

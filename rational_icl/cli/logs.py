@@ -64,9 +64,9 @@ def check(logs: Path, as_json: bool) -> None:
     """
     from rational_icl.checks import described, inspect_log
 
-    found = inspect_log(logs)
-    click.echo(json.dumps(found.to_dict(), indent=1) if as_json else described(found))
-    if not found.sound:
+    inspection = inspect_log(logs)
+    click.echo(json.dumps(inspection.to_dict(), indent=1) if as_json else described(inspection))
+    if not inspection.sound:
         raise SystemExit(2)
 
 

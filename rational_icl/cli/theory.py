@@ -180,16 +180,16 @@ def _of_posterior(path: Path, num_tasks: Any, steps: Any, seed: int) -> tuple[An
     from rational_icl.posterior.diagnosis import withheld
 
     posterior = ri.load_posterior(path)
-    found = ri.predict(posterior, num_tasks, steps, seed=seed, progress=True)
-    crossing = ri.predict_crossovers(posterior, found["num_tasks"].to_numpy(), seed=seed)
+    predicted = ri.predict(posterior, num_tasks, steps, seed=seed, progress=True)
+    crossing = ri.predict_crossovers(posterior, predicted["num_tasks"].to_numpy(), seed=seed)
     columns = crossing[["median", "lower", "upper", "never", "seen"]].to_dataframe()
     columns = columns.rename(columns={"seen": "logged"}).add_prefix("crossover_")
-    frame = found[["weight", "lower", "upper"]].to_dataframe().reset_index()
+    frame = predicted[["weight", "lower", "upper"]].to_dataframe().reset_index()
     columns = columns.rename(columns={"crossover_logged": "logged"}).reset_index()
     frame = frame.merge(columns, on="num_tasks")
     diagnosis = ri.diagnose(posterior)
     tell_unless_converged(path.name, diagnosis, again="`rational-icl sample` it again")
-    return withheld(frame, diagnosis.converged, kept=set(frame) - set(_INTERVALS)), ""
+    return withheld(frame, diagnosis.converged, columns=set(frame) - set(_INTERVALS)), ""
 
 
 @main.command()

@@ -52,11 +52,11 @@ class Plan:
     @property
     def options(self) -> dict[str, Any]:
         """What a posterior keeps of it: not the number of draws, which it shows."""
-        kept = asdict(self)
-        del kept["num_draws"]
+        options = asdict(self)
+        del options["num_draws"]
         if not self.adapt:
-            del kept["max_draws"]
-        return kept
+            del options["max_draws"]
+        return options
 
     def further(self, attempt: Attempt | None) -> list[int]:
         """Numbers of draws to add, piece by piece; none once an attempt is over.

@@ -118,12 +118,12 @@ def leave_ends_out(
     problem = Posterior.of(posterior).problem
     later, larger = _ends(problem)
     used = np.stack([~later & ~larger] * _CHAINS)
-    found = posteriors(problem.model, with_used(problem.data, used), num_warmup, num_draws, seed)
-    joined = {name: value.reshape(-1, *value.shape[2:]) for name, value in found.items()}
+    draws = posteriors(problem.model, with_used(problem.data, used), num_warmup, num_draws, seed)
+    joined = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
     of_cell = problem.series["num_tasks"].to_numpy()[np.asarray(problem.data.response.series)]
     folds = [
-        Fold(name, cells & (of_cell == number), whole)
-        for name, cells, whole in (
+        Fold(name, cells & (of_cell == number), is_whole)
+        for name, cells, is_whole in (
             ("later_steps", later, False),
             ("larger_num_tasks", larger, True),
         )
@@ -178,9 +178,9 @@ def _left_out(
         # of one shape, so that nothing is compiled again
         padded = [folds[index % len(folds)] for index in range(start, start + size)]
         data = with_used(problem.data, np.stack([~fold.cells for fold in padded]))
-        found = posteriors(problem.model, data, num_warmup, num_draws, seed + start)
+        draws = posteriors(problem.model, data, num_warmup, num_draws, seed + start)
         for place, fold in enumerate(folds[start : start + size]):
-            drawn = {name: value[place] for name, value in found.items()}
+            drawn = {name: value[place] for name, value in draws.items()}
             frames.append(_scored(problem, fold, drawn, seed))
     return pd.concat(frames, ignore_index=True)
 

@@ -116,8 +116,8 @@ def last_attempt(idata: InferenceData, table: pd.DataFrame) -> Attempt:
     """The last, judged anew by all draws. `table`: from `mixing`."""
     options = json.loads(idata.attrs.get("options", "{}"))
     logged = json.loads(idata.attrs.get("attempts", "[]"))[-1:]
-    said = logged[0] if logged else options
-    return judge(idata, table, said.get("target_accept", 0.0), said.get("num_warmup", 0))
+    record = logged[0] if logged else options
+    return judge(idata, table, record.get("target_accept", 0.0), record.get("num_warmup", 0))
 
 
 def mixing(idata: InferenceData) -> pd.DataFrame:

@@ -187,10 +187,10 @@ def respond(
     index = order[np.asarray(chosen)[order]]
     if not len(index):
         raise FitError("no cells are chosen; a posterior needs at least one")
-    every = [behaviour.splits[name] for name in splits]
-    weight = np.concatenate([split.best_weight[index] for split in every])
-    covariance = np.concatenate([split.best_weight_covariance[index] for split in every])
-    finite = np.concatenate([np.isfinite(split.best_divergence[index]) for split in every])
+    behaviours = [behaviour.splits[name] for name in splits]
+    weight = np.concatenate([split.best_weight[index] for split in behaviours])
+    covariance = np.concatenate([split.best_weight_covariance[index] for split in behaviours])
+    finite = np.concatenate([np.isfinite(split.best_divergence[index]) for split in behaviours])
     _refuse_unknown(weight, covariance, finite, cells, splits)
     place = np.concatenate(
         [behaviour.run[index] + i * len(behaviour.runs) for i in range(len(splits))]

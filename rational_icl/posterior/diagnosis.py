@@ -70,13 +70,13 @@ class Diagnosis:
 
         Their R-hat and effective sample sizes stay.
         """
-        return withheld(self.table, self.converged, kept=("r_hat", "ess_bulk", "ess_tail"))
+        return withheld(self.table, self.converged, columns=("r_hat", "ess_bulk", "ess_tail"))
 
 
-def withheld(table: pd.DataFrame, converged: bool, kept: Collection[Hashable]) -> pd.DataFrame:
+def withheld(table: pd.DataFrame, converged: bool, columns: Collection[Hashable]) -> pd.DataFrame:
     """A table with a column `converged`, and no numbers but some columns' where that is False."""
     if not converged:
-        table = table.assign(**{str(name): np.nan for name in table if name not in kept})
+        table = table.assign(**{str(name): np.nan for name in table if name not in columns})
     return table.assign(converged=converged)
 
 
@@ -104,10 +104,10 @@ def diagnose(posterior: PosteriorLike) -> Diagnosis:
         raise FitError(f"{draws.sizes['draw']} draws; nothing can be told of fewer than four")
     statistics = _arviz.group(idata, "sample_stats")
     mixed = mixing(idata)
-    every = _by_parameter(draws).join(mixed)
-    table = every[~every.index.str.startswith(_EFFECTS)]
+    elements = _by_parameter(draws).join(mixed)
+    table = elements[~elements.index.str.startswith(_EFFECTS)]
     # what never moves cannot be scaled
-    own = [
+    varying = [
         name
         for name in draws
         if not str(name).startswith(_EFFECTS)
@@ -115,7 +115,9 @@ def diagnose(posterior: PosteriorLike) -> Diagnosis:
     ]
     for component in ("prior", "likelihood"):
         scaled = (
-            _arviz.power_scaling(idata, component, [str(name) for name in own]) if own else None
+            _arviz.power_scaling(idata, component, [str(name) for name in varying])
+            if varying
+            else None
         )
         values = pd.Series(dtype=float) if scaled is None else by_element(scaled)
         table = table.assign(**{f"{component}_sensitivity": values.reindex(table.index)})
@@ -127,7 +129,7 @@ def diagnose(posterior: PosteriorLike) -> Diagnosis:
         table=table,
         divergences=attempt.divergences,
         bfmi=bfmi,
-        attempts=pd.DataFrame([asdict(one) for one in (*former_attempts(idata), attempt)]),
+        attempts=pd.DataFrame([asdict(row) for row in (*former_attempts(idata), attempt)]),
         problems=_problems(mixed, attempt, statistics["diverging"].size),
         advice=as_words(advice) if advice else "",
         cautions=_cautions(idata, table, attempt, bfmi),
@@ -171,26 +173,26 @@ def _problems(mixed: pd.DataFrame, attempt: Attempt, num_draws: int) -> tuple[st
 def _cautions(
     idata: InferenceData, table: pd.DataFrame, attempt: Attempt, bfmi: float
 ) -> tuple[str, ...]:
-    found = []
+    cautions = []
     if attempt.divergences and not attempt.too_divergent:
-        found.append(
+        cautions.append(
             f"{attempt.divergences} draws diverged ({100 * attempt.share_divergent:.2g} %; at most "
             f"{100 * MOST_DIVERGENT:g} % may, at a target acceptance of {TARGETS[-1]:g} or more)"
         )
     if not bfmi >= LEAST_BFMI:
-        found.append(
+        cautions.append(
             f"energy fraction of missing information is {bfmi:.2f} (at least {LEAST_BFMI} is "
             "usual): the chains explore energies slowly, so that many draws count as few"
         )
     both = (table["prior_sensitivity"] > SENSITIVE) & (table["likelihood_sensitivity"] > SENSITIVE)
     if both.any():
-        found.append(
+        cautions.append(
             f"{', '.join(table.index[both])}: a different strength of the prior would move the "
             "posterior; the prior and the data pull in different directions"
         )
     weak = (table["prior_sensitivity"] > SENSITIVE) & (table["likelihood_sensitivity"] <= SENSITIVE)
     if weak.any():
-        found.append(
+        cautions.append(
             f"{', '.join(table.index[weak])}: known from the prior more than from the data"
         )
     constant = _arviz.group(idata, "constant_data")
@@ -199,20 +201,20 @@ def _cautions(
     ).assign(diversity=constant["diversity_of_series"].to_numpy())
     runs = series.groupby("diversity")["run"].nunique()
     if len(series) == 1:
-        found.append("a single run: effects of task diversity and of runs cannot be told apart")
+        cautions.append("a single run: effects of task diversity and of runs cannot be told apart")
     elif runs.max() == 1:
-        found.append(
+        cautions.append(
             "one run per task diversity: what the account gets wrong and how runs scatter cannot "
             "be told apart, so how far another seed would lie is known from the prior only"
         )
     weight = _arviz.group(idata, "observed_data")["weight"].to_numpy()
     ends = (weight.max(axis=1) > 1 - 1e-6).mean()
     if ends > 0.9:
-        found.append(
+        cautions.append(
             f"{100 * ends:.0f} % of cells are at a weight of 0 or 1: they say on which side of a "
             "crossover they lie and little else"
         )
-    return tuple(found)
+    return tuple(cautions)
 
 
 def _covered(idata: InferenceData) -> dict[str, float]:

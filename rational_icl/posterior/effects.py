@@ -33,12 +33,14 @@ class Effects(NamedTuple):
     run_variance: Float[Array, " diversity"]
 
 
-def kernel(apart: Float[Array, "..."], length: Float[Array, "..."] | None) -> Float[Array, "..."]:
+def kernel(
+    distance: Float[Array, "..."], length: Float[Array, "..."] | None
+) -> Float[Array, "..."]:
     """K over sd_num_tasks², at distances in ln D; not smooth where there is no length."""
-    nugget = NUGGET * (apart == 0)
+    nugget = NUGGET * (distance == 0)
     if length is None:
-        return (apart == 0) + nugget
-    r = np.sqrt(3) * apart / length
+        return (distance == 0) + nugget
+    r = np.sqrt(3) * distance / length
     return (1 + r) * jnp.exp(-r) + nugget
 
 
@@ -89,8 +91,8 @@ def given_others(
         effect, diversity, effects: as elsewhere.
         together: which series are taken out together, such as the splits of a run: blocks.
     """
-    whole = effects.covariance[diversity][:, diversity]
-    precision = jnp.linalg.inv(whole + jnp.diag(effects.run_variance[diversity]))
+    between_series = effects.covariance[diversity][:, diversity]
+    precision = jnp.linalg.inv(between_series + jnp.diag(effects.run_variance[diversity]))
     covariance = jnp.linalg.inv(jnp.where(together, precision, 0.0))
     covariance = jnp.where(together, covariance, 0.0)
     return effect - covariance @ (precision @ effect), covariance
@@ -113,19 +115,21 @@ def draw_elsewhere(
         rng: random numbers.
     """
     at = np.concatenate([log_seen, log_asked])
-    apart = np.abs(at[:, None] - at)[None]
-    seen, size = len(log_seen), len(at)
+    distance = np.abs(at[:, None] - at)[None]
+    num_seen, size = len(log_seen), len(at)
     shock = rng.standard_normal((len(known), size, known.shape[2]))
     parts = []
-    each = max(1, _MOST_NUMBERS // size**2)
-    for start in range(0, len(known), each):
-        here = slice(start, start + each)
-        length = None if length_num_tasks is None else length_num_tasks[here, None, None]
-        shape = np.broadcast_to(np.asarray(kernel(apart, length)), (len(known[here]), size, size))
-        scale = sd_num_tasks[here, None, None]
-        prior = scale * (np.linalg.cholesky(shape) @ shock[here])
-        gain = np.linalg.solve(shape[:, :seen, :seen], known[here] - prior[:, :seen])
-        parts.append(prior[:, seen:] + shape[:, seen:, :seen] @ gain)
+    batch_size = max(1, _MOST_NUMBERS // size**2)
+    for start in range(0, len(known), batch_size):
+        batch = slice(start, start + batch_size)
+        length = None if length_num_tasks is None else length_num_tasks[batch, None, None]
+        shape = np.broadcast_to(
+            np.asarray(kernel(distance, length)), (len(known[batch]), size, size)
+        )
+        scale = sd_num_tasks[batch, None, None]
+        prior = scale * (np.linalg.cholesky(shape) @ shock[batch])
+        gain = np.linalg.solve(shape[:, :num_seen, :num_seen], known[batch] - prior[:, :num_seen])
+        parts.append(prior[:, num_seen:] + shape[:, num_seen:, :num_seen] @ gain)
     return np.concatenate(parts)
 
 

@@ -106,11 +106,13 @@ def last_state(idata: InferenceData, like: Any) -> Any:
         raise FitError("sampler_state: not in this posterior, so its chains cannot go on")
     stored = _arviz.group(idata, "sampler_state")
     leaves, structure = jax.tree.flatten(jax.tree.map(_plain, like, is_leaf=_is_key))
-    found = [stored[f"leaf_{i}"].to_numpy() for i in range(len(leaves)) if f"leaf_{i}" in stored]
-    if [leaf.shape for leaf in found] != [np.shape(leaf) for leaf in leaves]:
+    stored_leaves = [
+        stored[f"leaf_{i}"].to_numpy() for i in range(len(leaves)) if f"leaf_{i}" in stored
+    ]
+    if [leaf.shape for leaf in stored_leaves] != [np.shape(leaf) for leaf in leaves]:
         raise FitError("sampler_state: of chains of another model; sample anew")
     plain = jax.tree.unflatten(
-        structure, [jnp.asarray(x, y.dtype) for x, y in zip(found, leaves, strict=True)]
+        structure, [jnp.asarray(x, y.dtype) for x, y in zip(stored_leaves, leaves, strict=True)]
     )
     return jax.tree.map(
         lambda was, now: jax.random.wrap_key_data(now) if _is_key(was) else now,

@@ -64,26 +64,26 @@ def appended(idata: InferenceData, problem: Problem, draws: Draws) -> InferenceD
 
 def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict[str, xr.Dataset]:
     model, data = problem.model, problem.data
-    found = constrained(model, data, shared_data=True)(draws.position)
+    named = constrained(model, data, shared_data=True)(draws.position)
     chains, number = draws.statistics["diverging"].shape
     axis = np.arange(done, done + number)
     coords = _coords(problem) | {"chain": np.arange(chains), "draw": axis}
     names = problem_names(problem)
     posterior = {
-        name: (("chain", "draw", *axes), _squeezed(found[key], axes))
+        name: (("chain", "draw", *axes), _squeezed(named[key], axes))
         for name, (key, axes) in names.items()
     }
     if {"sd_run", "sd_num_tasks"} & set(model.noise_priors):
-        posterior["effect_run"] = (("chain", "draw", "series", "contrast"), found["effect"])
+        posterior["effect_run"] = (("chain", "draw", "series", "contrast"), named["effect"])
         effect_key = jax.random.fold_in(key, _EFFECT_SEED)
         spread = _by_draw(effect_key, chains, axis)
         drawn = np.asarray(
             jax.vmap(jax.vmap(_num_tasks_effect, (0, 0, None, None)), (0, 0, None, None))(
-                spread, found, model, data
+                spread, named, model, data
             )
         )
         posterior["effect_num_tasks"] = (("chain", "draw", "diversity", "contrast"), drawn)
-    log_density = found["log_density"]
+    log_density = named["log_density"]
     starts = np.flatnonzero(np.asarray(data.response.first))
     likelihood = {
         "per_cell": (("chain", "draw", "cell"), log_density),
@@ -91,13 +91,13 @@ def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict
     }
     priors = {
         name.removeprefix("log_prior_"): (("chain", "draw"), value)
-        for name, value in found.items()
+        for name, value in named.items()
         if name.startswith("log_prior_")
     }
-    kept = _replicated(problem, draws, axis)
-    some = {name: value[:, kept] for name, value in found.items()}
-    replicated = _replicate(problem, some, jax.random.fold_in(key, _PREDICTIVE_SEED), axis[kept])
-    thinned = coords | {"draw": axis[kept]}
+    index = _replicated(problem, draws, axis)
+    subset = {name: value[:, index] for name, value in named.items()}
+    replicated = _replicate(problem, subset, jax.random.fold_in(key, _PREDICTIVE_SEED), axis[index])
+    thinned = coords | {"draw": axis[index]}
     return {
         "posterior": _dataset(posterior, coords),
         "sample_stats": _dataset(_statistics(draws), coords),
@@ -113,31 +113,33 @@ def _replicated(problem: Problem, draws: Draws, axis: np.ndarray) -> np.ndarray:
     """Which of the draws on an axis, up to the last there is, have replicated data kept."""
     chains = len(draws.statistics["diverging"])
     number = chains * (int(axis.max()) + 1) * problem.weight.size
-    every = 2 ** max(0, math.ceil(math.log2(number / _MOST_REPLICATED)))
-    return np.flatnonzero(axis % every == 0)
+    spacing = 2 ** max(0, math.ceil(math.log2(number / _MOST_REPLICATED)))
+    return np.flatnonzero(axis % spacing == 0)
 
 
 def problem_names(problem: Problem) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Variable of the posterior: the model's name of it, and its axes after chain and draw."""
     model = problem.model
     axes = ("condition",) if problem.pooling != "complete" else ()
-    own = model.accounts[0].priors
-    natural = model.accounts[0].natural(dict.fromkeys(own, jnp.ones(())))
-    found = {
+    sampled = model.accounts[0].priors
+    natural = model.accounts[0].natural(dict.fromkeys(sampled, jnp.ones(())))
+    variables = {
         name: (f"natural_{name}", ("condition",) if len(problem.conditions) > 1 else ())
         for name in natural
     }
-    found |= {
-        name: (f"each_{name}", axes) for name in (*own, *model.noise_priors) if name not in found
+    variables |= {
+        name: (f"each_{name}", axes)
+        for name in (*sampled, *model.noise_priors)
+        if name not in variables
     }
     if problem.pooling == "partial":
         slopes = bool(problem.covariates.shape[1])
-        for name in own:
-            found[f"{name}_mean"] = (f"{name}_mean", ())
-            found[f"{name}_sd"] = (f"{name}_sd", ())
+        for name in sampled:
+            variables[f"{name}_mean"] = (f"{name}_mean", ())
+            variables[f"{name}_sd"] = (f"{name}_sd", ())
             if slopes:
-                found[f"{name}_slope"] = (f"{name}_slope", ("covariate",))
-    return found
+                variables[f"{name}_slope"] = (f"{name}_slope", ("covariate",))
+    return variables
 
 
 def _squeezed(value: np.ndarray, axes: tuple[str, ...]) -> np.ndarray:
@@ -153,33 +155,33 @@ def _by_draw(key: Array, chains: int, axis: np.ndarray) -> Array:
 
 
 def _num_tasks_effect(
-    key: Array, found: dict[str, Array], model: Model, data: Data
+    key: Array, named: dict[str, Array], model: Model, data: Data
 ) -> Float[Array, "diversity contrast"]:
     """A draw of a given e."""
-    noise = {name: found[f"each_{name}"] for name in model.noise_priors}
+    noise = {name: named[f"each_{name}"] for name in model.noise_priors}
     effects = model.effects(noise, data)
-    return draw_given_runs(key, found["effect"], data.response.diversity, effects)
+    return draw_given_runs(key, named["effect"], data.response.diversity, effects)
 
 
-def latent(model: Model, found: dict[str, Array], data: Data) -> Latent:
+def latent(model: Model, named: dict[str, Array], data: Data) -> Latent:
     """The model at one draw of what it names."""
-    params = {name: found[f"each_{name}"] for name in model.accounts[0].priors}
-    noise = {name: found[f"each_{name}"] for name in model.noise_priors}
-    none = jnp.zeros((len(data.condition), data.response.coordinate.shape[1]))
-    effect = found.get("effect", none)
+    params = {name: named[f"each_{name}"] for name in model.accounts[0].priors}
+    noise = {name: named[f"each_{name}"] for name in model.noise_priors}
+    no_effect = jnp.zeros((len(data.condition), data.response.coordinate.shape[1]))
+    effect = named.get("effect", no_effect)
     return Latent(params, noise, effect, moved(model.plain_log_weight(params, data), effect, data))
 
 
 @eqx.filter_jit
 def replicates(
-    model: Model, found: dict[str, Array], data: Data, keys: Array
+    model: Model, named: dict[str, Array], data: Data, keys: Array
 ) -> Float[Array, "draw cell contrast"]:
     """Coordinates of all cells, drawn anew at every draw of what the model names.
 
     This is where residuals are drawn for replicated data, for runs left out and for predictions.
     """
-    names = [name for name in found if name.startswith("each_") or name == "effect"]
-    some = {name: jnp.asarray(found[name]) for name in names}
+    names = [name for name in named if name.startswith("each_") or name == "effect"]
+    values = {name: jnp.asarray(named[name]) for name in names}
     condition = data.condition[data.response.series]
 
     def replicate(item: tuple[Array, dict[str, Array]]) -> Array:
@@ -188,19 +190,19 @@ def replicates(
         noise = {name: value[condition] for name, value in at.noise.items()}
         return model.observation.simulate(key, noise, at.log_weight, data.response)
 
-    return jax.lax.map(replicate, (keys, some), batch_size=64)
+    return jax.lax.map(replicate, (keys, values), batch_size=64)
 
 
 def _replicate(
-    problem: Problem, found: dict[str, np.ndarray], key: Array, axis: np.ndarray
+    problem: Problem, named: dict[str, np.ndarray], key: Array, axis: np.ndarray
 ) -> Float[np.ndarray, "chain draw cell strategy"]:
-    chains = len(found["log_density"])
+    chains = len(named["log_density"])
     keys = _by_draw(key, chains, axis)
     drawn = [
         np.asarray(
             replicates(
                 problem.model,
-                {name: value[chain] for name, value in found.items()},
+                {name: value[chain] for name, value in named.items()},
                 problem.data,
                 keys[chain],
             )
@@ -214,7 +216,7 @@ def _replicate(
 def _prior(problem: Problem, key: Array) -> xr.Dataset:
     model = problem.model
     keys = jax.random.split(key, _NUM_PRIOR_DRAWS)
-    draw = jax.vmap(lambda one: prior_draw(model, one, problem.data))
+    draw = jax.vmap(lambda draw_key: prior_draw(model, draw_key, problem.data))
     drawn = jax.jit(draw, compiler_options=QUICK)(keys)
     variables = {
         name: (
@@ -227,13 +229,13 @@ def _prior(problem: Problem, key: Array) -> xr.Dataset:
 
 
 def _statistics(draws: Draws) -> dict[str, Any]:
-    found = {}
+    statistics = {}
     for name in STATISTICS:
         value = draws.statistics[name]
         if name == "potential_energy":
             value = -value
-        found[_ARVIZ_NAMES.get(name, name)] = (("chain", "draw"), value)
-    return found
+        statistics[_ARVIZ_NAMES.get(name, name)] = (("chain", "draw"), value)
+    return statistics
 
 
 def _coords(problem: Problem) -> dict[str, Any]:

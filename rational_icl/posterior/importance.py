@@ -56,9 +56,9 @@ def leave_one_run_out_psis(
     )
     elpd, pareto_k = _arviz.psis_loo(by_run)
     table = runs["num_tasks"].first().reset_index()
-    every = by_run.reshape(-1, runs.ngroups)
-    seen = np.logaddexp.reduce(every, axis=0) - np.log(len(every))
-    return table.assign(elpd=elpd, pareto_k=pareto_k, seen_log_density=seen)
+    by_draw = by_run.reshape(-1, runs.ngroups)
+    seen_log_density = np.logaddexp.reduce(by_draw, axis=0) - np.log(len(by_draw))
+    return table.assign(elpd=elpd, pareto_k=pareto_k, seen_log_density=seen_log_density)
 
 
 def _flat(model: Model, posterior: xr.Dataset) -> dict[str, np.ndarray]:
@@ -67,8 +67,8 @@ def _flat(model: Model, posterior: xr.Dataset) -> dict[str, np.ndarray]:
     drawn = {}
     for name in (*model.accounts[0].priors, *model.noise_priors):
         value = stacked[name].transpose("sample", ...).to_numpy()
-        each = value if value.ndim == 2 else value[:, None]
-        drawn[name] = np.broadcast_to(each, (len(value), len(model.accounts)))
+        by_condition = value if value.ndim == 2 else value[:, None]
+        drawn[name] = np.broadcast_to(by_condition, (len(value), len(model.accounts)))
     if "effect_run" in stacked:
         effect = stacked["effect_run"].transpose("sample", "series", "contrast")
         drawn["effect"] = effect.to_numpy()

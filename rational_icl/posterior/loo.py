@@ -83,12 +83,12 @@ def _likelihood(
 
 @eqx.filter_jit
 def _without_effect(model: Model, data: Data, drawn: dict[str, Array]) -> Array:
-    nothing = jnp.zeros((len(data.condition), data.response.coordinate.shape[1]))
+    no_effect = jnp.zeros((len(data.condition), data.response.coordinate.shape[1]))
 
-    def one(draw: dict[str, Array]) -> Array:
-        return _likelihood(model, data, _draw(model, data, draw), nothing)
+    def likelihood(draw: dict[str, Array]) -> Array:
+        return _likelihood(model, data, _draw(model, data, draw), no_effect)
 
-    return jax.lax.map(one, drawn, batch_size=8)
+    return jax.lax.map(likelihood, drawn, batch_size=8)
 
 
 @eqx.filter_jit
@@ -112,11 +112,11 @@ def _likeliest(model: Model, data: Data, mean: dict[str, Array]) -> tuple[Array,
 
     def step(_: Any, effect: Array) -> Array:
         # where tails are heavy curvature may be negative: its size says how far, the slope where to
-        value, way = jnp.linalg.eigh(curvature(effect))
-        along = jnp.einsum("ski,sk->si", way, slope(effect)) / jnp.maximum(
+        value, direction = jnp.linalg.eigh(curvature(effect))
+        along = jnp.einsum("ski,sk->si", direction, slope(effect)) / jnp.maximum(
             jnp.abs(value), 1 / _WIDEST**2
         )
-        move = jnp.einsum("ski,si->sk", way, along)
+        move = jnp.einsum("ski,si->sk", direction, along)
         return effect + jnp.clip(move, -_LONGEST_STEP, _LONGEST_STEP)
 
     effect = jax.lax.fori_loop(0, _NEWTON_STEPS, step, effect)
@@ -140,7 +140,7 @@ def _integrated(
     spacing = 2 * _REACH / (_NODES[nodes.shape[1]] - 1)
     log_volume = jnp.log(spacing * width).sum(axis=1)
 
-    def one(values: dict[str, Array]) -> Array:
+    def density(values: dict[str, Array]) -> Array:
         draw = _draw(model, data, values)
         at = levels - _account_level(draw, data)
         likelihood = jax.lax.map(lambda effect: _likelihood(model, data, draw, effect), at)
@@ -156,7 +156,7 @@ def _integrated(
         # every series has its turn once
         return jnp.where(turns, jax.lax.scan(turn, known, turns)[1], 0.0).sum(axis=0) + log_volume
 
-    return jax.lax.map(one, drawn, batch_size=8)
+    return jax.lax.map(density, drawn, batch_size=8)
 
 
 class _Known(NamedTuple):

@@ -122,7 +122,9 @@ class Model(eqx.Module):
             for i, account in enumerate(self.accounts)
         ]
         for name in by_condition[0]:
-            numpyro.deterministic(f"natural_{name}", jnp.stack([one[name] for one in by_condition]))
+            numpyro.deterministic(
+                f"natural_{name}", jnp.stack([natural[name] for natural in by_condition])
+            )
         for kind in (params, noise):
             for name, value in kind.items():
                 numpyro.deterministic(f"each_{name}", value)
@@ -159,13 +161,13 @@ class Model(eqx.Module):
         """How far effects reach; hardly anywhere where the noise has none."""
         diversity, log_num_tasks = data.response.diversity, data.response.log_num_tasks
         condition = jnp.zeros(len(log_num_tasks), int).at[diversity].set(data.condition)
-        nothing = jnp.full(len(self.accounts), _NEGLIGIBLE)
-        sd, run = (noise.get(name, nothing)[condition] for name in ("sd_num_tasks", "sd_run"))
+        negligible = jnp.full(len(self.accounts), _NEGLIGIBLE)
+        sd, run = (noise.get(name, negligible)[condition] for name in ("sd_num_tasks", "sd_run"))
         length = noise.get("length_num_tasks")
         reach = None if length is None else length[condition][:, None]
-        apart = jnp.abs(log_num_tasks[:, None] - log_num_tasks)
-        same = condition[:, None] == condition
-        return Effects(jnp.where(same, sd[:, None] * sd * kernel(apart, reach), 0.0), run**2)
+        distance = jnp.abs(log_num_tasks[:, None] - log_num_tasks)
+        is_same = condition[:, None] == condition
+        return Effects(jnp.where(is_same, sd[:, None] * sd * kernel(distance, reach), 0.0), run**2)
 
 
 def moved(

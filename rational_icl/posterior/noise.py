@@ -157,14 +157,14 @@ class StudentResiduals(Observation):
             rho, shock, mean, scale, softening = cell
             standard = rho * before + jnp.sqrt(1 - rho**2) * shock
             drawn = mean + scale * standard
-            seen = at_the_edge(drawn, softening)
-            at_bound = (seen - mean) / jnp.maximum(scale, _LEAST_SCALE)
-            return jnp.where((seen != drawn).any(), at_bound, standard), seen
+            observed = at_the_edge(drawn, softening)
+            at_bound = (observed - mean) / jnp.maximum(scale, _LEAST_SCALE)
+            return jnp.where((observed != drawn).any(), at_bound, standard), observed
 
         # the correlation of a series' first cell is zero, so that it forgets the series before
         rho, scale = self._correlation(noise, response), self._scale(noise, response)
-        each = (rho, shock, mean, scale, response.softening)
-        return jax.lax.scan(step, jnp.zeros(mean.shape[1]), each)[1]
+        cells = (rho, shock, mean, scale, response.softening)
+        return jax.lax.scan(step, jnp.zeros(mean.shape[1]), cells)[1]
 
     def _scale(self, noise: Noise, response: Response) -> Float[Array, " cell"]:
         inflation = _DEGREES_OF_FREEDOM / (_DEGREES_OF_FREEDOM - 2) if self.heavy_tails else 1.0
@@ -173,8 +173,8 @@ class StudentResiduals(Observation):
     def _correlation(self, noise: Noise, response: Response) -> Float[Array, " cell"]:
         if not self.correlated:
             return jnp.zeros(len(response))
-        near = jnp.exp(-response.gap / noise["correlation_length"])
-        rho = MOST_CORRELATION * near
+        decay = jnp.exp(-response.gap / noise["correlation_length"])
+        rho = MOST_CORRELATION * decay
         return jnp.where(response.first, 0.0, rho)
 
     def _log_kernel(

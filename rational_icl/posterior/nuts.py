@@ -227,11 +227,11 @@ def constrained(model: Model, data: Data, shared_data: bool) -> Callable[[Any], 
         places = np.minimum(np.arange(rounds * _CONSTRAINED), number - 1).reshape(rounds, -1)
         flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in positions.items()}
         pieces = [
-            jax.tree.map(np.asarray, mapped({k: v[here] for k, v in flat.items()}, data))
-            for here in places
+            jax.tree.map(np.asarray, mapped({k: v[index] for k, v in flat.items()}, data))
+            for index in places
         ]
-        whole = jax.tree.map(lambda *parts: np.concatenate(parts)[:number], *pieces)
-        return {name: value.reshape(*shape, *value.shape[1:]) for name, value in whole.items()}
+        joined = jax.tree.map(lambda *parts: np.concatenate(parts)[:number], *pieces)
+        return {name: value.reshape(*shape, *value.shape[1:]) for name, value in joined.items()}
 
     return by_pieces
 

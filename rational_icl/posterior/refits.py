@@ -30,5 +30,5 @@ def posteriors(
 
 def with_used(data: Data, used: np.ndarray) -> Data:
     """One copy of the data per row of `used`."""
-    many = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(used), axis=0), data)
-    return eqx.tree_at(lambda d: d.response.used, many, used)
+    copies = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(used), axis=0), data)
+    return eqx.tree_at(lambda d: d.response.used, copies, used)

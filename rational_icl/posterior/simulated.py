@@ -68,17 +68,20 @@ def simulation_based_calibration(
     batches = range(-(-num_simulations // AT_ONCE))
     for batch in tqdm(batches, desc="simulated logs", unit="batch", disable=not progress):
         key = jax.random.fold_in(jax.random.key(seed), batch)
-        drawn = [simulate(one) for one in jax.random.split(key, AT_ONCE)]
-        truth = {name: np.stack([one[0][name] for one in drawn]) for name in drawn[0][0]}
-        weight = weights_of(np.stack([np.asarray(one[1]) for one in drawn]), softening)
-        seen = [seen_at(each, softening)._asdict() for each in weight]
-        every = with_used(data, np.ones((AT_ONCE, len(data.response)), dtype=bool))
+        drawn = [simulate(draw_key) for draw_key in jax.random.split(key, AT_ONCE)]
+        truth = {name: np.stack([params[name] for params, _ in drawn]) for name in drawn[0][0]}
+        coordinate = np.stack([np.asarray(coordinates) for _, coordinates in drawn])
+        weight = weights_of(coordinate, softening)
+        responses = [seen_at(weights, softening)._asdict() for weights in weight]
+        simulated = with_used(data, np.ones((AT_ONCE, len(data.response)), dtype=bool))
         for name in Seen._fields:
-            values = np.stack([each[name] for each in seen])
-            every = eqx.tree_at(lambda d, name=name: getattr(d.response, name), every, values)
-        found = posteriors(model, every, num_warmup, num_draws, seed + batch)
-        kept = np.linspace(0, num_draws - 1, num_bins).round().astype(int)
-        rows.append(_ranked(truth, found, kept))
+            values = np.stack([response[name] for response in responses])
+            simulated = eqx.tree_at(
+                lambda d, name=name: getattr(d.response, name), simulated, values
+            )
+        draws = posteriors(model, simulated, num_warmup, num_draws, seed + batch)
+        thinned = np.linspace(0, num_draws - 1, num_bins).round().astype(int)
+        rows.append(_ranked(truth, draws, thinned))
     names = [*model.accounts[0].priors, *model.noise_priors]
 
     def table(kind: str) -> pd.DataFrame:
@@ -91,14 +94,14 @@ def simulation_based_calibration(
 
 
 def _ranked(
-    truth: dict[str, np.ndarray], found: dict[str, np.ndarray], kept: np.ndarray
+    truth: dict[str, np.ndarray], draws: dict[str, np.ndarray], thinned: np.ndarray
 ) -> dict[str, np.ndarray]:
-    row = {"divergent": found["diverging"].mean(axis=1)}
+    row = {"divergent": draws["diverging"].mean(axis=1)}
     for name, value in truth.items():
-        draws = found[f"each_{name}"][..., 0]
-        row[f"rank {name}"] = (draws[:, kept] < value[:, None]).sum(axis=1)
+        values = draws[f"each_{name}"][..., 0]
+        row[f"rank {name}"] = (values[:, thinned] < value[:, None]).sum(axis=1)
         row[f"truth {name}"] = value
-        row[f"mean {name}"], row[f"sd {name}"] = draws.mean(axis=1), draws.std(axis=1)
+        row[f"mean {name}"], row[f"sd {name}"] = values.mean(axis=1), values.std(axis=1)
     return row
 
 
@@ -116,5 +119,5 @@ def _simulated(model: Model, key: Array, data: Data) -> tuple[dict[str, Array], 
     effect = shared[diversity] + jnp.sqrt(effects.run_variance)[diversity][:, None] * of_run
     at = Latent(params, noise, effect, moved(model.plain_log_weight(params, data), effect, data))
     condition = data.condition[data.response.series]
-    each = {name: value[condition] for name, value in noise.items()}
-    return truth, model.observation.simulate(keys[3], each, at.log_weight, data.response)
+    by_cell = {name: value[condition] for name, value in noise.items()}
+    return truth, model.observation.simulate(keys[3], by_cell, at.log_weight, data.response)

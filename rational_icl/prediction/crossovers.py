@@ -194,7 +194,7 @@ def _quantiles(
 
 
 def _of_fit(fit: Fit, table: StrategyTable) -> pd.DataFrame:
-    equal = [_refined(other, table) for other in fit.equal_fits]
+    equal = [_refined(equal_fit, table) for equal_fit in fit.equal_fits]
     step, status = (np.stack(columns) for columns in zip(*equal, strict=True))
     ambiguous = step.max(axis=0) > _MOST_FACTOR * step.min(axis=0)
     return pd.DataFrame(

@@ -126,7 +126,7 @@ def _of_fit(fit: Fit, table: StrategyTable, steps: np.ndarray) -> xr.Dataset:
     cells = table.grid(steps)
     shape = (len(table), len(steps), len(table.strategies))
     log_weight = fit.log_weights(cells).reshape(shape)
-    equal = [np.exp(other.log_weights(cells)).reshape(shape) for other in fit.equal_fits]
+    equal = [np.exp(equal_fit.log_weights(cells)).reshape(shape) for equal_fit in fit.equal_fits]
     lowest, highest = np.min(equal, axis=0), np.max(equal, axis=0)
     variables = {
         "weight": (_AXES, np.exp(log_weight)),

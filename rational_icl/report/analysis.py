@@ -111,14 +111,14 @@ class Analysis:
         for strategy in self.fit.strategies:
             for region in REGIONS:
                 cells = self.frame[self.frame["region"] == region]
-                best, own = cells[f"best_weight_id_{strategy}"], cells[f"weight_{strategy}"]
+                best, predicted = cells[f"best_weight_id_{strategy}"], cells[f"weight_{strategy}"]
                 rows.append(
                     {
                         "strategy": strategy,
                         "region": region,
                         "observed": best.mean(),
-                        "predicted": own.mean(),
-                        "root_mean_square_error": ((own - best) ** 2).mean() ** 0.5,
+                        "predicted": predicted.mean(),
+                        "root_mean_square_error": ((predicted - best) ** 2).mean() ** 0.5,
                     }
                 )
         return pd.DataFrame(rows)
@@ -177,10 +177,10 @@ class Analysis:
     def gap_closed(self, region: str) -> float | None:
         """Share of the way from floor to ceiling that the account covers, in ID divergence."""
         floor, ceiling = self.bounds["floor"][region], self.bounds["ceiling"][region]
-        mine = self.agreement("id", region)["divergence"]
-        if floor is None or ceiling is None or mine is None or floor - ceiling < _LEAST_GAP:
+        value = self.agreement("id", region)["divergence"]
+        if floor is None or ceiling is None or value is None or floor - ceiling < _LEAST_GAP:
             return None
-        return (floor - mine) / (floor - ceiling)
+        return (floor - value) / (floor - ceiling)
 
 
 def analyse(
@@ -229,8 +229,8 @@ def analyse(
     predicted = crossovers(fitted, diversities).rename(
         columns={"status": "predicted_status", "determined": "predicted_determined"}
     )
-    own = frame["predicted_relative_distance_id"].to_numpy()
-    mixture = observed_crossovers(run_crossovers(cells, behaviour, own))
+    distance = frame["predicted_relative_distance_id"].to_numpy()
+    mixture = observed_crossovers(run_crossovers(cells, behaviour, distance))
     observed["mixture"] = mixture["observed"]
     observed["early"] = observed["highest"] < frame.loc[~regions.excluded_early, "step"].min()
     bayesian = None
@@ -239,10 +239,10 @@ def analyse(
         bayesian = interpret(sample(account, cells, behaviour, **options), frame, cells.strategies)
     comparison = None
     if compared is None or len(compared):
-        names = [one if isinstance(one, str) else one.name for one in compared or ()]
-        every = compared if compared is None or account.name in names else [account, *compared]
+        names = [name if isinstance(name, str) else name.name for name in compared or ()]
+        candidates = compared if compared is None or account.name in names else [account, *compared]
         options = {"num_starts": max(1, num_starts // 2), "seed": seed, "progress": progress}
-        comparison = compare(every, cells, behaviour, schemes=schemes, **options)
+        comparison = compare(candidates, cells, behaviour, schemes=schemes, **options)
     splits = tuple(behaviour.splits)
     sensitivity = fit_variants(account, cells, behaviour, regions) if variants else None
     return Analysis(

@@ -52,7 +52,7 @@ class Bayesian:
     @property
     def coverage_table(self) -> pd.DataFrame:
         """The coverage to show."""
-        return withheld(self.coverage, self.converged, kept=("cells", "num_tasks"))
+        return withheld(self.coverage, self.converged, columns=("cells", "num_tasks"))
 
     def to_json(self) -> dict[str, Any]:
         """For `report.json`."""
@@ -69,7 +69,9 @@ class Bayesian:
             .where(self.coverage_table.notna(), None)
             .to_dict(orient="index"),
             "crossover": self.crossover_table.to_dict(orient="records"),
-            "slope": {of: self._slope(found["slope"]) for of, found in self.crossovers.items()},
+            "slope": {
+                of: self._slope(crossing["slope"]) for of, crossing in self.crossovers.items()
+            },
             "data_sha256": self.posterior.idata.attrs["data_sha256"],
         }
 
@@ -77,11 +79,11 @@ class Bayesian:
     def crossover_table(self) -> pd.DataFrame:
         """One row per task diversity: median, interval and chance of no crossover, by `of`."""
         columns: dict[str, Any] = {}
-        for of, found in self.crossovers.items():
-            columns["num_tasks"] = found["num_tasks"].to_numpy()
+        for of, crossing in self.crossovers.items():
+            columns["num_tasks"] = crossing["num_tasks"].to_numpy()
             for kind in ("median", "lower", "upper", "never"):
-                columns[f"{of}_{kind}"] = found[kind].to_numpy()
-        return withheld(pd.DataFrame(columns), self.converged, kept=("num_tasks",))
+                columns[f"{of}_{kind}"] = crossing[kind].to_numpy()
+        return withheld(pd.DataFrame(columns), self.converged, columns=("num_tasks",))
 
     def _slope(self, values: xr.DataArray) -> dict[str, float | None]:
         return _interval(values if self.converged else values[:0])
@@ -121,8 +123,8 @@ def _coverage(drawn: Predictive, frame: pd.DataFrame, strategies: tuple[str, ...
     for k, name in enumerate(strategies[:-1]):
         scores = scores_of(drawn.weight[:, *places, k], frame[f"best_weight_id_{name}"].to_numpy())
         for part in _PARTS:
-            here = (frame["region"] == part) | (frame["extrapolation"] == part)
-            cells = scores[here].assign(num_tasks=frame["num_tasks"][here], region=part)
+            in_part = (frame["region"] == part) | (frame["extrapolation"] == part)
+            cells = scores[in_part].assign(num_tasks=frame["num_tasks"][in_part], region=part)
             parts.append(cells.assign(condition="", left_out=part, log_density=0.0))
     table = coverage(pd.concat(parts, ignore_index=True), "region")
     return table.drop(columns="log_density")
@@ -147,8 +149,8 @@ def posterior_bands(bayesian: Bayesian, analysis: Any) -> Figure:
         sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
     for ax, diversity in zip(axes.flat, diversities, strict=False):
-        here = frame[frame["num_tasks"] == diversity]
-        plotting.plot_interval(bayesian.phase.sel(num_tasks=diversity), here, strategy, ax=ax)
+        cells = frame[frame["num_tasks"] == diversity]
+        plotting.plot_interval(bayesian.phase.sel(num_tasks=diversity), cells, strategy, ax=ax)
         ax.set_title(f"D = {diversity:g}", fontsize="small")
         ax.label_outer()
     for ax in axes.flat[len(diversities) :]:
@@ -161,8 +163,8 @@ def posterior_ridge(bayesian: Bayesian, analysis: Any) -> Figure:
     del analysis
     posterior = _arviz.group(bayesian.posterior.idata, "posterior")
     known = [name for name in ("alpha", "beta", "gamma") if name in posterior]
-    own = known or [str(name) for name in posterior if posterior[name].ndim == 2][:3]
-    pairs = [(x, y) for i, x in enumerate(own) for y in own[i + 1 :]] or [(own[0], own[0])]
+    names = known or [str(name) for name in posterior if posterior[name].ndim == 2][:3]
+    pairs = [(x, y) for i, x in enumerate(names) for y in names[i + 1 :]] or [(names[0], names[0])]
     figure, axes = plt.subplots(
         1, len(pairs), figsize=(3.2 * len(pairs), 2.9), layout="constrained", squeeze=False
     )
@@ -214,7 +216,7 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
         f"{table.loc[name, 'upper']:.3g})"
         for name in named
     )
-    found = [f"With 90 % intervals, {listed}."] if listed else []
+    texts = [f"With 90 % intervals, {listed}."] if listed else []
     words = {
         "fitted": "fitted cells",
         "later_steps": "held-out cells at later steps",
@@ -225,18 +227,18 @@ def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
         for part, row in bayesian.coverage.to_dict(orient="index").items()
     ]
     if parts:
-        found.append(
+        texts.append(
             "Its 90 % intervals for what would be observed of a run not yet trained hold "
             f"{', '.join(parts)}: means over task diversities, whose cells are wrong together."
         )
     both = bayesian.crossover_table.merge(measured, on="num_tasks").dropna(subset=["observed"])
     inside = (both["observed"] >= both["run_lower"]) & (both["observed"] <= both["run_upper"])
     if len(both):
-        found.append(
+        texts.append(
             f"The observed crossover step lies within that of a new run at {int(inside.sum())} of "
             f"the {len(both)} task diversities where all runs cross."
         )
-    return found
+    return texts
 
 
 def _share(row: dict[Any, float]) -> str:

@@ -48,14 +48,14 @@ def explorer_data(
         params = analysis.fit.params
     frame, strategies = analysis.frame, analysis.fit.strategies
     num_tasks, steps = (np.unique(frame[axis].to_numpy()) for axis in ("num_tasks", "step"))
-    seen = analysis.fit.seen.set_index("num_tasks").loc[num_tasks]
+    table = analysis.fit.seen.set_index("num_tasks").loc[num_tasks]
     regions = frame.groupby(["num_tasks", "step"])["region"].first().unstack()
     document = {
         "strategies": strategies,
         "num_tasks": num_tasks.tolist(),
         "steps": steps.tolist(),
-        "loss": seen[[f"loss_{name}" for name in strategies]].to_numpy().tolist(),
-        "complexity": seen[[f"complexity_{name}" for name in strategies]].to_numpy().tolist(),
+        "loss": table[[f"loss_{name}" for name in strategies]].to_numpy().tolist(),
+        "complexity": table[[f"complexity_{name}" for name in strategies]].to_numpy().tolist(),
         "region": regions.to_numpy().tolist(),
         "runs": _runs(frame, f"best_weight_id_{strategies[0]}", num_tasks, steps),
         "parameters": _parameters(params, num_tasks),

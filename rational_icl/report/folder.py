@@ -115,16 +115,16 @@ def _older(out: Path) -> Iterator[str]:
         names = _unlisted(out, document)
     root = out.resolve()
     for name in names:
-        whole = isinstance(name, str) and _SHAPE.fullmatch(name) and ".." not in name.split("/")
-        if whole and (out / name).is_file() and (out / name).resolve().is_relative_to(root):
+        is_plain = isinstance(name, str) and _SHAPE.fullmatch(name) and ".." not in name.split("/")
+        if is_plain and (out / name).is_file() and (out / name).resolve().is_relative_to(root):
             yield name
 
 
 def _unlisted(out: Path, document: dict[str, Any]) -> list[str]:
     logs = document.get("logs")
     folders = [out, *(out / name for name in (logs if isinstance(logs, dict) else ()))]
-    found = (path for folder in folders for path in (*folder.glob("*"), *folder.glob("*/*")))
-    return [path.relative_to(out).as_posix() for path in found if path.stem in _UNLISTED]
+    paths = (path for folder in folders for path in (*folder.glob("*"), *folder.glob("*/*")))
+    return [path.relative_to(out).as_posix() for path in paths if path.stem in _UNLISTED]
 
 
 def _remove_empty(folders: set[Path], out: Path) -> None:

@@ -45,23 +45,23 @@ def beside_published(
         factors: of the log's runs; `mlp_factor` is looked at, 4 if there is none.
     """
     setting = fit.setting
-    every = published_fits()
-    every = every[every["setting"].isin([setting.name]) & every["split"].isin(splits)]
+    fits = published_fits()
+    fits = fits[fits["setting"].isin([setting.name]) & fits["split"].isin(splits)]
     if fit.account.name != "rational" or fit.strategies != setting.strategies[:2]:
-        every = every[:0]
-    kept = frame[frame["region"] != "excluded_early"].assign(region="kept")
+        fits = fits[:0]
+    later = frame[frame["region"] != "excluded_early"].assign(region="kept")
     weight = f"weight_{fit.strategies[0]}"
     sizes = {name: getattr(setting, name, None) for name in ("num_dims", "context_length")}
     sizes["mlp_factor"] = _mlp_factor(factors)
     rows = []
-    for (split, measure), group in every.groupby(["split", "measure"]):
-        here = region_agreement(kept, setting.outcome, str(split), "kept", weight)[str(measure)]
+    for (split, measure), group in fits.groupby(["split", "measure"]):
+        value = region_agreement(later, setting.outcome, str(split), "kept", weight)[str(measure)]
         nearest = group.iloc[int(_distance(group, sizes).argmin())]
         rows.append(
             {
                 "split": split,
                 "measure": measure,
-                "here": np.nan if here is None else here,
+                "here": np.nan if value is None else value,
                 "nearest": nearest["value"],
                 "context_length": nearest["context_length"],
                 "num_dims": nearest["num_dims"],
@@ -76,9 +76,9 @@ def beside_published(
 
 def _mlp_factor(factors: Mapping[str, Any]) -> float:
     """That of the runs: factors come from files, and may be anything."""
-    found = factors.get("mlp_factor")
-    if isinstance(found, int | float) and 0 < found < np.inf:
-        return float(found)
+    factor = factors.get("mlp_factor")
+    if isinstance(factor, int | float) and 0 < factor < np.inf:
+        return float(factor)
     return _USUAL_MLP_FACTOR
 
 

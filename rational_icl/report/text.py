@@ -10,21 +10,21 @@ from rational_icl.report.analysis import Analysis
 
 def sentences(analysis: Analysis) -> list[str]:
     """What a reader should know first, including where the account fails."""
-    found = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
-    found += [_out_of_distribution(analysis), _strategies(analysis)]
-    found += [
+    texts = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
+    texts += [_out_of_distribution(analysis), _strategies(analysis)]
+    texts += [
         _crossovers(analysis),
         _plateau(analysis),
-        _few(analysis),
+        _too_few_cells(analysis),
         _boundary(analysis),
         _determined(analysis),
         _errors(analysis),
     ]
     if analysis.bayesian:
-        found[1:1] = bayesian.sentences(analysis.bayesian, analysis.crossover)
+        texts[1:1] = bayesian.sentences(analysis.bayesian, analysis.crossover)
     if analysis.comparison:
-        found += comparing.sentences(analysis.comparison, analysis.fit.account.name)
-    return [sentence for sentence in found if sentence]
+        texts += comparing.sentences(analysis.comparison, analysis.fit.account.name)
+    return [sentence for sentence in texts if sentence]
 
 
 def _how_close(analysis: Analysis) -> str:
@@ -35,12 +35,12 @@ def _how_close(analysis: Analysis) -> str:
         ("later_steps", "in held-out cells at later steps"),
         ("larger_num_tasks", "in held-out cells at larger task diversity"),
     ):
-        found = analysis.agreement("id", region)
-        if found["relative_distance_rmse"] is not None:
+        measures = analysis.agreement("id", region)
+        if measures["relative_distance_rmse"] is not None:
             parts.append(
-                f"{_text(found['relative_distance_rmse'])} {words} "
-                f"(r = {_text(found['relative_distance_r'])}, mean of predicted less observed "
-                f"{found['relative_distance_bias']:+.3f})"
+                f"{_text(measures['relative_distance_rmse'])} {words} "
+                f"(r = {_text(measures['relative_distance_r'])}, mean of predicted less observed "
+                f"{measures['relative_distance_bias']:+.3f})"
             )
     if not parts:
         return (
@@ -59,11 +59,11 @@ def _gap(analysis: Analysis) -> str:
         share = analysis.gap_closed(region)
         if share is None:
             continue
-        mine = analysis.agreement("id", region)["divergence"]
+        divergence = analysis.agreement("id", region)["divergence"]
         floor, ceiling = analysis.bounds["floor"][region], analysis.bounds["ceiling"][region]
         parts.append(
-            f"{100 * share:.0f} % in {words} cells (floor {floor:.4f}, account {mine:.4f}, ceiling "
-            f"{ceiling:.4f} nats)"
+            f"{100 * share:.0f} % in {words} cells (floor {floor:.4f}, account {divergence:.4f}, "
+            f"ceiling {ceiling:.4f} nats)"
         )
     if not parts:
         return ""
@@ -132,21 +132,21 @@ def _crossovers(analysis: Analysis) -> str:
             " Like for like, where the relative distance of its mixtures crosses one half within "
             f"the logged steps: {_listed(alike, 'mixture')}."
         )
-    others = sorted(set(analysis.crossover["num_tasks"]) - set(both["num_tasks"]))
-    if others:
+    uncompared = sorted(set(analysis.crossover["num_tasks"]) - set(both["num_tasks"]))
+    if uncompared:
         text += (
             f" Not compared, because some run or the account does not cross: D = "
-            f"{', '.join(map(str, others))}."
+            f"{', '.join(map(str, uncompared))}."
         )
     return text + _slope(both)
 
 
 def _listed(both: pd.DataFrame, column: str) -> str:
     listed = ", ".join(
-        f"D = {tasks}: {step:,.0f} against {seen:,.0f}"
+        f"D = {tasks}: {step:,.0f} against {observed:,.0f}"
         + (" (early, where cells are excluded)" if early else "")
         + ("" if determined or column != "predicted" else " (not determined)")
-        for tasks, step, seen, early, determined in both[
+        for tasks, step, observed, early, determined in both[
             ["num_tasks", column, "observed", "early", "predicted_determined"]
         ].itertuples(index=False)
     )
@@ -173,19 +173,19 @@ def _plateau(analysis: Analysis) -> str:
     last = frame[frame["step"] == frame["step"].max()]
     columns = ["relative_distance_id", "predicted_relative_distance_id"]
     by_diversity = last.groupby("num_tasks")[columns].mean()
-    apart = by_diversity[columns[1]] - by_diversity[columns[0]]
-    if not apart.notna().any():
+    residual = by_diversity[columns[1]] - by_diversity[columns[0]]
+    if not residual.notna().any():
         return ""
-    worst = apart.abs().idxmax()
+    worst = residual.abs().idxmax()
     held_out = ", held out" if (last["region"] == "held_out").all() else ""
-    seen, predicted = by_diversity.loc[worst, columns]
+    observed, predicted = by_diversity.loc[worst, columns]
     return (
         f"At the last step ({last['step'].max():,}{held_out}) it fails most at D = {worst}, with a "
-        f"relative distance of {predicted:.2f} where the transformers' is {seen:.2f}."
+        f"relative distance of {predicted:.2f} where the transformers' is {observed:.2f}."
     )
 
 
-def _few(analysis: Analysis) -> str:
+def _too_few_cells(analysis: Analysis) -> str:
     fitted = analysis.frame[analysis.frame["region"] == "fitted"]
     params, diversities = len(analysis.fit.params), fitted["num_tasks"].nunique()
     if len(fitted) >= 10 * params and diversities >= 3:
@@ -220,23 +220,25 @@ def _determined(analysis: Analysis) -> str:
 
 def _errors(analysis: Analysis) -> str:
     """Errors of the fitted values, told apart from those of a posterior."""
-    found = analysis.jackknife
-    if not isinstance(found, Jackknife):
-        return f"Fitted values are given without errors: {found}."
-    if found.table.empty:
+    errors = analysis.jackknife
+    if not isinstance(errors, Jackknife):
+        return f"Fitted values are given without errors: {errors}."
+    if errors.table.empty:
         return ""
-    known = found.table[found.table["status"] == "determined"]
+    known = errors.table[errors.table["status"] == "determined"]
     listed = ", ".join(
         f"{row['parameter']} = {row['estimate']:.3g} ({row['lower']:.3g} to {row['upper']:.3g})"
         for row in known.to_dict(orient="records")
     )
-    others = ", ".join(name for name in analysis.fit.params if name not in set(known["parameter"]))
-    sentence = (
-        f"A jackknife over the {len(found.estimates)} fitted task diversities gives "
-        f"{100 * found.level:.0f} % intervals for the fitted values: {listed or 'none'}"
+    undetermined = ", ".join(
+        name for name in analysis.fit.params if name not in set(known["parameter"])
     )
-    if others:
-        sentence += f"; none for {others}, free or at the edge of its range in some refit"
+    sentence = (
+        f"A jackknife over the {len(errors.estimates)} fitted task diversities gives "
+        f"{100 * errors.level:.0f} % intervals for the fitted values: {listed or 'none'}"
+    )
+    if undetermined:
+        sentence += f"; none for {undetermined}, free or at the edge of its range in some refit"
     if analysis.bayesian:
         sentence += "; intervals of the posterior are conditional on its model of noise instead"
     return sentence + "."

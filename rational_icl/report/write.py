@@ -77,14 +77,14 @@ def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Pa
         LogError: `out` is a file, holds files of these names that no report wrote, or cannot be
             written, another report is being written there, or two logs have the same name.
     """
-    every = [analyses] if isinstance(analyses, Analysis) else list(analyses)
-    names = [analysis.name for analysis in every]
+    analysed = [analyses] if isinstance(analyses, Analysis) else list(analyses)
+    names = [analysis.name for analysis in analysed]
     if len(set(names)) < len(names):
         raise LogError(f"two of the logs are named alike ({', '.join(names)}); rename a folder")
     out = Path(out)
     refuse_foreign(out)
     with staging_folder(out, ".writing", "another report is being written here") as staging:
-        _write_all(every, staging / "new")
+        _write_all(analysed, staging / "new")
         replace_report(staging / "new", staging / "older", out)
     return out / PAGE
 
@@ -92,18 +92,20 @@ def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Pa
 def _write_all(analyses: list[Analysis], folder: Path) -> None:
     documents, sections = {}, []
     for analysis in analyses:
-        own = folder if len(analyses) == 1 else folder / analysis.name
-        sections.append(_section(analysis, _draw(analysis, own / "figures")))
-        _write_tables(analysis, own / "tables")
+        subfolder = folder if len(analyses) == 1 else folder / analysis.name
+        sections.append(_section(analysis, _draw(analysis, subfolder / "figures")))
+        _write_tables(analysis, subfolder / "tables")
         documents[analysis.name] = {**analysis.to_json(), "version": version("rational_icl")}
-        _write_json(documents[analysis.name], own / DOCUMENT)
-    script = explorer_script() if any(one["explorer"] for one in sections) else None
+        _write_json(documents[analysis.name], subfolder / DOCUMENT)
+    script = explorer_script() if any(section["explorer"] for section in sections) else None
     page = _template("page").render(
         sections=sections, version=version("rational_icl"), explorer_script=script
     )
     (folder / PAGE).write_text(page, encoding="utf-8")
-    whole = {"schema": 1, "logs": documents} if len(analyses) > 1 else documents[analyses[0].name]
-    _write_json({**whole, "files": listed(folder)}, folder / DOCUMENT)
+    document = (
+        {"schema": 1, "logs": documents} if len(analyses) > 1 else documents[analyses[0].name]
+    )
+    _write_json({**document, "files": listed(folder)}, folder / DOCUMENT)
 
 
 def _write_json(document: dict[str, Any], path: Path) -> None:
@@ -208,11 +210,11 @@ def _section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
 
 def _determined(analysis: Analysis) -> list[dict[str, Any]]:
     """A row a parameter: its value, its range over equal fits, and the jackknife's interval."""
-    fit, found = analysis.fit, analysis.jackknife
+    fit, jackknife = analysis.fit, analysis.jackknife
     spread = fit.identifiability.spread if fit.identifiability else {}
     errors = {}
-    if isinstance(found, Jackknife):
-        errors = found.table.set_index("parameter").to_dict(orient="index")
+    if isinstance(jackknife, Jackknife):
+        errors = jackknife.table.set_index("parameter").to_dict(orient="index")
     return [
         {"name": name, "value": value, "spread": spread.get(name), "error": errors.get(name)}
         for name, value in fit.params.items()
