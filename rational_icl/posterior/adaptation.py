@@ -13,9 +13,9 @@ from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl.posterior.convergence import TARGETS, Attempt, judge, mixing
-from rational_icl.posterior.data import Problem
 from rational_icl.posterior.idata import appended, to_groups
 from rational_icl.posterior.nuts import Chains, chains, check_number
+from rational_icl.posterior.specification import Specification
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,17 @@ class Plan:
 
 
 def draw(
-    problem: Problem, plan: Plan, seed: int, attrs: Mapping[str, str], progress: bool
+    specification: Specification, plan: Plan, seed: int, attrs: Mapping[str, str], progress: bool
 ) -> InferenceData:
     """A posterior drawn as planned, which tells of every attempt."""
-    runner = chains(problem.model, plan.num_warmup, True)
+    runner = chains(specification.model, plan.num_warmup, True)
     keys = jax.random.split(jax.random.key(seed), plan.num_chains)
-    state = runner.start(keys, problem.data)
-    run = _Run(problem, plan, runner, seed, attrs, progress)
+    state = runner.start(keys, specification.data)
+    run = _Run(specification, plan, runner, seed, attrs, progress)
     idata, attempts = None, []
     for target in plan.targets:
         if attempts:  # where chains stand, with the mass matrix they have: warmed up for longer
-            state = runner.restart(state, problem.data)
+            state = runner.restart(state, specification.data)
         idata, state, attempt = run.attempt(state, target, plan.num_warmup * (len(attempts) + 1))
         attempts.append(attempt)
         if not attempt.divergences:
@@ -104,7 +104,7 @@ def with_attempts(idata: InferenceData, attempts: list[Attempt]) -> InferenceDat
 class _Run:
     """What all attempts at a posterior share."""
 
-    problem: Problem
+    specification: Specification
     plan: Plan
     runner: Chains
     seed: int
@@ -115,7 +115,7 @@ class _Run:
         self, state: Any, target: float, num_warmup: int
     ) -> tuple[InferenceData, Any, Attempt]:
         """Draws at one acceptance to aim at, where chains stand after them, and how they fared."""
-        problem, data = self.problem, self.problem.data
+        specification, data = self.specification, self.specification.data
         state = self.runner.warm_up(state, data, target, "warming up" if self.progress else None)
         idata, attempt = None, None
         while pieces := self.plan.further(attempt):
@@ -123,9 +123,9 @@ class _Run:
                 draws = self.runner.draw(state, data, number, "sampling" if self.progress else None)
                 state = draws.state
                 idata = (
-                    _arviz.inference_data(to_groups(problem, draws, self.seed), self.attrs)
+                    _arviz.inference_data(to_groups(specification, draws, self.seed), self.attrs)
                     if idata is None
-                    else appended(idata, problem, draws)
+                    else appended(idata, specification, draws)
                 )
             attempt = judge(idata, mixing(idata), target, num_warmup)
             if self.progress:

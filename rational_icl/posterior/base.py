@@ -7,9 +7,10 @@ from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account
-from rational_icl.posterior.data import Problem, from_dataset
+from rational_icl.posterior.constant_data import from_dataset
 from rational_icl.posterior.files import load_groups, save_groups
 from rational_icl.posterior.noise import Observation
+from rational_icl.posterior.specification import Specification
 
 
 class Posterior:
@@ -43,7 +44,7 @@ class Posterior:
         self._given = account, observation
 
     @cached_property
-    def problem(self) -> Problem:
+    def specification(self) -> Specification:
         """Account, noise and cells, as they were sampled.
 
         Raises:
@@ -70,22 +71,22 @@ class Posterior:
     @property
     def account(self) -> Account:
         """The theory, in its own parameters."""
-        return self.problem.account
+        return self.specification.account
 
     @property
     def observation(self) -> Observation:
         """How observed cells scatter about the account."""
-        return self.problem.observation
+        return self.specification.observation
 
     @property
     def strategies(self) -> tuple[str, ...]:
         """Names."""
-        return self.problem.strategies
+        return self.specification.strategies
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """Names of what was sampled together; one empty name of a single log."""
-        return self.problem.conditions
+        return self.specification.conditions
 
     def save(self, path: str | Path) -> None:
         """Write NetCDF, for `load_posterior` and for ArviZ of both majors.
@@ -99,7 +100,7 @@ class Posterior:
         sizes = _arviz.group(self.idata, "posterior").sizes
         return (
             f"Posterior({self.account.name}: {sizes['chain']} chains of {sizes['draw']} draws, "
-            f"{len(self.problem.weight)} cells)"
+            f"{len(self.specification.weight)} cells)"
         )
 
 
@@ -139,7 +140,7 @@ def load_posterior(
     idata = load_groups(Path(path))
     try:
         posterior = Posterior(idata, account=account, observation=observation)
-        _ = posterior.problem  # what is wrong with it is said now, beside the file's name
+        _ = posterior.specification  # what is wrong with it is said now, beside the file's name
     except FitError as error:
         raise FitError(f"{path}: {error}") from None
     return posterior

@@ -14,11 +14,11 @@ from rational_icl._jit import in_float64
 from rational_icl.fitting.holdout import FITTED_SHARE
 from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import weights_of
-from rational_icl.posterior.data import Problem
 from rational_icl.posterior.idata import replicates
 from rational_icl.posterior.loo import series_log_density
 from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
 from rational_icl.posterior.scores import scores_of
+from rational_icl.posterior.specification import Specification
 
 _CHAINS = 4
 
@@ -64,8 +64,10 @@ def leave_one_run_out(
     Raises:
         FitError: there is only one run.
     """
-    problem = Posterior.of(posterior).problem
-    return _left_out(problem, _folds(problem, "run"), num_warmup, num_draws, seed, progress)
+    specification = Posterior.of(posterior).specification
+    return _left_out(
+        specification, _folds(specification, "run"), num_warmup, num_draws, seed, progress
+    )
 
 
 @in_float64
@@ -88,8 +90,10 @@ def leave_one_num_tasks_out(
     Raises:
         FitError: there is only one task diversity.
     """
-    problem = Posterior.of(posterior).problem
-    return _left_out(problem, _folds(problem, "num_tasks"), num_warmup, num_draws, seed, progress)
+    specification = Posterior.of(posterior).specification
+    return _left_out(
+        specification, _folds(specification, "num_tasks"), num_warmup, num_draws, seed, progress
+    )
 
 
 @in_float64
@@ -115,12 +119,13 @@ def leave_ends_out(
     Raises:
         FitError: there are too few steps and task diversities to leave any out.
     """
-    problem = Posterior.of(posterior).problem
-    later, larger = _ends(problem)
+    specification = Posterior.of(posterior).specification
+    later, larger = _ends(specification)
     used = np.stack([~later & ~larger] * _CHAINS)
-    draws = posteriors(problem.model, with_used(problem.data, used), num_warmup, num_draws, seed)
+    model, data = specification.model, specification.data
+    draws = posteriors(model, with_used(data, used), num_warmup, num_draws, seed)
     joined = {name: value.reshape(-1, *value.shape[2:]) for name, value in draws.items()}
-    of_cell = problem.series["num_tasks"].to_numpy()[np.asarray(problem.data.response.series)]
+    of_cell = specification.series["num_tasks"].to_numpy()[np.asarray(data.response.series)]
     folds = [
         Fold(name, cells & (of_cell == number), is_whole)
         for name, cells, is_whole in (
@@ -130,24 +135,26 @@ def leave_ends_out(
         for number in np.unique(of_cell[cells])
     ]
     del progress
-    return pd.concat([_scored(problem, fold, joined, seed) for fold in folds], ignore_index=True)
+    return pd.concat(
+        [_scored(specification, fold, joined, seed) for fold in folds], ignore_index=True
+    )
 
 
-def _folds(problem: Problem, unit: str) -> list[Fold]:
-    groups = problem.series.groupby(["condition", unit], sort=False)
+def _folds(specification: Specification, unit: str) -> list[Fold]:
+    groups = specification.series.groupby(["condition", unit], sort=False)
     if groups.ngroups < 2:
         word = unit.replace("num_tasks", "task diversity")
         raise FitError(
             f"there is only one {word}; leaving it out leaves nothing to predict it from"
         )
-    of_cell = groups.ngroup().to_numpy()[np.asarray(problem.data.response.series)]
+    of_cell = groups.ngroup().to_numpy()[np.asarray(specification.data.response.series)]
     return [Fold(str(name[1]), of_cell == index) for index, (name, _) in enumerate(groups)]
 
 
-def _ends(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+def _ends(specification: Specification) -> tuple[np.ndarray, np.ndarray]:
     """Cells at later steps, and of larger task diversities, than the first 80 % of a condition."""
     later, larger = [], []
-    for cells in problem.data.cells:
+    for cells in specification.data.cells:
         step, num_tasks = np.asarray(cells.step), np.asarray(cells.num_tasks)
         last = _last_fitted(num_tasks)
         larger.append(num_tasks > last)
@@ -163,7 +170,7 @@ def _last_fitted(values: np.ndarray) -> float:
 
 
 def _left_out(
-    problem: Problem,
+    specification: Specification,
     folds: Sequence[Fold],
     num_warmup: int,
     num_draws: int,
@@ -177,54 +184,57 @@ def _left_out(
     for start in tqdm(starts, desc="left out", unit="batch", disable=not progress):
         # of one shape, so that nothing is compiled again
         padded = [folds[index % len(folds)] for index in range(start, start + size)]
-        data = with_used(problem.data, np.stack([~fold.cells for fold in padded]))
-        draws = posteriors(problem.model, data, num_warmup, num_draws, seed + start)
+        data = with_used(specification.data, np.stack([~fold.cells for fold in padded]))
+        draws = posteriors(specification.model, data, num_warmup, num_draws, seed + start)
         for place, fold in enumerate(folds[start : start + size]):
             drawn = {name: value[place] for name, value in draws.items()}
-            frames.append(_scored(problem, fold, drawn, seed))
+            frames.append(_scored(specification, fold, drawn, seed))
     return pd.concat(frames, ignore_index=True)
 
 
-def _scored(problem: Problem, fold: Fold, drawn: dict[str, np.ndarray], seed: int) -> pd.DataFrame:
+def _scored(
+    specification: Specification, fold: Fold, drawn: dict[str, np.ndarray], seed: int
+) -> pd.DataFrame:
     """The rows of what is left out."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), len(drawn["diverging"]))
     named = {name: value for name, value in drawn.items() if name != "diverging"}
-    coordinate = np.asarray(replicates(problem.model, named, problem.data, keys))[:, fold.cells]
-    softening = np.asarray(problem.data.response.softening)[fold.cells]
+    data = specification.data
+    coordinate = np.asarray(replicates(specification.model, named, data, keys))[:, fold.cells]
+    softening = np.asarray(data.response.softening)[fold.cells]
     weight = weights_of(coordinate, softening)
-    series = problem.series.iloc[np.asarray(problem.data.response.series)[fold.cells]]
-    step = np.concatenate([np.asarray(cells.step) for cells in problem.data.cells])[fold.cells]
+    series = specification.series.iloc[np.asarray(data.response.series)[fold.cells]]
+    step = np.concatenate([np.asarray(cells.step) for cells in data.cells])[fold.cells]
     cells = series.reset_index(drop=True).assign(step=step)
     cells.insert(0, "left_out", fold.name)
     frames = [
         pd.concat(
             [
                 cells.assign(strategy=strategy),
-                scores_of(weight[..., k], problem.weight[fold.cells, k]),
+                scores_of(weight[..., k], specification.weight[fold.cells, k]),
             ],
             axis=1,
         )
-        for k, strategy in enumerate(problem.strategies[:-1])
+        for k, strategy in enumerate(specification.strategies[:-1])
     ]
     return pd.concat(frames, ignore_index=True).assign(
-        log_density=_log_density(problem, fold, drawn)
+        log_density=_log_density(specification, fold, drawn)
     )
 
 
-def _log_density(problem: Problem, fold: Fold, drawn: dict[str, Any]) -> float:
+def _log_density(specification: Specification, fold: Fold, drawn: dict[str, Any]) -> float:
     """Log density of all that is left out, given the rest.
 
     Of whole series, with their effects integrated out; of the end of series, given their effects.
     """
     if fold.whole:
-        names = (*problem.model.accounts[0].priors, *problem.model.noise_priors)
+        names = (*specification.model.accounts[0].priors, *specification.model.noise_priors)
         values = {name: drawn[f"each_{name}"] for name in names}
         if {"sd_run", "sd_num_tasks"} & set(names):
             values["effect"] = drawn["effect"]
-        out = np.unique(np.asarray(problem.data.response.series)[fold.cells])
-        unit = np.arange(len(problem.series))
+        out = np.unique(np.asarray(specification.data.response.series)[fold.cells])
+        unit = np.arange(len(specification.series))
         unit[out] = out[0]
-        density = series_log_density(problem.model, problem.data, values, unit)[:, out]
+        density = series_log_density(specification.model, specification.data, values, unit)[:, out]
     else:
         density = drawn["log_density"][:, fold.cells]
     total = density.sum(axis=1)

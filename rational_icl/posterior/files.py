@@ -14,7 +14,7 @@ from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._files import replacing
 from rational_icl._guards import absurd, check_regular
-from rational_icl.posterior.data import refuse_another_model
+from rational_icl.posterior.constant_data import refuse_another_model
 
 _NOT_A_POSTERIOR = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError),

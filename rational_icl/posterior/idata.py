@@ -14,12 +14,13 @@ from jaxtyping import Float
 from rational_icl import _arviz
 from rational_icl._arrays import Array
 from rational_icl._arviz import InferenceData
+from rational_icl.posterior.constant_data import to_dataset
 from rational_icl.posterior.coordinates import weights_of
-from rational_icl.posterior.data import Problem, to_dataset
 from rational_icl.posterior.effects import draw_given_runs
 from rational_icl.posterior.files import stored_state
 from rational_icl.posterior.model import Data, Latent, Model, moved
 from rational_icl.posterior.nuts import QUICK, STATISTICS, Draws, constrained, prior_draw
+from rational_icl.posterior.specification import Specification
 
 _NUM_PRIOR_DRAWS = 500
 _MOST_REPLICATED = 2**24
@@ -33,42 +34,44 @@ _ARVIZ_NAMES = {
 _PREDICTIVE_SEED, _EFFECT_SEED = 1, 2
 
 
-def to_groups(problem: Problem, draws: Draws, seed: int) -> dict[str, xr.Dataset]:
+def to_groups(specification: Specification, draws: Draws, seed: int) -> dict[str, xr.Dataset]:
     """Every group of a posterior."""
     key = jax.random.key(seed)
-    groups = _drawn_groups(problem, draws, key, 0)
-    observed = {"weight": (("cell", "strategy"), problem.weight)}
+    groups = _drawn_groups(specification, draws, key, 0)
+    observed = {"weight": (("cell", "strategy"), specification.weight)}
     return groups | {
-        "prior": _prior(problem, key),
-        "observed_data": xr.Dataset(observed, {"strategy": list(problem.strategies)}),
-        "constant_data": to_dataset(problem),
+        "prior": _prior(specification, key),
+        "observed_data": xr.Dataset(observed, {"strategy": list(specification.strategies)}),
+        "constant_data": to_dataset(specification),
         "sampler_state": stored_state(draws.state),
     }
 
 
-def appended(idata: InferenceData, problem: Problem, draws: Draws) -> InferenceData:
+def appended(idata: InferenceData, specification: Specification, draws: Draws) -> InferenceData:
     """A posterior with further draws."""
     old = {name: _arviz.group(idata, name) for name in _arviz.group_names(idata)}
     done = old["posterior"].sizes["draw"]
     seed = int(_options(idata)["seed"])
-    new = _drawn_groups(problem, draws, jax.random.key(seed), done)
+    new = _drawn_groups(specification, draws, jax.random.key(seed), done)
     joined = {name: xr.concat([old[name], group], "draw") for name, group in new.items()}
     replicated = joined["posterior_predictive"]
     joined["posterior_predictive"] = replicated.isel(
-        draw=_replicated(problem, draws, replicated["draw"].to_numpy())
+        draw=_replicated(specification, draws, replicated["draw"].to_numpy())
     )
     return _arviz.inference_data(
         old | joined | {"sampler_state": stored_state(draws.state)}, dict(idata.attrs)
     )
 
 
-def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict[str, xr.Dataset]:
-    model, data = problem.model, problem.data
+def _drawn_groups(
+    specification: Specification, draws: Draws, key: Array, done: int
+) -> dict[str, xr.Dataset]:
+    model, data = specification.model, specification.data
     named = constrained(model, data, shared_data=True)(draws.position)
     chains, number = draws.statistics["diverging"].shape
     axis = np.arange(done, done + number)
-    coords = _coords(problem) | {"chain": np.arange(chains), "draw": axis}
-    names = problem_names(problem)
+    coords = _coords(specification) | {"chain": np.arange(chains), "draw": axis}
+    names = posterior_variables(specification)
     posterior = {
         name: (("chain", "draw", *axes), _squeezed(named[key], axes))
         for name, (key, axes) in names.items()
@@ -94,9 +97,11 @@ def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict
         for name, value in named.items()
         if name.startswith("log_prior_")
     }
-    index = _replicated(problem, draws, axis)
+    index = _replicated(specification, draws, axis)
     subset = {name: value[:, index] for name, value in named.items()}
-    replicated = _replicate(problem, subset, jax.random.fold_in(key, _PREDICTIVE_SEED), axis[index])
+    replicated = _replicate(
+        specification, subset, jax.random.fold_in(key, _PREDICTIVE_SEED), axis[index]
+    )
     thinned = coords | {"draw": axis[index]}
     return {
         "posterior": _dataset(posterior, coords),
@@ -109,22 +114,22 @@ def _drawn_groups(problem: Problem, draws: Draws, key: Array, done: int) -> dict
     }
 
 
-def _replicated(problem: Problem, draws: Draws, axis: np.ndarray) -> np.ndarray:
+def _replicated(specification: Specification, draws: Draws, axis: np.ndarray) -> np.ndarray:
     """Which of the draws on an axis, up to the last there is, have replicated data kept."""
     chains = len(draws.statistics["diverging"])
-    number = chains * (int(axis.max()) + 1) * problem.weight.size
+    number = chains * (int(axis.max()) + 1) * specification.weight.size
     spacing = 2 ** max(0, math.ceil(math.log2(number / _MOST_REPLICATED)))
     return np.flatnonzero(axis % spacing == 0)
 
 
-def problem_names(problem: Problem) -> dict[str, tuple[str, tuple[str, ...]]]:
+def posterior_variables(specification: Specification) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Variable of the posterior: the model's name of it, and its axes after chain and draw."""
-    model = problem.model
-    axes = ("condition",) if problem.pooling != "complete" else ()
+    model = specification.model
+    axes = ("condition",) if specification.pooling != "complete" else ()
     sampled = model.accounts[0].priors
     natural = model.accounts[0].natural(dict.fromkeys(sampled, jnp.ones(())))
     variables = {
-        name: (f"natural_{name}", ("condition",) if len(problem.conditions) > 1 else ())
+        name: (f"natural_{name}", ("condition",) if len(specification.conditions) > 1 else ())
         for name in natural
     }
     variables |= {
@@ -132,8 +137,8 @@ def problem_names(problem: Problem) -> dict[str, tuple[str, tuple[str, ...]]]:
         for name in (*sampled, *model.noise_priors)
         if name not in variables
     }
-    if problem.pooling == "partial":
-        slopes = bool(problem.covariates.shape[1])
+    if specification.pooling == "partial":
+        slopes = bool(specification.covariates.shape[1])
         for name in sampled:
             variables[f"{name}_mean"] = (f"{name}_mean", ())
             variables[f"{name}_sd"] = (f"{name}_sd", ())
@@ -194,29 +199,29 @@ def replicates(
 
 
 def _replicate(
-    problem: Problem, named: dict[str, np.ndarray], key: Array, axis: np.ndarray
+    specification: Specification, named: dict[str, np.ndarray], key: Array, axis: np.ndarray
 ) -> Float[np.ndarray, "chain draw cell strategy"]:
     chains = len(named["log_density"])
     keys = _by_draw(key, chains, axis)
     drawn = [
         np.asarray(
             replicates(
-                problem.model,
+                specification.model,
                 {name: value[chain] for name, value in named.items()},
-                problem.data,
+                specification.data,
                 keys[chain],
             )
         )
         for chain in range(chains)
     ]
-    softening = np.asarray(problem.data.response.softening)
+    softening = np.asarray(specification.data.response.softening)
     return weights_of(np.stack(drawn), softening).astype(np.float32)
 
 
-def _prior(problem: Problem, key: Array) -> xr.Dataset:
-    model = problem.model
+def _prior(specification: Specification, key: Array) -> xr.Dataset:
+    model = specification.model
     keys = jax.random.split(key, _NUM_PRIOR_DRAWS)
-    draw = jax.vmap(lambda draw_key: prior_draw(model, draw_key, problem.data))
+    draw = jax.vmap(lambda draw_key: prior_draw(model, draw_key, specification.data))
     drawn = jax.jit(draw, compiler_options=QUICK)(keys)
     variables = {
         name: (
@@ -238,15 +243,15 @@ def _statistics(draws: Draws) -> dict[str, Any]:
     return statistics
 
 
-def _coords(problem: Problem) -> dict[str, Any]:
-    diversities = problem.diversities
+def _coords(specification: Specification) -> dict[str, Any]:
+    diversities = specification.diversities
     return {
-        "condition": list(problem.conditions),
-        "covariate": [str(name) for name in problem.covariates.columns],
-        "strategy": list(problem.strategies),
-        "series": np.arange(len(problem.series)),
-        "run": ("series", problem.series["run"].to_numpy(dtype=str)),
-        "split": ("series", problem.series["split"].to_numpy(dtype=str)),
+        "condition": list(specification.conditions),
+        "covariate": [str(name) for name in specification.covariates.columns],
+        "strategy": list(specification.strategies),
+        "series": np.arange(len(specification.series)),
+        "run": ("series", specification.series["run"].to_numpy(dtype=str)),
+        "split": ("series", specification.series["split"].to_numpy(dtype=str)),
         "diversity": np.arange(len(diversities)),
         "num_tasks": ("diversity", diversities["num_tasks"].to_numpy()),
     }

@@ -37,20 +37,22 @@ def leave_one_run_out_psis(
         FitError: there is only one run, or more than four strategies.
     """
     given = Posterior.of(posterior)
-    problem = given.problem
-    if len(problem.strategies) > MOST_STRATEGIES:
+    specification = given.specification
+    if len(specification.strategies) > MOST_STRATEGIES:
         raise FitError(
-            f"{len(problem.strategies)} strategies; importance sampling of runs is for two to "
-            f"{MOST_STRATEGIES}"
+            f"{len(specification.strategies)} strategies; importance sampling of runs is for two "
+            f"to {MOST_STRATEGIES}"
         )
-    runs = problem.series.groupby(["condition", "run"], sort=False)
+    runs = specification.series.groupby(["condition", "run"], sort=False)
     if runs.ngroups < 2:
         raise FitError("there is only one run; leaving it out leaves nothing to predict it from")
     draws = _arviz.group(given.idata, "posterior")
-    drawn = _flat(problem.model, draws)
+    drawn = _flat(specification.model, draws)
     shape = (draws.sizes["chain"], draws.sizes["draw"], -1)
-    of_run = problem.runs
-    density = series_log_density(problem.model, problem.data, drawn, of_run).reshape(shape)
+    of_run = specification.runs
+    density = series_log_density(specification.model, specification.data, drawn, of_run).reshape(
+        shape
+    )
     by_run = np.stack(
         [density[..., of_run == index].sum(axis=-1) for index in range(runs.ngroups)], axis=-1
     )

@@ -17,11 +17,11 @@ from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.posterior.adaptation import Plan, draw, with_attempts
 from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.convergence import former_attempts, last_attempt, mixing
-from rational_icl.posterior.data import Problem, state_problem
 from rational_icl.posterior.files import last_state
 from rational_icl.posterior.idata import appended
 from rational_icl.posterior.noise import Observation, StudentResiduals
 from rational_icl.posterior.nuts import chains, check_number
+from rational_icl.posterior.specification import Specification, specify
 
 
 @in_float64
@@ -78,7 +78,7 @@ def sample(
             error, bad options, or a prior that fits no cell.
     """
     chosen = regions or partition_cells(cells, behaviour)
-    problem = state_problem(
+    specification = specify(
         make(account, cells.strategies),
         {"": (cells, behaviour, chosen)},
         splits,
@@ -87,7 +87,7 @@ def sample(
         pd.DataFrame(index=[""]),
     )
     plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
-    return _drawn(problem, plan, seed, progress)
+    return _drawn(specification, plan, seed, progress)
 
 
 @in_float64
@@ -143,9 +143,9 @@ def sample_conditions(
     table = _standardized(covariates, list(conditions), pooling)
     noise = observation or StudentResiduals()
     family = next(iter(conditions.values()))[0].strategies
-    problem = state_problem(make(account, family), triples, splits, noise, pooling, table)
+    specification = specify(make(account, family), triples, splits, noise, pooling, table)
     plan = Plan(num_chains, num_warmup, num_draws, max_draws, target_accept, adapt)
-    return _drawn(problem, plan, seed, progress)
+    return _drawn(specification, plan, seed, progress)
 
 
 @in_float64
@@ -167,31 +167,31 @@ def continue_sampling(
     """
     check_number("num_draws", num_draws)
     given = Posterior.of(posterior)
-    problem, idata = given.problem, given.idata
+    specification, idata = given.specification, given.idata
     options = json.loads(idata.attrs["options"])
-    runner = chains(problem.model, options["num_warmup"], True)
+    runner = chains(specification.model, options["num_warmup"], True)
     keys = jax.random.split(jax.random.key(options["seed"]), options["num_chains"])
-    state = last_state(idata, runner.start(keys, problem.data))
-    drawn = runner.draw(state, problem.data, num_draws, "sampling" if progress else None)
-    longer = appended(idata, problem, drawn)
+    state = last_state(idata, runner.start(keys, specification.data))
+    drawn = runner.draw(state, specification.data, num_draws, "sampling" if progress else None)
+    longer = appended(idata, specification, drawn)
     table = mixing(longer)
     with_attempts(longer, [*former_attempts(longer), last_attempt(longer, table)])
     return Posterior(longer, account=given.account, observation=given.observation)
 
 
-def _drawn(problem: Problem, plan: Plan, seed: int, progress: bool) -> Posterior:
-    attrs = _provenance(problem, {**plan.options, "seed": seed})
-    idata = draw(problem, plan, seed, attrs, progress)
-    return Posterior(idata, account=problem.account, observation=problem.observation)
+def _drawn(specification: Specification, plan: Plan, seed: int, progress: bool) -> Posterior:
+    attrs = _provenance(specification, {**plan.options, "seed": seed})
+    idata = draw(specification, plan, seed, attrs, progress)
+    return Posterior(idata, account=specification.account, observation=specification.observation)
 
 
-def _provenance(problem: Problem, options: Mapping[str, Any]) -> dict[str, str]:
+def _provenance(specification: Specification, options: Mapping[str, Any]) -> dict[str, str]:
     packages = ("rational_icl", "jax", "numpyro", "arviz", "numpy", "xarray")
     return {
         "inference_library": "numpyro",
         "versions": json.dumps({name: version(name) for name in packages}),
         "options": json.dumps(dict(options)),
-        "data_sha256": problem.checksum,
+        "data_sha256": specification.checksum,
     }
 
 

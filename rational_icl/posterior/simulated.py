@@ -60,8 +60,8 @@ def simulation_based_calibration(
         num_bins: draws kept after thinning; one less than there are ranks.
         seed, progress: as in `leave_one_run_out`.
     """
-    problem = Posterior.of(posterior).problem
-    model, data = problem.model, problem.data
+    specification = Posterior.of(posterior).specification
+    model, data = specification.model, specification.data
     softening = np.asarray(data.response.softening)
     simulate = jax.jit(lambda key: _simulated(model, key, data))
     rows: list[dict[str, np.ndarray]] = []

@@ -21,9 +21,9 @@ from rational_icl.cells.tables import StrategyTable
 from rational_icl.fitting.fits import Fit
 from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import contrasts, longest_series
-from rational_icl.posterior.data import Problem
 from rational_icl.posterior.effects import draw_elsewhere
 from rational_icl.posterior.noise import Observation
+from rational_icl.posterior.specification import Specification
 
 _MOST_DRAWS = 1000
 _AT_ONCE = 32
@@ -174,8 +174,8 @@ def check_request(of: str, interval: float, known: tuple[str, ...]) -> None:
 
 
 def _of_posterior(posterior: Posterior, condition: str | None) -> Draws:
-    problem = posterior.problem
-    index = _condition_index(problem, condition)
+    specification = posterior.specification
+    index = _condition_index(specification, condition)
     stacked = _arviz.group(posterior.idata, "posterior").stack(sample=("chain", "draw"))
     stride = max(1, -(-stacked.sizes["sample"] // _MOST_DRAWS))
     thinned = stacked.isel(sample=slice(None, None, stride))
@@ -185,21 +185,21 @@ def _of_posterior(posterior: Posterior, condition: str | None) -> Draws:
         return (value.isel(condition=index) if "condition" in value.dims else value).to_numpy()
 
     residuals = Residuals(
-        observation=problem.observation,
-        noise={name: of(name) for name in problem.model.noise_priors},
-        of_tasks=_task_effects(problem, index, thinned),
-        logged=_logged(problem, index),
+        observation=specification.observation,
+        noise={name: of(name) for name in specification.model.noise_priors},
+        of_tasks=_task_effects(specification, index, thinned),
+        logged=_logged(specification, index),
     )
     return Draws(
-        account=problem.account,
-        params={name: of(name) for name in problem.account.priors},
-        table=StrategyTable.of_cells(problem.data.cells[index]),
+        account=specification.account,
+        params={name: of(name) for name in specification.account.priors},
+        table=StrategyTable.of_cells(specification.data.cells[index]),
         residuals=residuals,
     )
 
 
-def _condition_index(problem: Problem, condition: str | None) -> int:
-    names = problem.conditions
+def _condition_index(specification: Specification, condition: str | None) -> int:
+    names = specification.conditions
     if condition is None and len(names) == 1:
         return 0
     if condition not in names:
@@ -207,11 +207,13 @@ def _condition_index(problem: Problem, condition: str | None) -> int:
     return names.index(condition)
 
 
-def _task_effects(problem: Problem, index: int, thinned: xr.Dataset) -> dict[int, np.ndarray]:
+def _task_effects(
+    specification: Specification, index: int, thinned: xr.Dataset
+) -> dict[int, np.ndarray]:
     if "effect_num_tasks" not in thinned or "sd_num_tasks" not in thinned:
         return {}
-    table = problem.diversities.reset_index(drop=True)
-    rows = table[table["condition"] == problem.conditions[index]]
+    table = specification.diversities.reset_index(drop=True)
+    rows = table[table["condition"] == specification.conditions[index]]
     values = thinned["effect_num_tasks"].transpose("sample", "diversity", "contrast").to_numpy()
     return {
         int(num_tasks): values[:, row]
@@ -219,11 +221,11 @@ def _task_effects(problem: Problem, index: int, thinned: xr.Dataset) -> dict[int
     }
 
 
-def _logged(problem: Problem, index: int) -> Logged:
-    response = problem.data.response
+def _logged(specification: Specification, index: int) -> Logged:
+    response = specification.data.response
     series = np.asarray(response.series)
-    of_condition = np.asarray(problem.data.condition)[series] == index
-    cells = problem.data.cells[index]
+    of_condition = np.asarray(specification.data.condition)[series] == index
+    cells = specification.data.cells[index]
     table = pd.DataFrame(
         {
             "num_tasks": np.asarray(cells.num_tasks),

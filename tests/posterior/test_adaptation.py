@@ -11,8 +11,8 @@ from posteriors import OPTIONS, assert_same, doctored, groups_of, sampled
 from rational_icl import FitError, continue_sampling, diagnose, sample, sample_conditions
 from rational_icl.posterior import adaptation
 from rational_icl.posterior.adaptation import Plan
+from rational_icl.posterior.constant_data import from_dataset
 from rational_icl.posterior.convergence import LEAST_ESS, MOST_RHAT, TARGETS, Attempt, advise
-from rational_icl.posterior.data import from_dataset
 from rational_icl.posterior.nuts import chains
 
 GOOD = Attempt(0.99, 1000, 1000, 0, 0.0, LEAST_ESS, MOST_RHAT)

@@ -14,7 +14,7 @@ from posteriors import DIVERSITIES, OPTIONS, STEPS, TRUE, groups_of, sampled, sm
 from scipy.stats import t as student
 
 from rational_icl import _arviz
-from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.constant_data import from_dataset
 from rational_icl.posterior.nuts import chains
 
 EXACT = 1e-9
@@ -200,12 +200,12 @@ def test_another_seed_gives_other_draws_of_the_same_data(posterior, small):
 
 def test_a_chain_does_not_depend_on_those_beside_it(groups):
     """The second of two goes on by itself as it did beside the first."""
-    problem = from_dataset(groups["constant_data"])
+    specification = from_dataset(groups["constant_data"])
     with jax.enable_x64(True):
-        runner = chains(problem.model, OPTIONS["num_warmup"], True)
-        both = runner.start(jax.random.split(jax.random.key(0), 2), problem.data)
+        runner = chains(specification.model, OPTIONS["num_warmup"], True)
+        both = runner.start(jax.random.split(jax.random.key(0), 2), specification.data)
         state = jax.tree.map(lambda leaf: leaf[1:], both)
-        drawn = runner.draw(runner.warm_up(state, problem.data, 0.99), problem.data, 50)
+        drawn = runner.draw(runner.warm_up(state, specification.data, 0.99), specification.data, 50)
     energy = groups["sample_stats"]["energy"][1:, :50]
     np.testing.assert_allclose(drawn.statistics["energy"], energy, rtol=1e-9)
 

@@ -19,7 +19,7 @@ import rational_icl as ri
 from rational_icl import _arviz
 from rational_icl.cells.records import Behaviour
 from rational_icl.posterior import importance
-from rational_icl.posterior.data import from_dataset
+from rational_icl.posterior.constant_data import from_dataset
 from rational_icl.posterior.loo import series_log_density
 
 QUADRATURE = 2e-3
@@ -35,19 +35,19 @@ def one_draw(posterior, draw: int) -> dict[str, np.ndarray]:
     return {**found, "effect": group["effect_run"].to_numpy()}
 
 
-def likelihood(problem, draw: dict[str, np.ndarray], series: int) -> Callable[[float], float]:
+def likelihood(specification, draw: dict[str, np.ndarray], series: int) -> Callable[[float], float]:
     """Of a series' effect, written out for two strategies."""
-    response = problem.data.response
+    response = specification.data.response
     here = np.flatnonzero(np.asarray(response.series) == series)
     params = {name: draw[name][0] for name in ("alpha", "beta", "evidence")}
-    plain = np.asarray(problem.model.plain_log_weight(params, problem.data))[here]
+    plain = np.asarray(specification.model.plain_log_weight(params, specification.data))[here]
     logit, delta = plain[:, 0] - plain[:, 1], np.asarray(response.softening)[here]
     variance = np.asarray(response.variance)[here]
     gap, observed = np.asarray(response.gap)[here], np.asarray(response.coordinate)[here, 0]
     scale = np.sqrt(draw["scale_residual"][0, 0] ** 2 + variance / 2)
     length = draw["correlation_length"][0, 0]
 
-    seen = problem.weight[here, 0]
+    seen = specification.weight[here, 0]
     log_jacobian = np.asarray(response.log_jacobian)[here]
 
     def log_likelihood(effect: float) -> float:
@@ -67,9 +67,9 @@ def likelihood(problem, draw: dict[str, np.ndarray], series: int) -> Callable[[f
     return log_likelihood
 
 
-def prior_of(problem, draw: dict[str, np.ndarray], out: np.ndarray):
+def prior_of(specification, draw: dict[str, np.ndarray], out: np.ndarray):
     """Mean and covariance of the effects of some series given those of the others."""
-    response = problem.data.response
+    response = specification.data.response
     diversity = np.asarray(response.diversity)
     num_tasks = np.exp(np.asarray(response.log_num_tasks))[diversity]
     covariance = draw["sd_num_tasks"][0, 0] ** 2 * smooth(num_tasks, draw["length_num_tasks"][0, 0])
@@ -80,10 +80,10 @@ def prior_of(problem, draw: dict[str, np.ndarray], out: np.ndarray):
     return gain @ draw["effect"][0, rest, 0], left
 
 
-def density_by_quadrature(problem, draw: dict[str, np.ndarray], series: int) -> float:
+def density_by_quadrature(specification, draw: dict[str, np.ndarray], series: int) -> float:
     """The integral over one run's effect."""
-    log_likelihood = likelihood(problem, draw, series)
-    mean, variance = prior_of(problem, draw, np.array([series]))
+    log_likelihood = likelihood(specification, draw, series)
+    mean, variance = prior_of(specification, draw, np.array([series]))
     sd = np.sqrt(variance[0, 0])
     peak = max(log_likelihood(e) for e in np.linspace(-3, 3, 601))
     integral = quad(
@@ -93,11 +93,11 @@ def density_by_quadrature(problem, draw: dict[str, np.ndarray], series: int) -> 
     return peak + np.log(integral[0])
 
 
-def joint_density(problem, draw: dict[str, np.ndarray], out: np.ndarray) -> float:
+def joint_density(specification, draw: dict[str, np.ndarray], out: np.ndarray) -> float:
     """The integral over the effects of several series at once, on a grid."""
     line = np.linspace(-3, 3, 241)
-    tables = [np.array([likelihood(problem, draw, s)(e) for e in line]) for s in out]
-    mean, covariance = prior_of(problem, draw, out)
+    tables = [np.array([likelihood(specification, draw, s)(e) for e in line]) for s in out]
+    mean, covariance = prior_of(specification, draw, out)
     axes = np.meshgrid(*[line] * len(out), indexing="ij")
     prior = multivariate_normal(mean, covariance).logpdf(np.stack(axes, axis=-1))
     total = prior + sum(np.ix_(*tables))
@@ -107,11 +107,12 @@ def joint_density(problem, draw: dict[str, np.ndarray], out: np.ndarray) -> floa
 @pytest.mark.full
 @pytest.mark.parametrize("draw", [0, 150])
 def test_the_density_of_a_run_is_the_integral_over_its_effect(posterior, draw: int):
-    problem = from_dataset(_arviz.group(posterior, "constant_data"))
+    specification = from_dataset(_arviz.group(posterior, "constant_data"))
     values = one_draw(posterior, draw)
     with jax.enable_x64(True):
-        found = series_log_density(problem.model, problem.data, values, problem.runs)
-        expected = [density_by_quadrature(problem, values, s) for s in range(found.shape[1])]
+        model, data = specification.model, specification.data
+        found = series_log_density(model, data, values, specification.runs)
+        expected = [density_by_quadrature(specification, values, s) for s in range(found.shape[1])]
     np.testing.assert_allclose(found[0], expected, atol=QUADRATURE)
 
 
@@ -119,14 +120,15 @@ def test_the_density_of_a_run_is_the_integral_over_its_effect(posterior, draw: i
 @pytest.mark.parametrize("out", [[0, 1], [6, 7]], ids=str)
 def test_series_taken_out_together_are_integrated_over_together(posterior, out: list[int]):
     """As splits of a run, or runs of a task diversity: not one given the other's effect."""
-    problem = from_dataset(_arviz.group(posterior, "constant_data"))
+    specification = from_dataset(_arviz.group(posterior, "constant_data"))
     values, unit = one_draw(posterior, 0), np.arange(8)
     values |= {"sd_num_tasks": np.array([[1.5]]), "sd_run": np.array([[0.1]])}
     unit[out] = out[0]
     with jax.enable_x64(True):
-        found = series_log_density(problem.model, problem.data, values, unit)[0, out].sum()
-        apart = series_log_density(problem.model, problem.data, values, np.arange(8))[0, out].sum()
-        expected = joint_density(problem, values, np.array(out))
+        model, data = specification.model, specification.data
+        found = series_log_density(model, data, values, unit)[0, out].sum()
+        apart = series_log_density(model, data, values, np.arange(8))[0, out].sum()
+        expected = joint_density(specification, values, np.array(out))
     np.testing.assert_allclose(found, expected, atol=TOGETHER)
     assert abs(apart - expected) > 10 * TOGETHER  # what a leak makes of it
 
