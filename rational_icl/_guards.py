@@ -4,7 +4,8 @@ Nothing here trusts what a file says of itself: a size that it claims is held ag
 it has, and a name that it gives is never followed. Damage that only decoding shows is refused by
 `decoding`, around whatever reads a file, in one sentence.
 
-The Zarr files of a run pass through `logs.zarr_guard`, which rests on this module.
+The Zarr files of a run pass through `logs.zarr_guard`, and HDF5 files through `_hdf5_guard`, which
+rest on this module.
 """
 
 import io

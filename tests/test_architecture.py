@@ -27,6 +27,7 @@ LAYERS = [
         "_cluster",
         "_files",
         "_guards",
+        "_hdf5_guard",
         "_locks",
         "_staging",
         "_threads",

@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rational_icl import _arviz
+from rational_icl import _arviz, _hdf5_guard
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
 from rational_icl._files import replacing
-from rational_icl._guards import absurd, check_regular
 from rational_icl.posterior.constant_data import refuse_another_model
 
 _NOT_A_POSTERIOR = (
@@ -42,7 +40,7 @@ def load_groups(path: Path) -> InferenceData:
         FitError: there is no file, it holds no posterior, or one of another version's model.
     """
     try:
-        _refuse_hostile(path)
+        _hdf5_guard.check_file(path)
         idata = _arviz.load(path)
         missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
     except _NOT_A_POSTERIOR as error:
@@ -57,29 +55,6 @@ def load_groups(path: Path) -> InferenceData:
     except (FitError, ValueError) as error:
         raise FitError(f"{path}: {error}") from None
     return idata
-
-
-def _refuse_hostile(path: Path) -> None:
-    """Raises OSError or ValueError if a file would read others, or more than it can hold."""
-    check_regular(path)
-    claimed = 0
-
-    def linked(name: str, link: Any) -> str | None:
-        return name if isinstance(link, h5py.ExternalLink) else None
-
-    def stored_elsewhere(name: str, node: Any) -> str | None:
-        nonlocal claimed
-        if not isinstance(node, h5py.Dataset):
-            return None
-        claimed += node.nbytes
-        return name if node.is_virtual or node.external else None
-
-    with h5py.File(path, "r") as file:
-        name = file.visititems_links(linked) or file.visititems(stored_elsewhere)
-    if name is not None:
-        raise ValueError(f"{name} is in another file")
-    if absurd(claimed, path.stat().st_size):
-        raise ValueError(f"{path.stat().st_size} bytes claim to hold {claimed}")
 
 
 def stored_state(state: Any) -> xr.Dataset:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import mmap
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +9,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from rational_icl import settings
+from rational_icl import _hdf5_guard, settings
 from rational_icl._errors import LogError, shown
 from rational_icl.cells.file.columns import (
     FORMAT,
@@ -26,7 +24,6 @@ from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.logs.schema import SPLITS
 
-_HEAP = b"GCOL\x01\0\0\0"
 _READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, MemoryError)
 
 
@@ -58,7 +55,7 @@ def read_cells(path: str | Path) -> tuple[Cells, Behaviour, Origin]:
     if not path.is_file():
         raise LogError(f"{where}: no such file; make it with `rational-icl summarize`")
     try:
-        _refuse_endless_heaps(path)
+        _hdf5_guard.check_heaps(path)
         with h5py.File(path, "r") as file:
             return _read(file)
     except LogError as error:
@@ -68,26 +65,6 @@ def read_cells(path: str | Path) -> tuple[Cells, Behaviour, Origin]:
             f"{where}: not a file of cells, or a damaged one ({shown(error)}); make it again with "
             "`rational-icl summarize`"
         ) from None
-
-
-def _refuse_endless_heaps(path: Path) -> None:
-    """Refuse heaps of text whose objects do not lead to the heap's end: HDF5 would read for ever.
-
-    A global heap is its signature, 8 bytes of size, and objects: 2 bytes of index, 6 others, 8
-    bytes of size, and the text, in multiples of 8 bytes; of free space, index 0, the size is whole.
-    """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        start = raw.find(_HEAP)
-        while start >= 0:
-            (size,) = struct.unpack_from("<Q", raw, start + len(_HEAP))
-            position, end = start + 16, start + size
-            while end <= len(raw) and position + 16 <= end:
-                index, length = struct.unpack_from("<H6xQ", raw, position)
-                step = length if index == 0 else 16 + -(-length // 8) * 8
-                position += step
-                if not step or position > end:
-                    raise LogError("damaged: it does not say where its texts end; make it again")
-            start = raw.find(_HEAP, start + 1)
 
 
 def _read(file: h5py.File) -> tuple[Cells, Behaviour, Origin]:
@@ -110,7 +87,8 @@ def _read(file: h5py.File) -> tuple[Cells, Behaviour, Origin]:
     sizes["measure"] = len(names_of_measures(setting.outcome))
     columns = _columns(file, {"run_index": ("cell",), **axes_of(Cells)}, sizes)
     parts = {
-        split: _columns(_group(file, split), split_axes(setting), dict(sizes)) for split in splits
+        split: _columns(_hdf5_guard.subgroup(file, split), split_axes(setting), dict(sizes))
+        for split in splits
     }
     of_splits = {f"{s}/{name}": values for s in splits for name, values in parts[s].items()}
     arrays = {**columns, **of_splits}
@@ -153,7 +131,7 @@ def _refuse_senseless(cells: Cells, run: np.ndarray, runs: tuple[str, ...]) -> N
 
 
 def _names(file: h5py.File, name: str) -> list[str]:
-    listed = _dataset(file, name)
+    listed = _hdf5_guard.plain_dataset(file, name)
     if not h5py.check_string_dtype(listed.dtype) or listed.ndim != 1:
         raise LogError(f"{name} is not a list of names; make the file again")
     return np.asarray(listed.asstr()[...]).tolist()
@@ -165,7 +143,7 @@ def _columns(
     """The arrays of these axes; `sizes` says what is known of their lengths, and learns more."""
     columns = {}
     for name, words in axes.items():
-        dataset = _dataset(group, name)
+        dataset = _hdf5_guard.plain_dataset(group, name)
         kind = np.int64 if name == "run_index" else np.float64
         if dataset.dtype != kind or dataset.ndim != len(words):
             raise LogError(
@@ -174,32 +152,8 @@ def _columns(
         for word, size in zip(words, dataset.shape, strict=True):
             if sizes.setdefault(word, size) != size:
                 raise LogError(f"{name} has {size} on axis {word}; expected {sizes[word]}")
-        if dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
-            raise LogError(f"{name} is not all there; make the file again")
-        columns[name] = dataset[...]
+        columns[name] = _hdf5_guard.read_dataset(dataset, name)
     return columns
-
-
-def _dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """One array that lies in this file as it is, so that it is no larger than the file."""
-    dataset = _object(group, name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise LogError(f"{name} is missing; make the file again")
-    if dataset.chunks or dataset.external or dataset.is_virtual:
-        raise LogError(f"{name} is compressed, or lies elsewhere; make the file again")
-    return dataset
-
-
-def _group(group: h5py.Group, name: str) -> h5py.Group:
-    subgroup = _object(group, name)
-    if not isinstance(subgroup, h5py.Group):
-        raise LogError(f"{name} is missing; make the file again")
-    return subgroup
-
-
-def _object(group: h5py.Group, name: str) -> Any:
-    """What has this name in this file; None where a link leads elsewhere."""
-    return group.get(name) if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
 
 
 def _plain(value: Any) -> Any:
