@@ -18,6 +18,7 @@ from rational_icl._arrays import Array
 from rational_icl._errors import FitError, first_line
 from rational_icl._jit import in_float64
 from rational_icl.accounts.base import Account, Params
+from rational_icl.accounts.invented import invented_cells, with_second_half_changed
 from rational_icl.cells.records import Cells
 from rational_icl.settings import Categorical, Setting
 
@@ -25,7 +26,6 @@ SUM_TOLERANCE = 1e-9
 """How far the weights of a cell may sum from one."""
 _TOLERANCE = 1e-7
 """Of log weights that should be equal, absolute and relative; rounding is far below."""
-_NUM_TASKS, _STEPS = (1.0, 6.0, 96.0), (10.0, 700.0, 2e4)
 _DRAWS, _SEED = 3, 20
 
 
@@ -108,7 +108,7 @@ def _is_shipped(part: Any) -> bool:
 @lru_cache(maxsize=256)
 @in_float64
 def _validated(account: Account, strategies: tuple[str, ...], setting: Setting) -> None:
-    cells = _cells(strategies, setting)
+    cells = invented_cells(strategies, setting)
     if not isinstance(getattr(account, "name", None), str):
         raise FitError(f"account: {type(account).__name__} has no `name`; give the class a word")
     with _calling(account, "for_cells"):
@@ -116,7 +116,7 @@ def _validated(account: Account, strategies: tuple[str, ...], setting: Setting) 
     draws = _draws(account)
     compiled = [_weights(account, params, cells) for params in draws]
     _check_alike(account, draws, cells, compiled)
-    changed = _second_half_changed(cells)
+    changed = with_second_half_changed(cells)
     for params, before in zip(draws, compiled, strict=True):
         after = _weights(account, params, changed)
         half = slice(0, len(cells) // 2)
@@ -145,46 +145,6 @@ def _calling(account: Account, method: str) -> Iterator[None]:
     except Exception as error:
         reason = first_line(error)
         raise _fault(account, f"{method} fails on a few invented cells ({reason})") from error
-
-
-def _cells(strategies: tuple[str, ...], setting: Setting) -> Cells:
-    """Losses and complexities of the usual sizes, different in every cell and strategy."""
-    num_tasks, step = (grid.reshape(-1) for grid in np.meshgrid(_NUM_TASKS, _STEPS, indexing="ij"))
-    order = np.arange(len(strategies))
-    memorizing = np.array([name in setting.memorizing for name in strategies])
-    gap = np.where(memorizing, 0.0, 0.12 * num_tasks[:, None] ** -0.25) + 0.003 * order
-    bits = 4200.0 - 150 * order + np.where(memorizing, 256 * num_tasks[:, None], 64.0)
-
-    def constant(value: float) -> Float[np.ndarray, " cell"]:
-        return np.full(len(step), float(value))
-
-    return Cells(
-        strategies=strategies,
-        setting=setting,
-        num_tasks=num_tasks,
-        step=step,
-        batch_size=constant(16),
-        num_dims=constant(setting.num_dims),
-        context_length=constant(setting.context_length),
-        loss=0.05 + gap,
-        loss_error=np.zeros_like(gap),
-        complexity=bits,
-    )
-
-
-def _second_half_changed(cells: Cells) -> Cells:
-    """The cells with all numbers of the second half changed."""
-    half = len(cells) // 2
-
-    def scaled(values: Array, factor: float) -> np.ndarray:
-        is_first = np.arange(len(cells)) < half
-        is_first = is_first if values.ndim == 1 else is_first[:, None]
-        return np.where(is_first, values, factor * values)
-
-    changed = {"num_tasks": 2.0, "step": 3.0, "complexity": 1.2}
-    new = {name: scaled(getattr(cells, name), factor) for name, factor in changed.items()}
-    spread = scaled(cells.loss - cells.loss.min(axis=1, keepdims=True), 2.5)
-    return dataclasses.replace(cells, **new, loss=0.05 + spread)
 
 
 def _draws(account: Account) -> list[dict[str, Array]]:

@@ -1,7 +1,7 @@
 """Comparison of accounts on the same held-out cells."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,60 +18,13 @@ from rational_icl.comparison.choosing import choose
 from rational_icl.comparison.crossovers import account_crossovers
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
 from rational_icl.comparison.refit import Refit, refit
+from rational_icl.comparison.result import Comparison
 from rational_icl.comparison.scores import crossover_scores, finite_log_weights, run_scores
 from rational_icl.comparison.tables import FLOOR, Scored, scheme_table
 from rational_icl.comparison.verdict import Verdict
 from rational_icl.fitting.fits import Fit
 
 _NEARLY_ALL = ("leave_one_run_out", "leave_one_num_tasks_out")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Comparison of accounts on one log.
-
-    Args:
-        verdict: what it says, a question for every scheme: `verdict.text`, `verdict.table`,
-            `verdict.to_json()`, `verdict["late_steps"].best`.
-        table: one row per scheme and account, best first; see `compare`.
-        runs: one row per scheme, account and held-out run: sums over its cells.
-        crossover: one row per scheme, account and run with held-out cells: observed and predicted
-            N*, by one functional (`scores.crossover_scores`).
-        params: one row per scheme, fold, account and parameter.
-        fits: every account fitted to all usable cells, none held out.
-        transitions: one row per account and task diversity, of these fits: predicted N*, and a 90 %
-            jackknife interval over task diversities if they were left out one by one
-            (`account_crossovers`).
-        weights: one row per cell: run, num_tasks, step, usable, observed (the best mixture's weight
-            on the first strategy), and the weight of every account of `fits`, by its name.
-        problems: why accounts could not be fitted, by name.
-    """
-
-    verdict: Verdict
-    table: pd.DataFrame
-    runs: pd.DataFrame
-    crossover: pd.DataFrame
-    params: pd.DataFrame
-    fits: Mapping[str, Fit]
-    transitions: pd.DataFrame
-    weights: pd.DataFrame
-    problems: Mapping[str, str]
-
-    @property
-    def schemes(self) -> tuple[str, ...]:
-        """Schemes that were used."""
-        return tuple(self.table["scheme"].unique())
-
-    def row(self, scheme: str, account: str) -> pd.Series:
-        """Scores of one account under one scheme.
-
-        Raises:
-            KeyError: there are none.
-        """
-        rows = self.table[(self.table["scheme"] == scheme) & (self.table["account"] == account)]
-        if len(rows) != 1:
-            raise KeyError(f"{account} under {scheme}")
-        return rows.iloc[0]
 
 
 @in_float64

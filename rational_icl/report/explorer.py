@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from rational_icl._errors import FitError
 from rational_icl.accounts import Rational
 from rational_icl.plotting.shared import MEMORIZING_COLOURS
-from rational_icl.report.analysis import Analysis, plain
+from rational_icl.report.result import Analysis, plain
 
 _SHADES = 11
 _PLATEAU = ("num_tasks_c", "eta")

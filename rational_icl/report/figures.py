@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rational_icl import plotting
-from rational_icl.report.analysis import Analysis
+from rational_icl.report.result import Analysis
 
 
 def phase_observed(analysis: Analysis) -> Figure:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from rational_icl.fitting.jackknife import Jackknife
 from rational_icl.report import bayesian, comparing
-from rational_icl.report.analysis import Analysis
+from rational_icl.report.result import Analysis
 
 
 def sentences(analysis: Analysis) -> list[str]:

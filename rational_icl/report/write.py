@@ -26,11 +26,11 @@ from rational_icl._errors import LogError, plain_cell
 from rational_icl._staging import staging_folder
 from rational_icl.fitting.jackknife import Jackknife
 from rational_icl.report import bayesian, comparing
-from rational_icl.report.analysis import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.explorer import explorer_data, explorer_script
 from rational_icl.report.figures import FIGURES
 from rational_icl.report.folder import DOCUMENT, PAGE, listed, refuse_foreign, replace_report
 from rational_icl.report.references import Reference, cited
+from rational_icl.report.result import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.report.text import sentences
 
 _REGION_NAMES = {

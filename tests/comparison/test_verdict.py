@@ -8,7 +8,7 @@ import pytest
 
 from rational_icl import accounts
 from rational_icl.comparison.verdict import Question, Verdict, percent
-from rational_icl.report.analysis import plain
+from rational_icl.report.result import plain
 
 FLOOR = "constant_weights"
 THEORY = {"theory": True, "second": True, "surface": False, FLOOR: False}
