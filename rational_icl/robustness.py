@@ -1,4 +1,4 @@
-"""The same log under other assumptions: what a conclusion should not depend on."""
+"""Robustness of conclusions: the same log under other assumptions."""
 
 from collections.abc import Callable
 
@@ -92,7 +92,7 @@ def sensitivity(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Sample again under other assumptions, and compare.
+    """Sensitivity of a posterior to other assumptions, under each of which it is sampled again.
 
     Variants: as declared; program bits × ½ and × 2; task tables in single precision; N counted in
     sequences instead of steps; early cells included; ID and OOD evaluation together.

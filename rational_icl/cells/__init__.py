@@ -1,1 +1,1 @@
-"""From a log to cells: one of a run at a checkpoint, its losses, complexities and behaviour."""
+"""Cells of a log, one a run and checkpoint: their losses, complexities and behaviour."""

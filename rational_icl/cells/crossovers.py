@@ -1,4 +1,4 @@
-"""When transformers are seen to switch from generalizing to memorizing, run by run."""
+"""Crossovers of runs: when transformers are seen to switch from generalizing to memorizing."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ def run_crossovers(
     behaviour: Behaviour,
     relative_distance: Float[np.ndarray, " cell"] | None = None,
 ) -> pd.DataFrame:
-    """The step at which each run's ID relative distance rises through one half for good.
+    """Step at which each run's ID relative distance rises through one half for good.
 
     Interpolated linearly in ln N between the last checkpoint below one half and the next.
 
@@ -55,7 +55,7 @@ def run_crossovers(
 
 
 def observed_crossovers(per_run: pd.DataFrame) -> pd.DataFrame:
-    """`run_crossovers` by task diversity.
+    """Crossovers by task diversity, from those of runs (`run_crossovers`).
 
     Returns:
         Columns num_tasks, observed (geometric mean over runs, NaN unless every run crossed), lowest

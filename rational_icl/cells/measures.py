@@ -1,4 +1,4 @@
-"""How alike two sets of predictions are, beside their divergence."""
+"""Measures of how alike two sets of predictions are, beside their divergence."""
 
 from functools import singledispatch
 
@@ -48,7 +48,7 @@ def _(outcome: Means, observed, mixed) -> dict[str, float]:
 
 
 def names_of_measures(outcome: Outcome) -> tuple[str, ...]:
-    """Names of what `prediction_measures` gives, in order."""
+    """Names of the measures that `prediction_measures` gives, in order."""
     uninformed = np.full((1, 2), 0.5)
     return tuple(prediction_measures(outcome, uninformed, uninformed))
 

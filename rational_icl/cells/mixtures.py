@@ -24,7 +24,7 @@ _MOST_VARIANCE = 1.0
 def best_mixtures(
     divergence: Divergence,
 ) -> tuple[Float[np.ndarray, "cell strategy"], Float[np.ndarray, " cell"]]:
-    """The simplex weights that minimise the divergence from sum_k w_k Q_k in each cell, and it.
+    """Best mixture of every cell: the weights of least divergence, and that divergence, nats.
 
     "Linear interpolation of algorithms" (Park et al. 2024, arXiv:2412.01003): the least divergence
     that any account of these strategies can reach. The problem is convex; Newton's method solves it
@@ -229,7 +229,7 @@ def scaled_distance(
     to_second: Float[np.ndarray, " cell"],
     between: Float[np.ndarray, " cell"] | float,
 ) -> Float[np.ndarray, " cell"]:
-    """Relative distance of given distances; see `relative_distance`."""
+    """Relative distance from distances to two strategies and the distance between them."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = (to_second - to_first) / between
     return (np.clip(ratio, -1, 1) + 1) / 2

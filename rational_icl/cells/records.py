@@ -1,4 +1,4 @@
-"""The narrow waist: from a log to what an account may see and what it must explain.
+"""Records of cells: what an account may see of them, and what it must explain.
 
 A cell is one trained transformer at one checkpoint. `Cells` holds all that an account may look at;
 `Behaviour` holds what the transformers did, and goes to likelihoods and scores only.
@@ -22,7 +22,7 @@ RecordsT = TypeVar("RecordsT")
 
 
 class Cells(eqx.Module):
-    """All that an account may see of each cell.
+    """Cells, one a run and checkpoint: all that an account may see of them.
 
     Args:
         strategies: names, in the order of the strategy axis.
@@ -58,7 +58,7 @@ class Cells(eqx.Module):
 
 
 class SplitBehaviour(eqx.Module):
-    """What the transformers did on one split, per cell.
+    """Behaviour of the transformers on one split, per cell.
 
     Args:
         relative_distance: 1 where T is the first strategy (memorizing), 0 where it is the second
@@ -87,7 +87,7 @@ class SplitBehaviour(eqx.Module):
 
 
 class Behaviour(eqx.Module):
-    """What the transformers did. `run` indexes `runs`; `splits` are `id`, `ood` and others."""
+    """Behaviour of the transformers: `run` indexes `runs`; `splits` are `id`, `ood` and others."""
 
     runs: tuple[str, ...] = eqx.field(static=True)
     run: Integer[np.ndarray, " cell"]
@@ -95,12 +95,12 @@ class Behaviour(eqx.Module):
 
 
 def select(records: RecordsT, chosen: Bool[np.ndarray, " cell"]) -> RecordsT:
-    """The chosen cells of `Cells`, `Behaviour` or any part of them."""
+    """Chosen cells of `Cells`, of `Behaviour` or of any part of them."""
     return jax.tree.map(lambda leaf: leaf[chosen], records)
 
 
 def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:
-    """One row per cell: what an account sees, and what the transformer did on each split.
+    """Table of cells: what an account sees, and what the transformer did on each split.
 
     Columns: run, num_tasks, step, loss_K and complexity_K for every strategy K, and for each split
     S: relative_distance_S with its standard error relative_distance_error_S, best_weight_S_K with

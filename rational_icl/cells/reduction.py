@@ -1,4 +1,4 @@
-"""One split of one run, from logged predictions to behaviour, in memory of fixed size.
+"""Reduction of a split of a run, from predictions to behaviour, in memory of fixed size.
 
 Exact predictors are computed once a split, and every checkpoint is read once, a few at a time.
 """
@@ -53,7 +53,7 @@ def split_reference(run: Run, split: str, strategies: Sequence[str]) -> Referenc
 
 
 def reduce_split(run: Run, split: str, prepared: Reference) -> SplitBehaviour:
-    """What a run with at least one complete checkpoint did on a split, one cell a checkpoint.
+    """Behaviour of a run, with at least one complete checkpoint, on a split, one cell a checkpoint.
 
     Args:
         run, split: see `split_reference`.
@@ -107,7 +107,7 @@ def split_behaviour(
     of_strategies: RunStatistics,
     agreement: Callable[[np.ndarray], Float[np.ndarray, "step measure"]],
 ) -> SplitBehaviour:
-    """What one run did on one split.
+    """Behaviour of one run on one split, from its statistics.
 
     Args:
         statistics: of its checkpoints.
@@ -129,7 +129,7 @@ def split_behaviour(
 
 
 def joined_behaviour(parts: Sequence[SplitBehaviour]) -> SplitBehaviour:
-    """The cells of several runs, or parts of one, one after the other."""
+    """Behaviour of several runs, or of parts of one, with cells one after the other."""
     fields = [field.name for field in dataclasses.fields(SplitBehaviour)]
     columns = {name: [getattr(part, name) for part in parts] for name in fields}
     divergence = joined(columns.pop("divergence"))

@@ -110,7 +110,7 @@ def _task(run: Run, content: str, plan: Plan) -> Task:
 def run_file(
     path: str, strategies: tuple[str, ...], splits: tuple[str, ...], release: str
 ) -> bytes:
-    """The file of cells of one run, as bytes: what a worker makes of a path and names.
+    """Content of a run's file of cells: what a worker makes of a path and names.
 
     It is no pickle, because a setting of the user's own may not unpickle in who asks for it.
 
@@ -136,7 +136,7 @@ def run_file(
 
 
 def content_of(path: Path) -> str:
-    """SHA-256 of what tells a run's files from others, without reading all of them.
+    """SHA-256 that tells a run's files from others, without reading all of them.
 
     Of a packed run, the checksum and size of each file in it; of a folder, its metadata, and of
     each other file the size and the end, which is a checksum where predictions are.
@@ -167,7 +167,7 @@ def _telling(file: Path) -> bytes:
 
 
 class Parts:
-    """Cells of runs by key, each a file; a damaged one is none."""
+    """Files of the cells of runs, by key, in one folder; a damaged one counts as missing."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -175,7 +175,7 @@ class Parts:
     @classmethod
     @contextmanager
     def beside(cls, out: Path) -> Iterator["Parts"]:
-        """The folder of a file to be, which goes when the block ends without an error."""
+        """Parts of a file to be, whose folder goes when the block ends without an error."""
         folder = out.with_name(out.name + ".parts")
         if not out.resolve().parent.is_dir() or out.is_dir():
             raise LogError(f"{shown(out)}: its folder does not exist, or it is one; name a file")
@@ -193,11 +193,11 @@ class Parts:
             raise LogError(f"{shown(folder)}: cannot be written ({shown(error)})") from None
 
     def path(self, key: str) -> Path:
-        """Where the cells of that key are, or would be."""
+        """Path of the file of a key, there or not."""
         return self._folder / (key + _SUFFIX)
 
     def holds(self, key: str) -> bool:
-        """Whether the cells of that key are there, whole."""
+        """Whether the file of a key is there and undamaged."""
         try:
             load_cells(self.path(key))
         except LogError:
@@ -205,7 +205,7 @@ class Parts:
         return True
 
     def save(self, key: str, file: bytes) -> None:
-        """Keep a file of cells, which appears there whole or not at all."""
+        """Write the file of a key, which appears there whole or not at all."""
         with replacing(self.path(key)) as path:
             path.write_bytes(file)
 

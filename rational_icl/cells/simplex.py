@@ -1,4 +1,4 @@
-"""The least of a smooth convex function of weights on a simplex, for many cells at once.
+"""Minimum of a smooth convex function of weights on a simplex, for many cells at once.
 
 Newton's method: the quadratic model of each cell is minimised over the simplex exactly, by trying
 every face, and the step to its minimum is halved until the function falls by a fair share of what
@@ -26,7 +26,7 @@ in its weight: a step to the face would lower it by less, and the way back from 
 
 
 class Expansion(NamedTuple):
-    """A function and its first two derivatives at one point of each cell."""
+    """Value of a function and its first two derivatives, at one point of each cell."""
 
     value: Float[np.ndarray, " cell"]
     slope: Float[np.ndarray, "cell strategy"]
@@ -36,7 +36,7 @@ class Expansion(NamedTuple):
 def least_on_simplex(
     expand: Callable[[Float[np.ndarray, "cell strategy"]], Expansion], cells: int, strategies: int
 ) -> tuple[Float[np.ndarray, "cell strategy"], Float[np.ndarray, " cell"]]:
-    """The weights, at least 1e-12 each, at which a function is least, and its values there.
+    """Weights of at least 1e-12 that minimise a function on the simplex, and its values there.
 
     Args:
         expand: the function of every cell; each depends on the weights of its own cell only.

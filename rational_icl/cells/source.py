@@ -1,4 +1,4 @@
-"""Where cells come from: a log, or a file that a log was summarized to."""
+"""Sources of cells: a log, or a file that a log was summarized to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rational_icl.logs import Log, open_log
 
 @dataclass(frozen=True)
 class Source:
-    """A log, opened but not read, or the cells of one.
+    """Source of cells: a log, opened but not read, or the cells of one.
 
     Args:
         path: of the log, or of the file of cells.
@@ -35,11 +35,11 @@ class Source:
 
     @property
     def name(self) -> str:
-        """That of the log's folder, or of the file without its ending."""
+        """Name of the log's folder, or of the file without its ending."""
         return name_of(self.path)
 
     def summarized(self, *, progress: bool = True) -> tuple[Cells, Behaviour]:
-        """Cells and behaviour. Raises LogError: see `summarize`."""
+        """Cells and behaviour of the source. Raises LogError: see `summarize`."""
         if self.records is not None:
             return self.records
         assert self.log is not None
@@ -47,7 +47,7 @@ class Source:
 
 
 def open_source(source: Source | Log | str | Path, strategies: Sequence[str] | None) -> Source:
-    """A log or the cells of one, by object or path.
+    """Source of cells from a log or the cells of one, by object or path.
 
     Args:
         source: a log, its path, or the path of a file of cells; an open source is returned as is.

@@ -1,4 +1,4 @@
-"""From a log to cells and behaviour: each run is reduced alone, then all are joined."""
+"""Summary of a log in cells and behaviour: each run is reduced alone, then all are joined."""
 
 import dataclasses
 import warnings
@@ -22,7 +22,7 @@ from rational_icl.strategies.losses import Profile, profile
 
 
 class Plan(NamedTuple):
-    """What is asked of every run of a log, known before anything is computed.
+    """Strategies and splits that every run of a log is summarized with.
 
     Args:
         strategies: names.
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
 def summarize(
     log: Log | str | Path, strategies: Sequence[str] | None = None, *, progress: bool = True
 ) -> tuple[Cells, Behaviour]:
-    """Reduce a log to cells and behaviour.
+    """Cells and behaviour of a log, from its logged predictions.
 
     Each run is read alone, a few checkpoints at a time; nothing kept grows with the number of
     logged sequences. `summarize_to` does the same into a file, resumes, and may use a cluster.
@@ -63,7 +63,7 @@ def summarize(
 def summarize_run(
     run: Run, strategies: Sequence[str], splits: Sequence[str] | None = None
 ) -> tuple[Cells, Behaviour]:
-    """Reduce one run with at least one complete checkpoint to cells and behaviour.
+    """Cells and behaviour of one run with at least one complete checkpoint.
 
     A logged loss and complexity of a strategy is taken in place of a computed one.
 
@@ -103,7 +103,7 @@ def joined_runs(parts: Sequence[tuple[Cells, Behaviour]]) -> tuple[Cells, Behavi
 
 
 def plan_of(log: Log, strategies: object) -> Plan:
-    """What `summarize` would do, after a look at every run's metadata.
+    """Plan that `summarize` follows, after a look at every run's metadata.
 
     Raises:
         LogError: runs of several conditions, parts of one run, a run without a checkpoint, or

@@ -40,7 +40,7 @@ class StrategyTable:
 
     @classmethod
     def of_cells(cls, cells: Cells) -> "StrategyTable":
-        """Means over the cells of each task diversity."""
+        """Table of means over the cells of each task diversity."""
         columns = {"num_tasks": np.asarray(cells.num_tasks)}
         for k, strategy in enumerate(cells.strategies):
             columns[f"loss_{strategy}"] = np.asarray(cells.loss)[:, k]
@@ -58,7 +58,7 @@ class StrategyTable:
         batch_size: float,
         own_task_prob: bool,
     ) -> "StrategyTable":
-        """A row for each of the frame's: num_tasks, and loss_K and complexity_K of every K."""
+        """Table of a frame's columns num_tasks, and loss_K and complexity_K of every K."""
         num_tasks = frame["num_tasks"].to_numpy()
         loss, complexity = (
             frame[[f"{kind}_{name}" for name in strategies]].to_numpy(dtype=np.float64)
@@ -73,21 +73,21 @@ class StrategyTable:
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Names."""
+        """Names of the strategies."""
         return tuple(str(name) for name in self.values["strategy"].to_numpy())
 
     @property
     def num_tasks(self) -> Integer[np.ndarray, " num_tasks"]:
-        """D of every row."""
+        """Task diversity D of every row."""
         return self.values["num_tasks"].to_numpy()
 
     @property
     def logged(self) -> np.ndarray:
-        """Whether each row is of a log."""
+        """Whether each row is of a log, not of a drawn task table."""
         return self.values["logged"].to_numpy()
 
     def frame(self) -> pd.DataFrame:
-        """The table as columns num_tasks, and loss_K and complexity_K of every strategy K."""
+        """Frame with columns num_tasks, and loss_K and complexity_K of every strategy K."""
         columns = {"num_tasks": self.num_tasks.astype(np.float64)}
         for k, strategy in enumerate(self.strategies):
             for kind in _KINDS:
@@ -97,7 +97,7 @@ class StrategyTable:
     def at(
         self, num_tasks: Sequence[int] | np.ndarray, *, seed: int = 0, progress: bool = False
     ) -> "StrategyTable":
-        """Rows for the given task diversities, in their order: those there are, or drawn anew.
+        """Table of the given task diversities, in their order: rows there are, or drawn anew.
 
         Args:
             num_tasks: D, in the table or not.
@@ -128,16 +128,16 @@ class StrategyTable:
         return replace(self, values=values)
 
     def row(self, index: int) -> "StrategyTable":
-        """The table of one row."""
+        """Table of one row."""
         return replace(self, values=self.values.isel(num_tasks=[index]))
 
     def grid(self, steps: Float[np.ndarray, " step"]) -> Cells:
-        """A cell for every task diversity and optimizer step N, steps running fastest."""
+        """Cells at every task diversity and optimizer step N, steps running fastest."""
         row, step = np.indices((len(self), len(steps))).reshape(2, -1)
         return self.cells(row, np.asarray(steps, dtype=np.float64)[step])
 
     def cells(self, row: np.ndarray, step: Float[np.ndarray, " cell"]) -> Cells:
-        """A cell at each of the given rows and optimizer steps."""
+        """Cells at the given rows and optimizer steps."""
 
         def repeated(value: float) -> Float[np.ndarray, " cell"]:
             return np.full(len(step), float(value))

@@ -1,4 +1,4 @@
-"""Who gives probability 0 to what: why distances are infinite, said of cells."""
+"""Probabilities of 0: who gives them to what, and why distances are then infinite."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def unreachable(
     split: str = "id",
     cells: str = "fitted cells",
 ) -> str:
-    """Why every mixture is infinitely far from some cells, as the sentence of an error.
+    """Reason why every mixture is infinitely far from some cells, as the sentence of an error.
 
     Args:
         finite: whether some mixture is at a finite divergence.
@@ -36,7 +36,7 @@ def unreachable(
 
 
 def undefined(split: SplitBehaviour, name: str, strategies: Sequence[str]) -> str:
-    """In how many cells of a split relative distance is undefined, and who gives the zero.
+    """Number of cells of a split whose relative distance is undefined, and why, in a clause.
 
     Args:
         split: what the transformers did.

@@ -21,7 +21,7 @@ SCHEMES = (
 
 
 class Name(click.ParamType):
-    """One of some names."""
+    """Option whose value is one of some names."""
 
     name = "NAME"
 
@@ -37,7 +37,7 @@ class Name(click.ParamType):
 
 
 class Words(click.ParamType):
-    """A comma-separated list of words, each one of some names if these are given."""
+    """Option whose value is a comma-separated list of words, of some names if these are given."""
 
     name = "NAME,NAME,…"
 

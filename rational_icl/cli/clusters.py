@@ -1,4 +1,4 @@
-"""What commands share that may work on several machines."""
+"""Options and clients of clusters, for commands that may work on several machines."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +24,7 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def cluster_of(scheduler: str | None, workers: int | None) -> Iterator[Any]:
-    """A client of the cluster that the options ask for; None where they ask for none.
+    """Client of the cluster that the options ask for; None where they ask for none.
 
     Raises:
         LogError: both are asked for; see also `ri.cluster`.

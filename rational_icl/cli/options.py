@@ -15,7 +15,7 @@ from rational_icl.cli.compilation import HALF_WRITTEN
 
 
 class Numbers(click.ParamType):
-    """A comma-separated list of numbers, such as 4,8,16."""
+    """Option whose value is a comma-separated list of numbers, such as 4,8,16."""
 
     name = "N,N,…"
 
@@ -33,7 +33,7 @@ class Numbers(click.ParamType):
 
 
 class Assignment(click.ParamType):
-    """NAME=NUMBER."""
+    """Option whose value gives a name a number, NAME=NUMBER."""
 
     name = "NAME=NUMBER"
 
@@ -132,7 +132,7 @@ def sampler_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given.
+    """Options that were given, by name.
 
     Raises:
         FitError: they are no plan to draw by, before hours are spent on what comes before drawing.
@@ -145,7 +145,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def tell_unless_converged(name: str, diagnosis: Any, again: str = "sample again") -> None:
-    """The reasons, and what to try, where chains have not converged."""
+    """Print why chains have not converged, and what to try."""
     for problem in diagnosis.problems:
         click.echo(f"rational-icl: {name}: not converged: {problem}", err=True)
     if diagnosis.advice:
@@ -153,7 +153,7 @@ def tell_unless_converged(name: str, diagnosis: Any, again: str = "sample again"
 
 
 def end_unless_converged(diagnoses: Mapping[str, Any]) -> None:
-    """Exit status 3 where chains have not converged, with the reasons. By name of the log."""
+    """Exit with status 3, and the reasons, where chains of some log have not converged."""
     for name, diagnosis in diagnoses.items():
         tell_unless_converged(name, diagnosis)
     if not all(diagnosis.converged for diagnosis in diagnoses.values()):
@@ -183,7 +183,7 @@ def check_folder(out: Path) -> None:
 def theory_and_cells(
     logs: Path, account: str, strategies: tuple[str, ...] | None
 ) -> tuple[Any, Any, Any]:
-    """The account of a name, and the cells and behaviour of a log or of a file of them.
+    """Account of a name, and the cells and behaviour of a log or of a file of them.
 
     Raises:
         LogError, FitError: see `open_source`, `summarize` and `accounts.make`.

@@ -27,7 +27,7 @@ _STARTS, _FEW_STARTS = 16, 4
 
 
 def posterior_option(default: bool) -> Callable[..., Any]:
-    """Whether a command samples a posterior."""
+    """Option whether a command samples a posterior."""
     text = "Whether to sample the account's posterior, for intervals."
     return click.option("--posterior/--no-posterior", default=default, show_default=True, help=text)
 

@@ -27,7 +27,7 @@ _LAST_WRITES_S = 0.05
 
 
 def answer_signals() -> None:
-    """From here on signals end the process; those that arrived earlier and were blocked, at once.
+    """Have signals end the process; those that arrived earlier and were blocked, at once.
 
     Signals that the process was started to ignore, as by `nohup`, stay ignored.
     """
@@ -56,7 +56,7 @@ def answer_signals() -> None:
 
 @contextmanager
 def unheard_by_children() -> Iterator[None]:
-    """Processes started within, or by threads started within, do not hear of Ctrl-C.
+    """Context in which processes started, also by its threads, do not hear of Ctrl-C.
 
     A terminal sends it to all, and those that are still starting would print tracebacks.
     """

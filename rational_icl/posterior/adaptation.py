@@ -20,7 +20,7 @@ from rational_icl.posterior.specification import Specification
 
 @dataclass(frozen=True)
 class Plan:
-    """How to draw; `sample` says what each option is.
+    """Plan of sampling; `sample` says what each option is.
 
     Raises:
         FitError: numbers of iterations are not multiples of 25, there is no chain, or the
@@ -45,13 +45,13 @@ class Plan:
 
     @property
     def targets(self) -> tuple[float, ...]:
-        """Acceptance to aim at: at first, and after divergences."""
+        """Acceptances to aim at: at first, and after divergences."""
         higher = [target for target in TARGETS if target > self.target_accept]
         return (self.target_accept, *(higher if self.adapt else ()))
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a posterior keeps of it: not the number of draws, which it shows."""
+        """Options that a posterior keeps: all but the number of draws, which it shows."""
         options = asdict(self)
         del options["num_draws"]
         if not self.adapt:
@@ -59,7 +59,7 @@ class Plan:
         return options
 
     def further(self, attempt: Attempt | None) -> list[int]:
-        """Numbers of draws to add, piece by piece; none once an attempt is over.
+        """Numbers of draws to add, piece by piece; empty once an attempt is over.
 
         As many again as there are: a chain is looked at a few times only, so that a lucky look does
         not end it.
@@ -78,7 +78,7 @@ class Plan:
 def draw(
     specification: Specification, plan: Plan, seed: int, attrs: Mapping[str, str], progress: bool
 ) -> InferenceData:
-    """A posterior drawn as planned, which tells of every attempt."""
+    """Posterior drawn as planned, whose attributes tell of every attempt."""
     runner = chains(specification.model, plan.num_warmup, True)
     keys = jax.random.split(jax.random.key(seed), plan.num_chains)
     state = runner.start(keys, specification.data)
@@ -95,7 +95,7 @@ def draw(
 
 
 def with_attempts(idata: InferenceData, attempts: list[Attempt]) -> InferenceData:
-    """A posterior whose attributes tell how every attempt fared."""
+    """Posterior whose attributes tell how every attempt fared."""
     idata.attrs["attempts"] = json.dumps([asdict(attempt) for attempt in attempts])
     return idata
 

@@ -45,7 +45,7 @@ class Posterior:
 
     @cached_property
     def specification(self) -> Specification:
-        """Account, noise and cells, as they were sampled.
+        """Specification of the posterior: account, noise and cells.
 
         Raises:
             FitError: the groups are not of `sample`, are of another release's model, or need an
@@ -61,7 +61,7 @@ class Posterior:
 
     @classmethod
     def of(cls, posterior: "PosteriorLike") -> "Posterior":
-        """The object itself, or that of ArviZ groups.
+        """Posterior of ArviZ groups, or the object itself.
 
         Raises:
             FitError: as the constructor.
@@ -70,22 +70,22 @@ class Posterior:
 
     @property
     def account(self) -> Account:
-        """The theory, in its own parameters."""
+        """Account that was sampled, in its own parameters."""
         return self.specification.account
 
     @property
     def observation(self) -> Observation:
-        """How observed cells scatter about the account."""
+        """Noise: how observed cells scatter about the account."""
         return self.specification.observation
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Names."""
+        """Names of the strategies."""
         return self.specification.strategies
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Names of what was sampled together; one empty name of a single log."""
+        """Names of the conditions sampled together; one empty name of a single log."""
         return self.specification.conditions
 
     def save(self, path: str | Path) -> None:
@@ -127,7 +127,7 @@ def load_posterior(
     account: Account | None = None,
     observation: Observation | None = None,
 ) -> Posterior:
-    """Read a posterior that `save_posterior` wrote.
+    """Posterior from a file that `save_posterior` wrote.
 
     Args:
         path: of the file.

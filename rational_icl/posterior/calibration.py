@@ -1,4 +1,4 @@
-"""Whether intervals mean what they say: cells left out, and predicted from the rest."""
+"""Calibration of intervals: cells are left out, and predicted from the rest."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ _CHAINS = 4
 
 
 class Fold(NamedTuple):
-    """What is left out of one refit.
+    """Cells that are left out of one refit.
 
     Args:
         name: of it.
@@ -46,7 +46,7 @@ def leave_one_run_out(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Predict every run, on all its splits, from the others: refitted without it.
+    """Predictions of every run, on all its splits, from refits without it.
 
     Of a task diversity with other runs this is the prediction of another seed.
 
@@ -79,7 +79,7 @@ def leave_one_num_tasks_out(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Predict all runs of every task diversity from those of the others: refitted without them.
+    """Predictions of all runs of every task diversity, from refits without them.
 
     Args:
         posterior, num_warmup, num_draws, seed, progress: see `leave_one_run_out`.
@@ -105,7 +105,7 @@ def leave_ends_out(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Predict later steps and larger task diversities from the first 80 % of each: one refit.
+    """Predictions of later steps and larger task diversities from the first 80 % of each.
 
     Args:
         posterior: see `leave_one_run_out`; of all cells, the ends among them.

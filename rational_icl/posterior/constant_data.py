@@ -26,7 +26,7 @@ _KEY = "problem"
 
 
 def to_dataset(specification: Specification) -> xr.Dataset:
-    """The group `constant_data`: enough to make the specification again."""
+    """Group `constant_data` of a posterior: enough to make its specification again."""
     data, response = specification.data, specification.data.response
     sizes = [len(cells) for cells in data.cells]
     variables: dict[str, Any] = {
@@ -76,7 +76,7 @@ def _description(specification: Specification) -> dict[str, Any]:
 def from_dataset(
     stored: xr.Dataset, account: Account | None = None, observation: Observation | None = None
 ) -> Specification:
-    """The specification that `to_dataset` stored.
+    """Specification of a posterior from its group `constant_data`.
 
     Args:
         stored: the group `constant_data`.
@@ -132,7 +132,7 @@ def from_dataset(
 
 
 def refuse_another_model(stored: xr.Dataset) -> None:
-    """Refuse what was sampled from the model of an older or newer version.
+    """Refuse a posterior of the model of an older or newer version.
 
     Raises:
         FitError: `constant_data` says so.

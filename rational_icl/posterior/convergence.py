@@ -1,4 +1,4 @@
-"""When chains can be trusted: thresholds, what they are held against, and what to try otherwise.
+"""Convergence of chains: thresholds, what they are held against, and what to try otherwise.
 
 Sampling goes on until these hold and `diagnose` judges by them, so that neither can disagree.
 """
@@ -27,7 +27,7 @@ _FAR_APART = 1.05
 
 @dataclass(frozen=True)
 class Attempt:
-    """Chains warmed up for one acceptance, and how well they mixed.
+    """Attempt at a posterior: chains warmed up for one acceptance, and how well they mixed.
 
     Args:
         target_accept: aimed at.
@@ -61,7 +61,7 @@ class Attempt:
 
     @property
     def converged(self) -> bool:
-        """Whether intervals of its draws hold."""
+        """Whether intervals of these draws can be trusted."""
         return self.mixed and not self.too_divergent
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class Attempt:
 
 
 def flag(option: str) -> str:
-    """The name on the command line of an option of `sample`."""
+    """Name on the command line of an option of `sample`."""
     return "--" + option.removeprefix("num_").replace("_", "-")
 
 
@@ -101,19 +101,19 @@ def advise(attempt: Attempt, options: Mapping[str, Any]) -> dict[str, bool | int
 
 
 def as_words(advice: Mapping[str, bool | int | float]) -> str:
-    """Options as they are typed, on the command line and in Python."""
+    """Options in words, as they are typed on the command line and in Python."""
     typed = [flag(name) + ("" if value is True else f" {value}") for name, value in advice.items()]
     called = [f"{name}={value}" for name, value in advice.items()]
     return f"{' '.join(typed)} (in Python {', '.join(called)})"
 
 
 def former_attempts(idata: InferenceData) -> list[Attempt]:
-    """Those before the last, as the posterior says; none if it does not."""
+    """Attempts before the last, as a posterior's attributes tell; empty if they do not."""
     return [Attempt(**entry) for entry in json.loads(idata.attrs.get("attempts", "[]"))[:-1]]
 
 
 def last_attempt(idata: InferenceData, table: pd.DataFrame) -> Attempt:
-    """The last, judged anew by all draws. `table`: from `mixing`."""
+    """Last attempt at a posterior, judged anew by all draws. `table`: from `mixing`."""
     options = json.loads(idata.attrs.get("options", "{}"))
     logged = json.loads(idata.attrs.get("attempts", "[]"))[-1:]
     record = logged[0] if logged else options
@@ -121,7 +121,7 @@ def last_attempt(idata: InferenceData, table: pd.DataFrame) -> Attempt:
 
 
 def mixing(idata: InferenceData) -> pd.DataFrame:
-    """r_hat, ess_bulk and ess_tail of all parameters and effects, and of the energy, a row each.
+    """Mixing of chains: r_hat, ess_bulk and ess_tail by parameter and effect, and of the energy.
 
     What never moves has an infinite R-hat and no effective draw. Chains that explore energies
     slowly, whose energy fraction of missing information is small, have few effective draws of it.
@@ -139,7 +139,7 @@ def mixing(idata: InferenceData) -> pd.DataFrame:
 
 
 def by_element(values: xr.Dataset) -> pd.Series:
-    """One entry per element, named name or name[coordinate, …]."""
+    """Numbers by element of each variable, named name or name[coordinate, …]."""
     entries = {}
     for name, array in values.data_vars.items():
         if not array.dims:
@@ -157,7 +157,7 @@ def by_element(values: xr.Dataset) -> pd.Series:
 
 
 def judge(idata: InferenceData, table: pd.DataFrame, target: float, num_warmup: int) -> Attempt:
-    """How chains fared. `table`: from `mixing`."""
+    """Attempt at a posterior, judged by its draws. `table`: from `mixing`."""
     diverging = _arviz.group(idata, "sample_stats")["diverging"]
     # rounded, so that draws made in pieces are told as those made at once
     return Attempt(

@@ -1,4 +1,4 @@
-"""What a posterior must explain of each cell: its best mixture, in coordinates without bounds.
+"""Coordinates without bounds of best mixtures: what a posterior must explain of each cell.
 
 Simplex weights w are softened, then taken as log-ratios,
 
@@ -34,7 +34,7 @@ AT_BOUND = 1e-9
 
 
 class Response(eqx.Module):
-    """Cells as a posterior sees them. Cells of one series are neighbours, in order of step.
+    """Observed cells in coordinates. Cells of one series are neighbours, in order of step.
 
     Args:
         coordinate: y, of the observed weights; at the bound where a cell is censored.
@@ -72,7 +72,7 @@ class Response(eqx.Module):
 
 
 class Seen(NamedTuple):
-    """What weights say of the coordinates of their cells; see `Response`."""
+    """Coordinates of observed weights, and bounds of censored cells; see `Response`."""
 
     coordinate: Float[Array, "*set cell contrast"]
     log_jacobian: Float[Array, "*set cell"]
@@ -81,14 +81,14 @@ class Seen(NamedTuple):
 
 
 def contrasts(num_strategies: int) -> Float[np.ndarray, "contrast strategy"]:
-    """√2 H: rows are orthogonal, of length √2, and sum to zero."""
+    """Contrasts √2 H: rows are orthogonal, of length √2, and sum to zero."""
     return np.sqrt(2.0) * helmert(num_strategies)
 
 
 def softened(
     log_weight: Float[Array, "cell strategy"], softening: Float[Array, " cell"]
 ) -> Float[Array, "cell contrast"]:
-    """y of the given weights, normalized over strategies."""
+    """Coordinates y of the given weights, normalized over strategies."""
     strategies = log_weight.shape[-1]
     log_soft = jnp.logaddexp(log_weight, jnp.log(softening)[:, None])
     return log_soft @ jnp.asarray(contrasts(strategies)).T
@@ -97,7 +97,7 @@ def softened(
 def weights_of(
     coordinate: Float[np.ndarray, "*draw cell contrast"], softening: Float[np.ndarray, " cell"]
 ) -> Float[np.ndarray, "*draw cell strategy"]:
-    """The simplex weights with the given y: softening undone, and what is outside moved to 0."""
+    """Simplex weights with the given y: softening undone, and what is outside moved to 0."""
     strategies = coordinate.shape[-1] + 1
     log_soft = coordinate @ contrasts(strategies) / 2
     soft = np.exp(log_soft - log_soft.max(axis=-1, keepdims=True))
@@ -110,7 +110,7 @@ def weights_of(
 def at_the_edge(
     coordinate: Float[Array, "*cell contrast"], softening: Float[Array, "*cell"]
 ) -> Float[Array, "*cell contrast"]:
-    """The coordinates, moved to the bound where they lie beyond; those of `weights_of`."""
+    """Coordinates moved to the bound where they lie beyond: those of the `weights_of` them."""
     base = jnp.asarray(contrasts(coordinate.shape[-1] + 1))
     strategies, delta = base.shape[1], softening[..., None]
     soft = jax.nn.softmax(coordinate @ base / 2, axis=-1)
@@ -170,7 +170,7 @@ def longest_series(step: Float[np.ndarray, " cell"], series: Integer[np.ndarray,
 def respond(
     cells: Cells, behaviour: Behaviour, chosen: Bool[np.ndarray, " cell"], splits: Sequence[str]
 ) -> tuple[np.ndarray, Response]:
-    """The response of the chosen cells on the given splits.
+    """Response of a posterior: the chosen cells on the given splits, in coordinates.
 
     Returns:
         The index of each cell of the response among `cells`, and the response.

@@ -1,4 +1,4 @@
-"""Whether chains can be trusted, and how well replicated data look like the observed."""
+"""Diagnosis of posteriors: whether chains can be trusted, and replicated data look right."""
 
 import json
 from collections.abc import Collection, Hashable
@@ -34,7 +34,7 @@ _EFFECTS = ("effect_run", "effect_num_tasks")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` finds.
+    """Diagnosis of a posterior, from `diagnose`.
 
     Args:
         table: one row per parameter: mean, sd, lower and upper (90 %), r_hat, ess_bulk, ess_tail,
@@ -61,12 +61,12 @@ class Diagnosis:
 
     @property
     def converged(self) -> bool:
-        """Whether nothing is wrong with the chains."""
+        """Whether the chains can be trusted."""
         return not self.problems
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The table to print: without numbers of a posterior from chains that have not converged.
+        """Table to print: without numbers of a posterior from chains that have not converged.
 
         Their R-hat and effective sample sizes stay.
         """
@@ -74,14 +74,14 @@ class Diagnosis:
 
 
 def withheld(table: pd.DataFrame, converged: bool, columns: Collection[Hashable]) -> pd.DataFrame:
-    """A table with a column `converged`, and no numbers but some columns' where that is False."""
+    """Table with a column `converged`; where that is False, only some columns keep numbers."""
     if not converged:
         table = table.assign(**{str(name): np.nan for name in table if name not in columns})
     return table.assign(converged=converged)
 
 
 def diagnose(posterior: PosteriorLike) -> Diagnosis:
-    """Convergence, prior sensitivity and a posterior predictive check.
+    """Diagnosis of a posterior: convergence, prior sensitivity and a predictive check.
 
     Converged means: rank-normalized split R-hat of at most 1.01 and an effective sample size of at
     least 400 in bulk and tails for every parameter and effect (Vehtari et al. 2021,

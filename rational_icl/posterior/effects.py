@@ -1,4 +1,4 @@
-"""What an account gets wrong at each task diversity: smooth in ln D, and known from runs seen.
+"""Effects of task diversity: what an account gets wrong, smooth in ln D, known from runs seen.
 
     a ~ GP(0, K),   K(D, D') = sd_num_tasks² [(1 + r) e^(−r) + .01 · [D = D']]
     r = √3 |ln D − ln D'| / length_num_tasks,   e_s = a_D + b_s,   b_s ~ N(0, sd_run²)
@@ -22,7 +22,7 @@ _MOST_NUMBERS = 2**21
 
 
 class Effects(NamedTuple):
-    """How far effects reach, at one draw.
+    """Covariance of effects, at one draw.
 
     Args:
         covariance: of a, between task diversities.
@@ -36,7 +36,7 @@ class Effects(NamedTuple):
 def kernel(
     distance: Float[Array, "..."], length: Float[Array, "..."] | None
 ) -> Float[Array, "..."]:
-    """K over sd_num_tasks², at distances in ln D; not smooth where there is no length."""
+    """Covariance K over sd_num_tasks², at distances in ln D; not smooth where length is None."""
     nugget = NUGGET * (distance == 0)
     if length is None:
         return (distance == 0) + nugget
@@ -47,7 +47,7 @@ def kernel(
 def effect_log_density(
     effect: Float[Array, "series contrast"], diversity: Integer[Array, " series"], effects: Effects
 ) -> Float[Array, ""]:
-    """Log density of e with a integrated out.
+    """Log density of effects of series, e, with those of task diversities, a, integrated out.
 
     Of the n series of a task diversity, the mean has covariance K + sd_run² / n, and differences
     from it are normal with variance sd_run² and n − 1 degrees of freedom.
@@ -69,7 +69,7 @@ def draw_given_runs(
     diversity: Integer[Array, " series"],
     effects: Effects,
 ) -> Float[Array, "diversity contrast"]:
-    """A draw of a given e: one from the prior, corrected by what it says wrongly of e."""
+    """Draw of effects a, given effects e: one from the prior, corrected by its error about e."""
     count, mean = _means(effect, diversity, effects)
     error = effects.run_variance / count
     prior_key, error_key = jax.random.split(key)
@@ -85,7 +85,7 @@ def given_others(
     effects: Effects,
     together: Bool[Array, "series series"],
 ) -> tuple[Float[Array, "series contrast"], Float[Array, "series series"]]:
-    """Mean and covariance of the effects of series given those of all others.
+    """Mean and covariance of the effects of series given those of all other series.
 
     Args:
         effect, diversity, effects: as elsewhere.
@@ -106,7 +106,7 @@ def draw_elsewhere(
     length_num_tasks: Float[np.ndarray, " draw"] | None,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "draw asked contrast"]:
-    """A draw of a at task diversities not seen, jointly, given a where it was, at every draw.
+    """Joint draws of a at task diversities not seen, given a where it was, one for every draw.
 
     Args:
         known: a at the task diversities seen.

@@ -1,4 +1,4 @@
-"""Posteriors in files, with where their chains stand, so that they can go on."""
+"""Files of posteriors, with the state of their chains, so that these can go on."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def save_groups(idata: InferenceData, path: Path) -> None:
 
 
 def load_groups(path: Path) -> InferenceData:
-    """Read the ArviZ groups of a posterior.
+    """ArviZ groups of a posterior, from its file.
 
     Raises:
         FitError: there is no file, it holds no posterior, or one of another version's model.
@@ -58,7 +58,7 @@ def load_groups(path: Path) -> InferenceData:
 
 
 def stored_state(state: Any) -> xr.Dataset:
-    """Where chains stand, as a group."""
+    """State of chains as a group, for `last_state`."""
     leaves = jax.tree.leaves(jax.tree.map(_plain, state, is_leaf=_is_key))
     return xr.Dataset(
         {
@@ -72,7 +72,7 @@ def stored_state(state: Any) -> xr.Dataset:
 
 
 def last_state(idata: InferenceData, like: Any) -> Any:
-    """Where the chains of a posterior stand, in the form of `like`.
+    """State of a posterior's chains, in the form of `like`.
 
     Raises:
         FitError: the posterior does not say, or its chains are of another shape.

@@ -1,4 +1,4 @@
-"""Draws as ArviZ groups."""
+"""ArviZ groups of draws."""
 
 import json
 import math
@@ -35,7 +35,7 @@ _PREDICTIVE_SEED, _EFFECT_SEED = 1, 2
 
 
 def to_groups(specification: Specification, draws: Draws, seed: int) -> dict[str, xr.Dataset]:
-    """Every group of a posterior."""
+    """ArviZ groups of a posterior, by name."""
     key = jax.random.key(seed)
     groups = _drawn_groups(specification, draws, key, 0)
     observed = {"weight": (("cell", "strategy"), specification.weight)}
@@ -48,7 +48,7 @@ def to_groups(specification: Specification, draws: Draws, seed: int) -> dict[str
 
 
 def appended(idata: InferenceData, specification: Specification, draws: Draws) -> InferenceData:
-    """A posterior with further draws."""
+    """Posterior with further draws."""
     old = {name: _arviz.group(idata, name) for name in _arviz.group_names(idata)}
     done = old["posterior"].sizes["draw"]
     seed = int(_options(idata)["seed"])
@@ -123,7 +123,7 @@ def _replicated(specification: Specification, draws: Draws, axis: np.ndarray) ->
 
 
 def posterior_variables(specification: Specification) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Variable of the posterior: the model's name of it, and its axes after chain and draw."""
+    """Variables of a posterior: the model's name, and the axes after chain and draw."""
     model = specification.model
     axes = ("condition",) if specification.pooling != "complete" else ()
     sampled = model.accounts[0].priors
@@ -169,7 +169,7 @@ def _num_tasks_effect(
 
 
 def latent(model: Model, named: dict[str, Array], data: Data) -> Latent:
-    """The model at one draw of what it names."""
+    """Latent quantities of the model, at one draw of what it names."""
     params = {name: named[f"each_{name}"] for name in model.accounts[0].priors}
     noise = {name: named[f"each_{name}"] for name in model.noise_priors}
     no_effect = jnp.zeros((len(data.condition), data.response.coordinate.shape[1]))
@@ -181,7 +181,7 @@ def latent(model: Model, named: dict[str, Array], data: Data) -> Latent:
 def replicates(
     model: Model, named: dict[str, Array], data: Data, keys: Array
 ) -> Float[Array, "draw cell contrast"]:
-    """Coordinates of all cells, drawn anew at every draw of what the model names.
+    """Replicated coordinates of all cells, drawn anew at every draw of what the model names.
 
     This is where residuals are drawn for replicated data, for runs left out and for predictions.
     """

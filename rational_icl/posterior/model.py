@@ -1,4 +1,4 @@
-"""The joint model of cells: an account, what it gets wrong, and how cells scatter about both."""
+"""Joint model of cells: an account, what it gets wrong, and how cells scatter about both."""
 
 import math
 from typing import NamedTuple
@@ -30,7 +30,7 @@ _NEGLIGIBLE = 0.02
 
 
 class Data(eqx.Module):
-    """What the model is conditioned on. Cells of a condition are neighbours.
+    """Data that the model is conditioned on. Cells of a condition are neighbours.
 
     Args:
         cells: of every condition.
@@ -44,7 +44,7 @@ class Data(eqx.Module):
 
 
 class Latent(NamedTuple):
-    """The model at one draw."""
+    """Latent quantities of the model, at one draw."""
 
     params: dict[str, Float[Array, " condition"]]
     noise: dict[str, Float[Array, " condition"]]
@@ -53,7 +53,7 @@ class Latent(NamedTuple):
 
 
 class Model(eqx.Module):
-    """Weights from an account, moved by effects of task diversity and run, seen with noise.
+    """Model of weights: an account's, moved by effects of task diversity and run, with noise.
 
         y_c ~ observation(softmax(log π_c + H'e_s / √2)),   e_s = a_D + b_s
         a ~ GP over ln D,   b_s ~ N(0, sd_run²)
@@ -87,7 +87,7 @@ class Model(eqx.Module):
 
     @property
     def noise_priors(self) -> dict[str, dist.Distribution]:
-        """Those of the observation and of the effects that it has."""
+        """Priors of the observation, and of the effects that it has."""
         noise = self.observation
         smooth = noise.num_tasks_effects and noise.smooth_effects
         has = (noise.num_tasks_effects, smooth, noise.run_effects)
@@ -135,7 +135,7 @@ class Model(eqx.Module):
     def plain_log_weight(
         self, params: dict[str, Array], data: Data
     ) -> Float[Array, "cell strategy"]:
-        """The account's log weights in every cell."""
+        """Log weights that the account alone gives in every cell."""
         parts = [
             account.log_weights({name: value[i] for name, value in params.items()}, cells)
             for i, (account, cells) in enumerate(zip(self.accounts, data.cells, strict=True))
@@ -158,7 +158,7 @@ class Model(eqx.Module):
         return effect
 
     def effects(self, noise: dict[str, Float[Array, " condition"]], data: Data) -> Effects:
-        """How far effects reach; hardly anywhere where the noise has none."""
+        """Covariance of effects; hardly any where the noise has none."""
         diversity, log_num_tasks = data.response.diversity, data.response.log_num_tasks
         condition = jnp.zeros(len(log_num_tasks), int).at[diversity].set(data.condition)
         negligible = jnp.full(len(self.accounts), _NEGLIGIBLE)
@@ -181,7 +181,7 @@ def moved(
 def series_level(
     coordinate: Float[Array, "cell contrast"], response: Response
 ) -> Float[Array, "series contrast"]:
-    """The mean coordinates of every series, its better measured cells counting more."""
+    """Mean coordinates of every series, its better measured cells counting more."""
     trust = 1 / (_TYPICAL_VARIANCE + response.variance)
     series = len(response.diversity)
     total = jax.ops.segment_sum(trust, response.series, series)

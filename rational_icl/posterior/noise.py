@@ -1,4 +1,4 @@
-"""How observed cells scatter about an account: what makes error bars honest."""
+"""Noise of observed cells about an account: what makes error bars honest."""
 
 import math
 from abc import abstractmethod
@@ -24,7 +24,7 @@ _LEAST_SCALE = 1e-12
 
 
 class Observation(eqx.Module):
-    """The distribution of a response given the weights that an account, with effects, predicts.
+    """Distribution of a response given the weights that an account, with effects, predicts.
 
     `priors` declares the parameters of the noise, as `Account.priors` does those of a theory.
 
@@ -42,7 +42,7 @@ class Observation(eqx.Module):
     @property
     @abstractmethod
     def priors(self) -> dict[str, dist.Distribution]:
-        """The prior of every parameter of the noise, by name."""
+        """Priors of the parameters of the noise, by name."""
 
     @abstractmethod
     def log_density(
@@ -58,7 +58,7 @@ class Observation(eqx.Module):
         log_weight: Float[Array, "cell strategy"],
         response: Response,
     ) -> Float[Array, "cell contrast"]:
-        """A draw of every cell's coordinates y, those of a series one after the other.
+        """Draw of every cell's coordinates y, those of a series one after the other.
 
         What lies beyond the simplex is moved to its edge, where such a cell is observed.
         """
@@ -111,7 +111,7 @@ class StudentResiduals(Observation):
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
-        """Weak, on the scale of log-odds, where a residual of 1 moves a weight of .5 to .73."""
+        """Weak priors on the scale of log-odds: a residual of 1 moves a weight of .5 to .73."""
         priors: dict[str, dist.Distribution] = {
             "scale_residual": dist.LogNormal(math.log(0.2), 0.7)
         }

@@ -39,7 +39,7 @@ STATISTICS = ("diverging", "num_steps", "mean_accept_prob", "energy", "potential
 
 
 class Draws(NamedTuple):
-    """What chains visited.
+    """Draws of chains, and the state that they end in.
 
     Args:
         position: unconstrained parameters, each (chain, draw, ...).
@@ -53,7 +53,7 @@ class Draws(NamedTuple):
 
 
 class Chains:
-    """NUTS over a model: dense mass matrix for all but the effects, adapted while warming up.
+    """Chains of NUTS over a model, with a dense mass matrix for all but the effects.
 
     Chains of one data set run in a thread each, so that none waits for the longest tree of the
     others; those of many small data sets run as one program. The acceptance to aim at is an
@@ -94,7 +94,7 @@ class Chains:
         self._advance = jax.jit(advance if shared_data else jax.vmap(advance, (0, 0, None)))
 
     def start(self, keys: Array, data: Data) -> Any:
-        """States before warming up, one per key."""
+        """States of chains before warming up, one per key."""
         state = self._start(keys, data)
         if not np.isfinite(np.asarray(state.potential_energy)).all():
             raise FitError(
@@ -106,15 +106,15 @@ class Chains:
     def warm_up(
         self, state: Any, data: Data, target_accept: float, progress: str | None = None
     ) -> Any:
-        """States after adaptation to steps that are accepted with this probability."""
+        """States of chains after adaptation to steps accepted with this probability."""
         return self._go(state, data, self._num_warmup, target_accept, progress)[0]
 
     def restart(self, state: Any, data: Data) -> Any:
-        """States to warm up again from, where chains stand, with the mass matrix they have."""
+        """States to warm up again from: where chains stand, with their mass matrix."""
         return self._restart(state, data)
 
     def draw(self, state: Any, data: Data, num_draws: int, progress: str | None = None) -> Draws:
-        """Draws from adapted states."""
+        """Draws of chains from adapted states."""
         no_matter = 0.5  # steps are fixed by now
         state, (position, statistics) = self._go(state, data, num_draws, no_matter, progress)
         return Draws(position, statistics, state)
@@ -169,7 +169,7 @@ def _bar(total: int, progress: str | None) -> tqdm:
 
 @lru_cache(maxsize=4)
 def chains(model: Model, num_warmup: int, shared_data: bool) -> Chains:
-    """The compiled chains of a model; kept, so that further data sets compile nothing."""
+    """Compiled chains of a model; kept, so that further data sets compile nothing."""
     return Chains(model, num_warmup, shared_data)
 
 
@@ -215,7 +215,7 @@ def check_number(name: str, value: int) -> None:
 
 
 def constrained(model: Model, data: Data, shared_data: bool) -> Callable[[Any], dict[str, Array]]:
-    """A function from unconstrained parameters (chain, draw, ...) to all that the model names."""
+    """Function from unconstrained parameters (chain, draw, ...) to all that the model names."""
     mapped = _constrained(model, shared_data)
     if not shared_data:
         return lambda positions: jax.tree.map(np.asarray, mapped(positions, data))
@@ -248,7 +248,7 @@ def _constrained(model: Model, shared_data: bool) -> Callable[..., dict[str, Arr
 
 
 def prior_draw(model: Model, key: Array, data: Data) -> dict[str, Array]:
-    """One draw of every parameter but the levels of series, constrained."""
+    """Draw from the prior of every parameter but the levels of series, constrained."""
     sites = _sites(model, key, data)
     return {name: site["value"] for name, site in sites.items() if name != "level"}
 

@@ -1,4 +1,4 @@
-"""How the parameters of several conditions are tied together."""
+"""Pooling: how the parameters of several conditions are tied together."""
 
 import math
 from abc import abstractmethod
@@ -14,22 +14,22 @@ from rational_icl._arrays import Array
 
 
 class Pooling(eqx.Module):
-    """A prior over one parameter of all conditions."""
+    """Prior over one parameter of all conditions."""
 
     @abstractmethod
     def sample(
         self, name: str, prior: dist.Distribution, num_conditions: int
     ) -> tuple[Float[Array, " condition"], Float[Array, ""]]:
-        """The parameter in every condition, and the log density of what its prior decides."""
+        """Parameter in every condition, and the log density of what its prior decides."""
 
     @property
     def of_noise(self) -> "Pooling":
-        """How parameters of the noise are tied together."""
+        """Pooling of the parameters of the noise."""
         return self
 
 
 class CompletePooling(Pooling):
-    """One value for all conditions. Of one condition, the prior as declared."""
+    """Complete pooling: one value for all conditions. Of one, the prior as declared."""
 
     def sample(self, name, prior, num_conditions):
         value = numpyro.sample(name, prior)
@@ -37,7 +37,7 @@ class CompletePooling(Pooling):
 
 
 class NoPooling(Pooling):
-    """Every condition by itself."""
+    """No pooling: every condition by itself."""
 
     def sample(self, name, prior, num_conditions):
         value = numpyro.sample(name, prior.expand([num_conditions]).to_event(1))
@@ -45,7 +45,7 @@ class NoPooling(Pooling):
 
 
 class PartialPooling(Pooling):
-    """Conditions scatter around a common mean, in coordinates without bounds.
+    """Partial pooling: conditions scatter around a common mean, in coordinates without bounds.
 
         u_c ~ N(u_mean + Σ_j slope_j x_cj, sd²)
         slope_j ~ N(0, ½²),   ln sd ~ N(ln ¼, ½²)
@@ -62,7 +62,7 @@ class PartialPooling(Pooling):
 
     @property
     def of_noise(self) -> Pooling:
-        """Every condition by itself: a few say nothing of how noise differs between others."""
+        """No pooling: a few conditions say nothing of how noise differs between others."""
         return NoPooling()
 
     def sample(self, name, prior, num_conditions):

@@ -1,4 +1,4 @@
-"""Many posteriors of one model at once: with cells left out, or of simulated cells."""
+"""Refits, many at once: posteriors of one model with cells left out, or of simulated cells."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _TARGET_ACCEPT = 0.9
 def posteriors(
     model: Model, data: Data, num_warmup: int, num_draws: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """All that the model names, one chain for each data set: (data set, draw, ...)."""
+    """Draws of all that the model names, one chain for each data set: (data set, draw, ...)."""
     for name, value in (("num_warmup", num_warmup), ("num_draws", num_draws)):
         check_number(name, value)
     runner = chains(model, num_warmup, False)
@@ -29,6 +29,6 @@ def posteriors(
 
 
 def with_used(data: Data, used: np.ndarray) -> Data:
-    """One copy of the data per row of `used`."""
+    """Copies of the data, one per row of `used`."""
     copies = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(used), axis=0), data)
     return eqx.tree_at(lambda d: d.response.used, copies, used)

@@ -42,7 +42,7 @@ def sample(
     seed: int = 0,
     progress: bool = True,
 ) -> Posterior:
-    """Draw from the posterior of an account's parameters given the best mixture of every cell.
+    """Posterior of an account's parameters given the best mixture of every cell.
 
     Each cell's best-mixture weights, in coordinates without bounds (`posterior.coordinates`),
     scatter about the account's, moved by an effect of task diversity and one of the run, with
@@ -109,7 +109,7 @@ def sample_conditions(
     seed: int = 0,
     progress: bool = True,
 ) -> Posterior:
-    """As `sample`, for several conditions (width, context length, setting, …) at once.
+    """Posterior of several conditions (width, context length, setting, …) at once.
 
     Args:
         account: one theory for all, or its name.
@@ -155,7 +155,7 @@ def continue_sampling(
     *,
     progress: bool = True,
 ) -> Posterior:
-    """More draws of a posterior, where its chains stand: the same as if drawn at once.
+    """Posterior with more draws, from where its chains stand: the same as if drawn at once.
 
     Args:
         posterior: from `sample` or `load_posterior`; left as it is.

@@ -11,7 +11,7 @@ _TOLERANCE = 1e-6
 
 
 def coverage(predicted: pd.DataFrame, by: str | Sequence[str] | None = None) -> pd.DataFrame:
-    """How often intervals hold what was left out, with task diversities as the units.
+    """Coverage of intervals: how often they hold what was left out, by task diversity.
 
     Cells of a task diversity are wrong together, so that shares are means over task diversities of
     their means over cells, with the standard error of that mean.
@@ -50,7 +50,7 @@ def coverage(predicted: pd.DataFrame, by: str | Sequence[str] | None = None) -> 
 def scores_of(
     weight: Float[np.ndarray, "draw cell"], observed: Float[np.ndarray, " cell"]
 ) -> pd.DataFrame:
-    """How observed weights lie among draws of them, one row per cell.
+    """Scores of observed weights among draws of them, one row per cell.
 
     Returns:
         observed; predicted, the median; lower_L and upper_L, the central intervals of L = 50 and

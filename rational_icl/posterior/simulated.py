@@ -19,7 +19,7 @@ from rational_icl.posterior.refits import AT_ONCE, posteriors, with_used
 
 
 class Ranks(NamedTuple):
-    """Simulation-based calibration.
+    """Ranks of true parameters among draws, from simulation-based calibration.
 
     Args:
         ranks: a row per simulated data set, a column per parameter: how many of the thinned draws
@@ -48,7 +48,7 @@ def simulation_based_calibration(
     seed: int = 0,
     progress: bool = True,
 ) -> Ranks:
-    """Draw parameters from the prior, simulate the same cells, sample, and rank the truth.
+    """Ranks of parameters drawn from the prior among draws given cells simulated with them.
 
     If the sampler and the model are right, ranks are uniform (Talts et al. 2018,
     arXiv:1804.06788). Cells keep their measurement errors.

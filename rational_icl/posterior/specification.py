@@ -1,4 +1,4 @@
-"""What a posterior is conditioned on: account, noise, pooling and the data of the model."""
+"""Specification of a posterior: account, noise, pooling and the data of the model."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from rational_icl.posterior.pooling import CompletePooling, NoPooling, PartialPo
 
 @dataclass(frozen=True)
 class Specification:
-    """What a posterior is conditioned on.
+    """Specification of a posterior: all that it is conditioned on.
 
     Args:
         account: the theory, in its own parameters.
@@ -44,17 +44,17 @@ class Specification:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Names; one empty name where there is a single log."""
+        """Names of the conditions; one empty name where there is a single log."""
         return tuple(self.covariates.index)
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Names."""
+        """Names of the strategies."""
         return self.data.cells[0].strategies
 
     @property
     def model(self) -> Model:
-        """The model, with every account in sampled parameters."""
+        """Model of the posterior, with every account in sampled parameters."""
         return Model(
             tuple(self.account.pivoted(cells) for cells in self.data.cells),
             self.observation,
@@ -63,7 +63,7 @@ class Specification:
 
     @property
     def diversities(self) -> pd.DataFrame:
-        """condition and num_tasks of every task diversity, in the order of their index."""
+        """Condition and num_tasks of every task diversity, in the order of their index."""
         index = np.asarray(self.data.response.diversity)
         rows = self.series[["condition", "num_tasks"]].assign(index=index)
         return rows.drop_duplicates("index").sort_values("index").drop(columns="index")
@@ -90,7 +90,7 @@ def specify(
     pooling: str,
     covariates: pd.DataFrame,
 ) -> Specification:
-    """The specification of a posterior of several conditions, one after the other.
+    """Specification of a posterior of conditions, which are put one after the other.
 
     Raises:
         FitError: conditions differ in their strategies, cells cannot be used (see `respond`), or

@@ -1,4 +1,4 @@
-"""When strategies cross over: the step N*(D) and the task diversity D*(N)."""
+"""Crossovers of strategies: the step N*(D) and the task diversity D*(N)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,7 +37,7 @@ def crossovers(
     condition: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The step N*(D) at which the first strategy's weight rises above the second's, as a table.
+    """Step N*(D) at which the first strategy's weight rises above the second's, as a table.
 
     Of two strategies, the step at which it rises through one half.
 
@@ -88,7 +88,7 @@ def predict_crossovers(
     condition: str | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """The step N*(D) at which the first strategy comes to outweigh the second, at every draw.
+    """Step N*(D) at which the first strategy comes to outweigh the second, at every draw.
 
     That of a `run` is latent: where the account's weights, moved by the effects of a task diversity
     and a run, cross. Residuals, which come and go, and measurement error have no part in it.
@@ -144,7 +144,7 @@ def predict_thresholds(
     condition: str | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
-    """The task diversity D*(N) up to which the first strategy outweighs the second.
+    """Task diversity D*(N) up to which the first strategy outweighs the second.
 
     Interpolated in ln D between neighbours of `num_tasks`; below the smallest, that one less, and
     above the largest, infinite.

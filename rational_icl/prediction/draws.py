@@ -31,7 +31,7 @@ _AT_ONCE = 32
 
 
 class Logged(NamedTuple):
-    """The cells that a condition was conditioned on, as far as predictions need them.
+    """Logged cells of a condition, as far as predictions need them.
 
     Args:
         cells: one row per task diversity and step: num_tasks, step, and variance, of the
@@ -44,7 +44,7 @@ class Logged(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """How runs scatter about the account, as sampled with it.
+    """Noise and effects about an account, as sampled with it.
 
     Args:
         observation: the noise.
@@ -78,7 +78,7 @@ class Draws(NamedTuple):
 
     @classmethod
     def of(cls, source: "Fit | PosteriorLike", condition: str | None = None) -> "Draws":
-        """Those of a fit, or at most 1,000 of a posterior's, evenly spaced.
+        """Draws of a fit, or at most 1,000 of a posterior's, evenly spaced.
 
         Args:
             source: from `fit`, or from `sample`.
@@ -110,7 +110,7 @@ class Draws(NamedTuple):
     def grid(
         self, table: StrategyTable, steps: np.ndarray
     ) -> Float[np.ndarray, "draw num_tasks step strategy"]:
-        """`log_weights` at every task diversity of a table and every step."""
+        """Log weights at every task diversity of a table and every step."""
         shape = (len(table), len(steps), len(table.strategies))
         return self.log_weights(table.grid(steps)).reshape(-1, *shape)
 
@@ -134,7 +134,7 @@ def moved(log_weight: np.ndarray, effect: np.ndarray) -> np.ndarray:
 def effects(
     draws: Draws, num_tasks: np.ndarray, rng: np.random.Generator
 ) -> Float[np.ndarray, "draw num_tasks contrast"]:
-    """Effect of task diversity and of a run not yet trained.
+    """Effect of task diversity and of a run not yet trained, at every draw.
 
     That of a task diversity is known where it was conditioned on, and elsewhere drawn given those.
     A fit has none.
@@ -162,7 +162,7 @@ def effects(
 
 
 def check_request(of: str, interval: float, known: tuple[str, ...]) -> None:
-    """Refuse what cannot be predicted.
+    """Refuse a quantity or an interval that cannot be predicted.
 
     Raises:
         FitError: `of` or the interval's probability is out of range.

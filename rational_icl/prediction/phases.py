@@ -79,7 +79,7 @@ predict = phase_diagram
 
 
 class Predictive(NamedTuple):
-    """Draws of weights on a grid.
+    """Draws of weights on a grid of task diversities and steps.
 
     Args:
         weight: at every draw.
@@ -96,7 +96,7 @@ class Predictive(NamedTuple):
     of: str
 
     def summary(self, interval: float) -> xr.Dataset:
-        """What `phase_diagram` returns of a posterior."""
+        """Summary of the draws, as `phase_diagram` returns it of a posterior."""
         low, high = np.quantile(self.weight, [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
         variables = {
             "weight": (_AXES, self.weight.mean(axis=0)),

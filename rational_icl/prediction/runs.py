@@ -84,7 +84,7 @@ def _response(logged: Logged, grid: Grid, of: str) -> Response:
 def nearest_variance(
     logged: Logged, num_tasks: Float[np.ndarray, " cell"], step: Float[np.ndarray, " cell"]
 ) -> Float[np.ndarray, " cell"]:
-    """Of coordinates from measurement error: that of the nearest logged cell in (ln D, ln N).
+    """Variance of coordinates from measurement error, at the nearest logged cell in (ln D, ln N).
 
     Cells of the log have their own, the mean over runs.
     """

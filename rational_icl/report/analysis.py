@@ -42,7 +42,7 @@ def analyse(
     seed: int = 0,
     progress: bool = True,
 ) -> Analysis:
-    """Summarize a log, fit an account and its floor, and score both, fitted and held out apart.
+    """Analysis of a log: an account and its floor, scored on fitted cells and on held-out ones.
 
     Args:
         log: from `open_log`, or the path of a log or of its cells (`summarize_to`), without which

@@ -1,4 +1,4 @@
-"""The part of a report that has error bars: a posterior, checked and compared with its log."""
+"""Error bars of a report: a posterior, checked and compared with its log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _PARTS = ("fitted", "later_steps", "larger_num_tasks")
 
 @dataclass(frozen=True)
 class Bayesian:
-    """A posterior and what it says of the log it is of.
+    """Posterior of a log, and what it says of that log.
 
     Args:
         posterior: from `sample`.
@@ -46,16 +46,16 @@ class Bayesian:
 
     @property
     def converged(self) -> bool:
-        """Whether its intervals hold; what is shown of it has none otherwise."""
+        """Whether its intervals hold; none are shown otherwise."""
         return self.diagnosis.converged
 
     @property
     def coverage_table(self) -> pd.DataFrame:
-        """The coverage to show."""
+        """Coverage of its intervals, to show."""
         return withheld(self.coverage, self.converged, columns=("cells", "num_tasks"))
 
     def to_json(self) -> dict[str, Any]:
-        """For `report.json`."""
+        """Record of the posterior for `report.json`."""
         diagnosis = self.diagnosis
         return {
             "converged": diagnosis.converged,
@@ -77,7 +77,7 @@ class Bayesian:
 
     @property
     def crossover_table(self) -> pd.DataFrame:
-        """One row per task diversity: median, interval and chance of no crossover, by `of`."""
+        """Crossovers by task diversity: median, interval and chance of none, by `of`."""
         columns: dict[str, Any] = {}
         for of, crossing in self.crossovers.items():
             columns["num_tasks"] = crossing["num_tasks"].to_numpy()
@@ -91,7 +91,7 @@ class Bayesian:
 
 @in_float64
 def interpret(source: PosteriorLike, frame: pd.DataFrame, strategies: tuple[str, ...]) -> Bayesian:
-    """Check a posterior and predict the log it is of.
+    """Posterior of a log, checked, with its predictions of that log.
 
     Args:
         source: a posterior, from `sample`.
@@ -206,7 +206,7 @@ FIGURES: dict[str, Callable[[Bayesian, Any], Figure]] = {
 
 
 def sentences(bayesian: Bayesian, measured: pd.DataFrame) -> list[str]:
-    """What the posterior says, in words. `measured`: N* per task diversity, column observed."""
+    """Sentences about the posterior. `measured`: N* per task diversity, column observed."""
     if not bayesian.converged:
         return ["Its posterior has not converged, so that it has no intervals to give."]
     table = bayesian.diagnosis.table

@@ -25,7 +25,7 @@ _COLUMNS = 4
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """For `report.json`."""
+    """Record of the comparison for `report.json`."""
     return {
         "verdict": comparison.verdict.to_json(),
         "table": comparison.table.to_dict(orient="records"),
@@ -36,7 +36,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
-    """The CSV files of a report."""
+    """Tables of the comparison, by the name of their CSV file."""
     return {
         "comparison": comparison.table,
         "comparison_verdict": comparison.verdict.table,
@@ -48,7 +48,7 @@ def tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
 
 
 def sentences(comparison: Comparison, account: str) -> list[str]:
-    """The verdict on every question, and where the account stands in each."""
+    """Sentences about the comparison: every verdict, and where the account stands."""
     texts = [question.text for question in comparison.verdict.questions]
     texts += [_of_account(comparison, scheme, account) for scheme in comparison.schemes]
     return [text for text in texts if text]
@@ -94,7 +94,7 @@ def account_maps(comparison: Comparison, analysis: Any) -> Figure:
 
 
 def account_residuals(comparison: Comparison, analysis: Any) -> Figure:
-    """The same less what is observed."""
+    """Phase diagrams of all accounts less the observed one."""
     return _maps(comparison, list(comparison.fits), difference=True)
 
 
@@ -116,14 +116,14 @@ def _maps(comparison: Comparison, columns: list[str], *, difference: bool) -> Fi
 
 
 def transitions(comparison: Comparison, analysis: Any) -> Figure:
-    """N*(D) of every account."""
+    """Crossover steps N*(D) of every account."""
     figure, ax = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
     plotting.plot_transitions(comparison.transitions, analysis.runs, ax=ax)
     return figure
 
 
 def ablations(comparison: Comparison, analysis: Any) -> Figure:
-    """What the rational account loses with each of its terms."""
+    """Scores of the rational account and of its versions without one term."""
     figure, ax = plt.subplots(figsize=(8.6, 3.2), layout="constrained")
     there = [name for name in ABLATIONS if name in comparison.fits]
     plotting.plot_ablations(comparison.table, there, ax=ax)
@@ -161,5 +161,5 @@ _SCORE_NAMES = {
 
 
 def score_names(comparison: Comparison) -> dict[str, str]:
-    """Columns of the page's tables, and what they are called there."""
+    """Names that the page's tables give to columns of the comparison."""
     return {key: words for key, words in _SCORE_NAMES.items() if key in comparison.table}

@@ -1,4 +1,4 @@
-"""What a page needs to recompute the rational account at parameters that its reader chooses."""
+"""Explorer of a page: the rational account at parameters that its reader chooses."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -22,7 +22,7 @@ _PLATEAU = ("num_tasks_c", "eta")
 def explorer_data(
     analysis: Analysis, params: Mapping[str, float] | None = None
 ) -> dict[str, Any] | None:
-    """JSON types only, NaN as null; None where the analysis is not of the rational account.
+    """Data of the explorer, as JSON types; None where the analysis is not of the rational account.
 
     Predictions are made from what the fit has seen: losses and complexities by task diversity,
     averaged over runs.
@@ -71,7 +71,7 @@ def explorer_data(
 
 
 def explorer_script() -> Markup:
-    """The page's script, once for all its explorers."""
+    """Script of a page, once for all its explorers."""
     return Markup(files("rational_icl.report").joinpath("explorer.js").read_text(encoding="utf-8"))
 
 

@@ -28,7 +28,7 @@ def phase_predicted(analysis: Analysis) -> Figure:
 
 
 def phase_difference(analysis: Analysis) -> Figure:
-    """Predicted less observed."""
+    """ID relative distance, predicted less observed."""
     figure, ax = _figure(4.3, 3.5)
     observed, predicted = "relative_distance_id", "predicted_relative_distance_id"
     frame = analysis.frame.assign(difference=analysis.frame[predicted] - analysis.frame[observed])
@@ -96,7 +96,7 @@ def losses(analysis: Analysis) -> Figure:
 
 
 def prediction_error(analysis: Analysis) -> Figure:
-    """How far the account's predictions are from the transformers', ID and OOD."""
+    """Distance of the account's predictions from the transformers', ID and OOD."""
     figure, axes = plt.subplots(1, 2, figsize=(10.2, 3.6), layout="constrained", sharey=True)
     measure = analysis.prediction_measure
     for ax, split in zip(axes, ("id", "ood"), strict=True):

@@ -91,7 +91,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def listed(folder: Path) -> list[str]:
-    """The files of a report that is in a folder by itself, `report.json` among them."""
+    """Files of a report that is in a folder by itself, `report.json` among them."""
     names = {path.relative_to(folder).as_posix() for path in _files(folder)}
     return sorted(names | {DOCUMENT})
 

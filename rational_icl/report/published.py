@@ -14,7 +14,7 @@ _USUAL_MLP_FACTOR = 4.0
 
 
 def published_fits() -> pd.DataFrame:
-    """The fits of the rational account that its authors released with their code.
+    """Fits of the rational account that its authors released with their code.
 
     Columns: setting, context_length, num_dims, mlp_factor, split, measure and value, of 72
     configurations. Measures are those of `region_agreement`, as means over all cells that were
@@ -30,7 +30,7 @@ def published_fits() -> pd.DataFrame:
 def beside_published(
     frame: pd.DataFrame, fit: Fit, splits: Sequence[str], factors: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """One row per measure and split that were published for this setting.
+    """Figures of this log beside those published for its setting, a row a measure and split.
 
     Columns: split; measure; here, over all cells but early ones, fitted and held out together, as
     it was published; nearest, the published value of the configuration with the nearest sizes, and

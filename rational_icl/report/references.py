@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Reference(NamedTuple):
-    """One source.
+    """Source that a report cites.
 
     Args:
         authors, year, title, where: as printed; where is a journal, or arXiv: and a number.
@@ -18,12 +18,12 @@ class Reference(NamedTuple):
 
     @property
     def text(self) -> str:
-        """One line."""
+        """Citation in one line."""
         title = f" “{self.title}”," if self.title else ""
         return f"{self.authors.replace(' and ', ', ')} ({self.year}),{title} {self.where}."
 
     def bibtex(self, key: str) -> str:
-        """A BibTeX entry."""
+        """Citation as a BibTeX entry."""
         kind, _, number = self.where.partition(":")
         fields = {"author": self.authors, "year": str(self.year), "title": f"{{{self.title}}}"}
         if kind == "arXiv":
@@ -137,7 +137,7 @@ _OF_POSTERIOR = ("phan2019", "hoffman2014", "vehtari2021", "kumar2019")
 
 
 def cited(accounts: Iterable[str], *, posterior: bool, comparison: bool) -> dict[str, Reference]:
-    """What was used, by key: the criterion, the accounts, and the methods.
+    """Sources of what a report used, by key: the criterion, the accounts, and the methods.
 
     Args:
         accounts: names.

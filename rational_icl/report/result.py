@@ -21,7 +21,7 @@ _LEAST_GAP = 1e-5
 
 @dataclass(frozen=True)
 class Analysis:
-    """A log, analysed under one account.
+    """Analysis of a log under one account.
 
     Args:
         name: of the log, that of its folder.
@@ -59,18 +59,18 @@ class Analysis:
     jackknife: Jackknife | str = ""
 
     def agreement(self, split: str, region: str) -> dict[str, float | None]:
-        """The agreement measures of one split over one region."""
+        """Agreement of the account with transformers on one split over one region."""
         outcome, first = self.fit.setting.outcome, self.fit.strategies[0]
         return region_agreement(self.frame, outcome, split, region, f"weight_{first}")
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The agreement measures, in order."""
+        """Names of the agreement measures, in order."""
         return measure_names(self.fit.setting.outcome)
 
     @property
     def prediction_measure(self) -> str:
-        """The measure of next-token predictions that figures and sentences use.
+        """Measure of next-token predictions that figures and sentences use.
 
         Divergence where there was no log to measure another by.
         """
@@ -102,7 +102,7 @@ class Analysis:
 
     @property
     def fitted_range(self) -> dict[str, float]:
-        """The first and last fitted step, and the largest fitted task diversity."""
+        """First and last fitted step, and the largest fitted task diversity."""
         fitted = self.frame[self.frame["region"] == "fitted"]
         return {
             "first_step": float(fitted["step"].min()),
@@ -111,7 +111,7 @@ class Analysis:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The document written as `report.json`; schema 1."""
+        """Document written as `report.json`; schema 1."""
         counts = self.frame["region"].value_counts()
         document = {
             "schema": 1,
@@ -165,7 +165,7 @@ def _bound_json(by_region: dict[str, float | None]) -> dict[str, float | None]:
 
 
 def plain(value: Any) -> Any:
-    """JSON types only: NumPy scalars unwrapped, NaN as null."""
+    """Value in JSON types only: NumPy scalars unwrapped, NaN as null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

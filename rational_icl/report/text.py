@@ -9,7 +9,7 @@ from rational_icl.report.result import Analysis
 
 
 def sentences(analysis: Analysis) -> list[str]:
-    """What a reader should know first, including where the account fails."""
+    """Sentences that a reader should know first, including where the account fails."""
     texts = [_how_close(analysis), _gap(analysis), _undefined(analysis)]
     texts += [_out_of_distribution(analysis), _strategies(analysis)]
     texts += [

@@ -173,7 +173,7 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
 
 
 def agreement_table(analysis: Analysis) -> pd.DataFrame:
-    """One row per (split, region): the agreement measures."""
+    """Agreement measures of the account, one row per split and region."""
     rows = [
         {"split": split, "region": region, **analysis.agreement(split, region)}
         for split in analysis.splits

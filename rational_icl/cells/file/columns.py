@@ -1,4 +1,4 @@
-"""From records to named arrays and back, and what covers all of them."""
+"""Named arrays of records, records of named arrays, and a checksum that covers all of them."""
 
 import hashlib
 import json
@@ -28,13 +28,13 @@ _DIVERGENCES: dict[type[Outcome], type[Divergence]] = {
 
 
 def axes_text(kind: Any) -> str | None:
-    """The axes that the type of a field declares, if it is of arrays, some of which may be None."""
+    """Axes that the type of a field declares, in words; None where it is not of arrays."""
     declared = (getattr(part, "dim_str", None) for part in (kind, *get_args(kind)))
     return next(filter(None, declared), None)
 
 
 def axes_of(record: type) -> dict[str, tuple[str, ...]]:
-    """The axes of every array of a record; the second `strategy` of one is `other_strategy`.
+    """Axes of every array of a record; the second `strategy` of an array is `other_strategy`.
 
     What is the same in all cells of a run has the axis `run` in place of `cell`.
     """
@@ -51,7 +51,7 @@ def axes_of(record: type) -> dict[str, tuple[str, ...]]:
 
 
 def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
-    """The axes of every array of a split, those of its divergences among them."""
+    """Axes of every array of a split, those of its divergences among them."""
     of_divergence = axes_of(_DIVERGENCES[type(setting.outcome)])
     of_strategies = {
         _OF_STRATEGY + name: ("run", "of_strategy", *words[1:])
@@ -62,13 +62,13 @@ def split_axes(setting: Setting) -> dict[str, tuple[str, ...]]:
 
 
 def to_columns(record: Any) -> Columns:
-    """The arrays of `Cells` or of a divergence, each with its cells; NaN where there is none."""
+    """Arrays of `Cells` or of a divergence, by field; NaN where a field holds none."""
     values = {name: getattr(record, name) for name in axes_of(type(record))}
     return {name: np.asarray(np.nan if value is None else value) for name, value in values.items()}
 
 
 def split_columns(split: SplitBehaviour) -> Columns:
-    """The arrays of a split and its divergences, each with its cells."""
+    """Arrays of a split and of its divergences, by field."""
     of_divergence, divergences = axes_of(type(split.divergence)), split.strategy_divergences
     of_strategies = {
         _OF_STRATEGY + name: np.stack(
@@ -83,7 +83,7 @@ def split_columns(split: SplitBehaviour) -> Columns:
 def to_split(
     columns: Mapping[str, np.ndarray], setting: Setting, run: np.ndarray | None = None
 ) -> SplitBehaviour:
-    """The opposite of `split_columns`.
+    """Behaviour on a split from its arrays: the opposite of `split_columns`.
 
     Args:
         columns: its arrays.

@@ -28,7 +28,7 @@ _READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, Runtim
 
 
 class Origin(NamedTuple):
-    """Of which log cells are.
+    """Origin of cells: the log that they are of, in the words of its description.
 
     Args:
         provenance: where the log came from, as its `log.json` says.
@@ -40,7 +40,7 @@ class Origin(NamedTuple):
 
 
 def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
-    """Read cells and behaviour that `save_cells` or `summarize_to` wrote.
+    """Cells and behaviour from a file that `save_cells` or `summarize_to` wrote.
 
     Raises:
         LogError: there are none, the file is damaged, or it holds something else.
@@ -49,7 +49,7 @@ def load_cells(path: str | Path) -> tuple[Cells, Behaviour]:
 
 
 def read_cells(path: str | Path) -> tuple[Cells, Behaviour, Origin]:
-    """What `load_cells` reads, and what the file says of its log."""
+    """Cells and behaviour from a file, as by `load_cells`, with the origin of the cells."""
     path = Path(path)
     where = shown(path)
     if not path.is_file():

@@ -32,7 +32,7 @@ _NAMES = h5py.string_dtype()
 
 
 class CellsWriter:
-    """Writes a file of known size, a few cells after the other; use it in `with`.
+    """Writer of a file of cells of known size, a few cells at a time; use it in `with`.
 
     The file appears under its name when the block ends without an error.
 
@@ -98,7 +98,7 @@ class CellsWriter:
         self._variables = created
 
     def write(self, cells: Cells, run: np.ndarray, splits: Mapping[str, SplitBehaviour]) -> None:
-        """The next cells.
+        """Append cells to the file.
 
         Args:
             cells: some.
@@ -176,7 +176,7 @@ def save_cells(cells: Cells, behaviour: Behaviour, path: str | Path, **provenanc
 
 
 def cells_file(cells: Cells, behaviour: Behaviour) -> bytes:
-    """What `save_cells` would write."""
+    """Content of the file that `save_cells` would write."""
     file = BytesIO()
     _write(file, cells, behaviour, {})
     return file.getvalue()
@@ -193,7 +193,7 @@ def _write(
 
 
 def nodes_of(splits: Mapping[str, SplitBehaviour]) -> dict[str, int]:
-    """How many nodes each split has, as `CellsWriter` is told; none where statistics have none."""
+    """Number of nodes of each split for `CellsWriter`; empty where statistics have none."""
     sizes = {}
     for name, split in splits.items():
         for field, axes in axes_of(type(split.divergence)).items():

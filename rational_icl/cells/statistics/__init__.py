@@ -25,7 +25,7 @@ def reference(
     predicted: Float[np.ndarray, "strategy sequence position outcome"],
     block: Integer[np.ndarray, " sequence"],
 ) -> Reference:
-    """Prepare a split for checkpoints to be compared with its strategies.
+    """Reference of a split: its strategies, prepared for checkpoints to be compared with.
 
     Args:
         outcome: what one prediction is.
@@ -46,7 +46,7 @@ def _(outcome: Means, predicted, block) -> Reference:
 
 
 def checkpoints_at_once(prepared: Reference, stored_bytes: int) -> int:
-    """How many checkpoints to compare together: enough for speed, few enough for memory.
+    """Number of checkpoints to compare together: enough for speed, few enough for memory.
 
     Args:
         prepared: what they are compared with.
@@ -62,7 +62,7 @@ def run_statistics(
     predicted: Float[np.ndarray, "strategy sequence position outcome"],
     block: Integer[np.ndarray, " sequence"],
 ) -> RunStatistics:
-    """Reduce the logged predictions of one run and split.
+    """Sufficient statistics of the logged predictions of one run and split.
 
     Args:
         outcome: what one prediction is.
@@ -84,7 +84,7 @@ def run_statistics(
 
 
 def joined(parts: Sequence[Divergence]) -> Divergence:
-    """The divergences of several runs, one after the other."""
+    """Divergences of several runs, with cells one after the other."""
     return type(parts[0]).joined(parts)
 
 

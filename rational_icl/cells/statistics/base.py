@@ -1,4 +1,4 @@
-"""What sufficient statistics are, whatever the kind of prediction.
+"""Interfaces of sufficient statistics, whatever the kind of prediction.
 
 Sums over the predictions of one run and split, for every checkpoint and for disjoint blocks of
 sequences: statistics of disjoint parts of a log add up, so they can be computed in pieces.
@@ -21,15 +21,15 @@ NUM_BLOCKS = 8
 
 
 class Divergence(eqx.Module):
-    """The divergence of every cell from a mixture of strategies, as a function of the weights."""
+    """Divergence of every cell from a mixture of strategies, as a function of the weights."""
 
     @abstractmethod
     def __call__(self, log_weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
-        """Mean divergence per prediction, nats."""
+        """Mean divergence per prediction, nats, at the logarithms of weights."""
 
     @abstractmethod
     def of_weights(self, weight: Float[Array, "cell strategy"]) -> Float[Array, " cell"]:
-        """The same of weights of at least 1e-12, not their logarithms.
+        """Mean divergence per prediction, nats, at weights of at least 1e-12.
 
         Second derivatives by a logarithm would lose what is below rounding over the weight.
         """
@@ -37,30 +37,30 @@ class Divergence(eqx.Module):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
-        """Number of cells, number of strategies."""
+        """Number of cells, and number of strategies."""
 
     @property
     @abstractmethod
     def finite(self) -> Bool[np.ndarray, " cell"]:
-        """Whether some mixture is at a finite divergence."""
+        """Whether some mixture is at a finite divergence, by cell."""
 
     @property
     @abstractmethod
     def rules_out(self) -> Bool[np.ndarray, "cell strategy"]:
-        """Whether a strategy gives probability 0 to an outcome that the transformer allows."""
+        """Whether a strategy gives probability 0 to what the transformer allows, by cell."""
 
     @property
     @abstractmethod
     def alike(self) -> Bool[np.ndarray, " cell"]:
-        """Whether the first two strategies predict the same."""
+        """Whether the first two strategies predict the same, by cell."""
 
     @classmethod
     @abstractmethod
     def joined(cls, parts: Sequence[Any]) -> "Divergence":
-        """The cells of several runs, one after the other."""
+        """Divergence of several runs, with cells one after the other."""
 
     def select(self, cells: Any) -> "Divergence":
-        """The chosen cells only, by mask, slice or index."""
+        """Divergence of the chosen cells only, by mask, slice or index."""
         return jax.tree.map(lambda leaf: leaf[cells], self)
 
 
@@ -73,7 +73,7 @@ class RunStatistics(eqx.Module):
     distance: eqx.AbstractVar[Float[np.ndarray, "step block strategy"]]
     """Sum over predictions of the distance of T from each strategy, nats."""
     strategy_distance: eqx.AbstractVar[Float[np.ndarray, "block strategy strategy"]]
-    """The same between strategies."""
+    """Sum over predictions of the distance between strategies, nats."""
     count: eqx.AbstractVar[Float[np.ndarray, " block"]]
     """Number of predictions."""
 
@@ -88,11 +88,11 @@ class RunStatistics(eqx.Module):
     @property
     @abstractmethod
     def divergence(self) -> Divergence:
-        """The divergence of every step as a function of the weights, with blocks added up."""
+        """Divergence of every step as a function of the weights, with blocks added up."""
 
     @classmethod
     def in_turn(cls, parts: Sequence[Any]) -> "RunStatistics":
-        """The steps of several parts of a run, all of the same sequences, one after the other."""
+        """Statistics of parts of a run on the same sequences, with steps one after the other."""
         columns = {
             field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)
         }
@@ -124,7 +124,7 @@ class Reference(ABC):
     @property
     @abstractmethod
     def sums_bytes(self) -> int:
-        """How much memory the statistics of one checkpoint take."""
+        """Memory that the statistics of one checkpoint take, bytes."""
 
     @abstractmethod
     def compared(

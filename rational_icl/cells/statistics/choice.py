@@ -40,7 +40,7 @@ def families_of(
     prediction: Integer[np.ndarray, " outcome"],
     allowed: float,
 ) -> Iterator[tuple[Integer[np.ndarray, " member"], Family]]:
-    """Choose nodes, check them at random weights, and choose more until they keep the promise.
+    """Families of outcomes with their nodes, of which more are chosen until they keep the promise.
 
     Where more nodes do not, outcomes are split in two by their log-ratios, and each half has nodes
     of its own; in the end every different outcome is a node.

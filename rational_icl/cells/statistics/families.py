@@ -36,26 +36,26 @@ class Family(ABC):
 
     @abstractmethod
     def columns(self, outcomes: slice) -> Any:
-        """What is summed up for some of the outcomes: a matrix (outcome, sum)."""
+        """Matrix (outcome, sum) of what is summed up for some of the outcomes."""
 
     @abstractmethod
     def coefficients(self, sums: Float[np.ndarray, "sum batch"]) -> Float[np.ndarray, "node batch"]:
-        """From sums over outcomes of mass × columns to c. They are zero where the mass is."""
+        """Coefficients c of the nodes, from sums of mass × columns; zero where the mass is."""
 
     @abstractmethod
     def log_ratios(
         self, sums: Float[np.ndarray, "sum batch"]
     ) -> Float[np.ndarray, "strategy batch"]:
-        """From the same sums to Σ_j a_j log r_jk, nats, exactly."""
+        """Sums Σ_j a_j log r_jk, nats, exact, from the sums that `coefficients` takes."""
 
     @property
     @abstractmethod
     def num_sums(self) -> int:
-        """How many numbers are summed up."""
+        """Number of sums, one a column."""
 
 
 class DistinctOutcomes(Family):
-    """Every different outcome is a node, which is exact.
+    """Family in which every different outcome is a node, which is exact.
 
     Args:
         node: the different ones.
@@ -90,7 +90,7 @@ class DistinctOutcomes(Family):
 
 
 class FewNodes(Family):
-    """Nodes that carry the functions of all outcomes of the family.
+    """Family in which a few nodes carry the functions of all outcomes.
 
     What is summed up of a checkpoint is its mass, then s_g at the corners and at other weights.
     The coefficients have the same sum as the mass, exactly, so that weights may be in any unit.
@@ -137,7 +137,7 @@ class FewNodes(Family):
     def errors(
         self, fresh: Float[np.ndarray, "fresh strategy"], starts: Integer[np.ndarray, " prediction"]
     ) -> tuple[Float[np.ndarray, " fresh"], Integer[np.ndarray, " fresh"]]:
-        """How far |log(r_j·w) − Σ_i C_ji log(r_i·w)| is from zero at other weights.
+        """Errors of the nodes, |log(r_j·w) − Σ_i C_ji log(r_i·w)|, at other weights.
 
         Args:
             fresh: the weights.

@@ -167,7 +167,7 @@ class MixtureDivergence(Divergence):
         )
 
     def padded(self, nodes: int) -> "MixtureDivergence":
-        """The same with more nodes, all of them without a coefficient."""
+        """Divergence with more nodes, none of which has a coefficient."""
 
         def pad(leaf: Float[Array, "*rest node"]) -> Float[np.ndarray, "*rest more"]:
             widths = [(0, 0)] * (leaf.ndim - 1) + [(0, nodes - leaf.shape[-1])]

@@ -22,7 +22,7 @@ from rational_icl.cells.statistics.base import (
 
 
 class SquaredDivergence(Divergence):
-    """Squared error over twice the noise variance, w'Ew.
+    """Squared error over twice the noise variance, w'Ew, nats.
 
     Args:
         error: E, mean product of the errors of two strategies, nats.

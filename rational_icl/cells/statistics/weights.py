@@ -19,7 +19,7 @@ _SEED = 20250617
 def grid_weights(
     ratio: Float[np.ndarray, "outcome strategy"], size: int
 ) -> Float[np.ndarray, "grid strategy"]:
-    """Weights that tell these outcomes apart: on the corners, on every face, and inside.
+    """Weights that tell outcomes from one another: on the corners, on every face, and inside.
 
     Args:
         ratio: r > 0, probabilities of an outcome, scaled to sum to one over the strategies.
