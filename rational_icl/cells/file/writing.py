@@ -62,7 +62,7 @@ def _tree(cells: Cells, behaviour: Behaviour, provenance: Mapping[str, str]) -> 
     axes = {"run_index": ("cell",), **axes_of(Cells)}
     of_split = split_axes(cells.setting)
     splits = {
-        name: _once_a_run(split_columns(split), of_split, behaviour)
+        name: _once_a_run(name, split_columns(split), of_split, behaviour)
         for name, split in behaviour.splits.items()
     }
     names = {"strategy": list(cells.strategies), "run": list(behaviour.runs)}
@@ -90,7 +90,7 @@ def _variables(
 
 
 def _once_a_run(
-    columns: Columns, axes: Mapping[str, tuple[str, ...]], behaviour: Behaviour
+    split: str, columns: Columns, axes: Mapping[str, tuple[str, ...]], behaviour: Behaviour
 ) -> Columns:
     """What is the same in all cells of a run, by run; all else by cell."""
     run, number = behaviour.run, len(behaviour.runs)
@@ -102,7 +102,9 @@ def _once_a_run(
             by_run[name] = np.zeros((number, *values.shape[1:]))
             by_run[name][run] = values
             if not np.array_equal(by_run[name][run], values):
-                raise LogError(f"{name} differs between cells of one run; write each run by itself")
+                raise LogError(
+                    f"{split}/{name} differs between cells of one run; write each run by itself"
+                )
     return by_run
 
 
