@@ -191,7 +191,9 @@ def synthetic(num_sequences: int) -> tuple[ri.Cells, ri.Behaviour]:
         best_weight_covariance=np.zeros((size, 2, 2)),
         best_divergence=nothing,
         interpolation_distance=nothing,
+        best_agreement=np.zeros((size, 3)),
         divergence=joined([one.divergence for one in runs]),
+        strategy_divergences=(),
     )
     return cells, ri.Behaviour(tuple(map(str, diversities)), per_cell, {"id": split})
 
@@ -239,7 +241,9 @@ def posterior_from(num_runs: int) -> dict[str, float]:
         best_weight_covariance=np.full((size, 2, 2), 4e-4) * (2 * np.eye(2) - 1),
         best_divergence=nothing,
         interpolation_distance=nothing,
+        best_agreement=np.zeros((size, 3)),
         divergence=None,  # a posterior does not look at it
+        strategy_divergences=(),
     )
     run = np.repeat(np.arange(num_runs), len(steps))
     behaviour = ri.Behaviour(tuple(map(str, range(num_runs))), run, {"id": split})

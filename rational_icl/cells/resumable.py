@@ -9,14 +9,13 @@ is ever taken for it. The files are joined at the end, and then the folder goes.
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from rational_icl._cleanup import SAME_COMMAND, resumable, undone_at_exit
@@ -24,8 +23,8 @@ from rational_icl._cluster import Task, spread
 from rational_icl._errors import LogError, shown
 from rational_icl._files import replacing
 from rational_icl._locks import Lock
-from rational_icl.cells.file import VERSION, CellsWriter, cells_file, load_cells, nodes_of
-from rational_icl.cells.summarize import Plan, plan_of, summarize_run
+from rational_icl.cells.file import VERSION, cells_file, load_cells, save_cells
+from rational_icl.cells.summarize import Plan, joined_runs, plan_of, summarize_run
 from rational_icl.logs import Log, Run, open_log
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ def summarize_to(
 ) -> None:
     """Reduce a log to cells and behaviour in a file, for `load_cells` and every command.
 
-    The same numbers as `summarize`, in memory that does not grow with the log. Call it again after
-    an interruption: only what is missing is done.
+    The same numbers as `summarize`, in memory that grows with the cells of a log, not with its
+    predictions. Call it again after an interruption: only what is missing is done.
 
     Args:
         log: from `open_log`, or the path of a log.
@@ -93,7 +92,8 @@ def summarize_to(
             "log_sha256": hashlib.sha256("".join(contents.values()).encode()).hexdigest(),
             "release": version("rational_icl"),
         }
-        _join([parts.path(task.key) for task in tasks], path, tuple(log), provenance)
+        records = [load_cells(parts.path(task.key)) for task in tasks]
+        save_cells(*joined_runs(records), path, **provenance)
 
 
 def _task(run: Run, content: str, plan: Plan) -> Task:
@@ -218,22 +218,3 @@ class Parts:
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):  # somebody else's file is in it
         folder.rmdir()
-
-
-def _join(
-    parts: Sequence[Path], path: Path, runs: tuple[str, ...], provenance: Mapping[str, str]
-) -> None:
-    """Write the cells of all runs into a file, with those of one run in memory at a time."""
-    representative, first = load_cells(parts[0])
-    sizes = {"cell": 0}
-    for part in parts:
-        cells, behaviour = load_cells(part)
-        sizes["cell"] += len(cells)
-        for name, nodes in nodes_of(behaviour.splits).items():
-            sizes[name] = max(nodes, sizes.get(name, 0))
-        if cells.own_task_prob:
-            representative = cells
-    with CellsWriter(path, representative, runs, sizes, tuple(first.splits), provenance) as writer:
-        for index, part in enumerate(parts):
-            cells, behaviour = load_cells(part)
-            writer.write(cells, np.full(len(cells), index), behaviour.splits)

@@ -73,7 +73,7 @@ def test_weights_are_numbers_however_they_are_computed(case: Case, pivoted: bool
     """From numbers without bounds and compiled, as they are fitted; from natural ones, as used."""
     cells = extreme_cells(case.sizes[0])
     account = case.account.pivoted(cells) if pivoted else case.account
-    points = far_points(len(account.priors), 8 if account.costly else MOST_POINTS)
+    points = far_points(len(account.priors), 4 if account.costly else MOST_POINTS)
     with jax.enable_x64(True):
         fitted = jax.jit(lambda free: account.log_weights(natural(account, free), cells))
         for free in points if len(account.priors) else [np.zeros(0)]:
@@ -100,8 +100,11 @@ def test_slopes_are_numbers_where_weights_are(case: Case, pivoted: bool):
         def weights(free):
             return account.log_weights(natural(account, free), cells)
 
-        both = jax.jit(lambda free: (weights(free), jax.jacobian(weights)(free)))
+        @jax.jit
+        def slope(free):
+            """Of the sum of all finite weights: not a number if one of their slopes is none."""
+            found, back = jax.vjp(weights, free)
+            return back(jax.numpy.isfinite(found).astype(found.dtype))[0]
+
         for free in far_points(len(account.priors), 4 if account.costly else MOST_POINTS):
-            found, slope = map(np.asarray, both(free))
-            here = np.isfinite(found)
-            assert np.isfinite(slope[here]).all(), natural(account, free)
+            assert np.isfinite(slope(free)).all(), natural(account, free)

@@ -194,8 +194,7 @@ def test_at_one_checkpoint_all_accounts_say_what_is_determined(name: str, tmp_pa
     check_account(name, (1000.0,), tmp_path)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", accounts.names())
+@pytest.mark.parametrize("name", accounts.names(costly=False))
 def test_all_accounts_say_what_is_determined(name: str, tmp_path: Path):
     check_account(name, tuple(STEPS[::3]), tmp_path)
 

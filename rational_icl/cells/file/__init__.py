@@ -19,14 +19,12 @@ and every array, so that damage shows.
 
 from rational_icl.cells.file.columns import VERSION
 from rational_icl.cells.file.reading import load_cells, read_cells
-from rational_icl.cells.file.writing import CellsWriter, cells_file, nodes_of, save_cells
+from rational_icl.cells.file.writing import cells_file, save_cells
 
 __all__ = [
     "VERSION",
-    "CellsWriter",
     "cells_file",
     "load_cells",
-    "nodes_of",
     "read_cells",
     "save_cells",
 ]
