@@ -133,13 +133,7 @@ def test_cost_does_not_depend_on_the_number_of_sequences():
     assert many[1] < 1.3 * few[1]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in accounts.names(costly=False) else pytest.mark.full)
-        for name in accounts.names()
-    ],
-)
+@pytest.mark.parametrize("name", accounts.names(costly=False))
 def test_the_objective_is_that_of_the_parameters(name: str):
     """As anyone finds who has nothing but a fit and its cells, without compiling."""
     cells, behaviour = synthetic()
