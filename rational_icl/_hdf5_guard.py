@@ -21,6 +21,7 @@ _HEAP = b"GCOL\x01\0\0\0"
 def check_file(path: Path) -> None:
     """Raises OSError or ValueError if a file would read others, or more than it can hold."""
     check_regular(path)
+    check_heaps(path)
     claimed = 0
 
     def linked(name: str, link: Any) -> str | None:

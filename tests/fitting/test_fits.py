@@ -9,6 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from account_cases import FEW_ACCOUNTS
 from synthetic import (
     STEPS,
     TRUTH,
@@ -133,7 +134,7 @@ def test_cost_does_not_depend_on_the_number_of_sequences():
     assert many[1] < 1.3 * few[1]
 
 
-@pytest.mark.parametrize("name", accounts.names(costly=False))
+@pytest.mark.parametrize("name", FEW_ACCOUNTS)
 def test_the_objective_is_that_of_the_parameters(name: str):
     """As anyone finds who has nothing but a fit and its cells, without compiling."""
     cells, behaviour = synthetic()

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from account_cases import FEW_ACCOUNTS
 from synthetic import (
     DIVERSITIES,
     STEPS,
@@ -189,12 +190,12 @@ def test_more_parameters_than_pairs_of_step_and_diversity():
         assert identified(found).undetermined
 
 
-@pytest.mark.parametrize("name", accounts.names(costly=False))
+@pytest.mark.parametrize("name", FEW_ACCOUNTS)
 def test_at_one_checkpoint_all_accounts_say_what_is_determined(name: str, tmp_path: Path):
     check_account(name, (1000.0,), tmp_path)
 
 
-@pytest.mark.parametrize("name", accounts.names(costly=False))
+@pytest.mark.parametrize("name", FEW_ACCOUNTS)
 def test_all_accounts_say_what_is_determined(name: str, tmp_path: Path):
     check_account(name, tuple(STEPS[::3]), tmp_path)
 

@@ -5,6 +5,7 @@ whose sums are taken in another order; numbers are below 100. Parameters are equ
 """
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,17 @@ def test_saving_again_replaces_the_file(posterior, shorter, tmp_path: Path):
     assert_same(load_posterior(file).idata, posterior)
     save_posterior(load_posterior(file), file)  # while it came from there
     assert_same(load_posterior(file).idata, posterior)
+
+
+def test_a_heap_of_text_without_an_end_is_refused(posterior, tmp_path: Path):
+    file = tmp_path / "posterior.nc"
+    save_posterior(posterior, file)
+    damaged = bytearray(file.read_bytes())
+    start = damaged.index(b"GCOL\x01\0\0\0")
+    struct.pack_into("<H6xQ", damaged, start + 16, 0, 0)  # free space of no size
+    file.write_bytes(damaged)
+    with pytest.raises(FitError, match="not a saved posterior .*where its texts end"):
+        load_posterior(file)
 
 
 def test_saving_into_a_folder_that_is_not_there_is_refused(posterior, tmp_path: Path):

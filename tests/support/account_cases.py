@@ -54,6 +54,11 @@ CURVES = {
     "midpoint_32": 8.0,
 }
 
+FEW_ACCOUNTS = (
+    *("rational", "rational_plateau", "kinetic", "abrupt", "relative_cost", "logistic_surface"),
+)
+"""One of each kind, for what is done with an account; what accounts promise is asked of all."""
+
 
 @dataclass(frozen=True)
 class Case:
