@@ -86,7 +86,7 @@ def test_a_heap_of_text_without_an_end_is_refused(posterior, tmp_path: Path):
     start = damaged.index(b"GCOL\x01\0\0\0")
     struct.pack_into("<H6xQ", damaged, start + 16, 0, 0)  # free space of no size
     file.write_bytes(damaged)
-    with pytest.raises(FitError, match="not a saved posterior .*where its texts end"):
+    with pytest.raises(FitError, match=r"not a saved posterior .*where its texts end"):
         load_posterior(file)
 
 
