@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import jax
 import numpy as np
@@ -103,6 +103,7 @@ def specify(
     condition_cells, responses, tables, weights = [], [], [], []
     for name, (cells, behaviour, regions) in conditions.items():
         accounts.validate_at_first_use(account, cells)
+        cells = replace(cells, complexity_float32=None)  # no account looks at it
         index, response = respond(cells, behaviour, regions.fitted, splits)
         condition_cells.append(
             jax.tree.map(lambda leaf, index=index: np.asarray(leaf)[index], cells)
