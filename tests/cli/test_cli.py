@@ -323,16 +323,6 @@ def test_report_is_reproducible(report, logs, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes()
 
 
-@pytest.mark.full
-def test_run_names_are_escaped(files, tmp_path):
-    for diversity in DIVERSITIES:
-        run = urn_run(num_tasks=diversity, seed=0, steps=STEPS, half_way=100.0)
-        save_npz(tmp_path / f"<b>&D{diversity}.npz", **run)
-    assert call("import", *tmp_path.glob("*.npz"), "--out", tmp_path / "log").exit_code == 0
-    assert call("report", tmp_path / "log", "--out", tmp_path / "report", "--quick").exit_code == 0
-    assert "<b>&D" not in (tmp_path / "report" / "index.html").read_text()
-
-
 def keep_one_diversity(logs: Path) -> None:
     for path in logs.glob("*.zarr.zip"):
         if not path.name.startswith("D8-"):
