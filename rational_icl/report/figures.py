@@ -101,7 +101,8 @@ def prediction_error(analysis: Analysis) -> Figure:
     measure = analysis.prediction_measure
     for ax, split in zip(axes, ("id", "ood"), strict=True):
         plotting.plot_measure(analysis.frame, f"{measure}_{split}", ax=ax)
-        ax.set_ylabel(f"{measure.replace('_', ' ')}, {split.upper()}")
+        unit = " (nats)" if measure == "divergence" else ""
+        ax.set_ylabel(f"{measure.replace('_', ' ')}{unit}, {split.upper()}")
     axes[0].get_legend().remove()
     columns = [f"{measure}_{split}" for split in ("id", "ood")]
     lines = analysis.frame.groupby(["num_tasks", "step"])[columns].mean()
