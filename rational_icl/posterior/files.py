@@ -10,7 +10,7 @@ import xarray as xr
 
 from rational_icl import _arviz, _hdf5_guard
 from rational_icl._arviz import InferenceData
-from rational_icl._errors import FitError
+from rational_icl._errors import FitError, LogError
 from rational_icl._files import replacing
 from rational_icl.posterior.constant_data import refuse_another_model
 
@@ -43,7 +43,7 @@ def load_groups(path: Path) -> InferenceData:
         _hdf5_guard.check_file(path)
         idata = _arviz.load(path)
         missing = {"posterior", "constant_data"} - set(_arviz.group_names(idata))
-    except _NOT_A_POSTERIOR as error:
+    except (*_NOT_A_POSTERIOR, LogError) as error:
         raise FitError(
             f"{path}: not a saved posterior ({error}); make one with "
             "`rational-icl sample LOGS --out FILE`"

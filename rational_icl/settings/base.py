@@ -50,6 +50,8 @@ class Setting(ABC):
     """Evaluations that a log may hold besides `id` and `ood`."""
     logs_targets: ClassVar[bool] = False
     """Whether the outcomes cannot be read off the inputs, so that a log must hold them too."""
+    averages_in_parts: ClassVar[bool] = False
+    """Whether `average` over all tasks is that of averages over parts of them (`Outcome.mixed`)."""
 
     num_dims: int
     context_length: int

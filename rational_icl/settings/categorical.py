@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import lazy_loader as lazy
 import numpy as np
@@ -13,6 +13,13 @@ from rational_icl._arrays import Array
 from rational_icl.settings.symbols import Symbols, problem_with_distributions
 
 jax: Any = lazy.load("jax")
+
+
+class Urns(NamedTuple):
+    """A pool of urns laid out for look-up: probabilities, and their logarithms by symbol."""
+
+    prob: Float[np.ndarray, "task outcome"]
+    log_prob: Float[np.ndarray, "outcome task"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Categorical(Symbols):
     """
 
     name: ClassVar[str] = "categorical"
+    averages_in_parts: ClassVar[bool] = True
     strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing", "constant")
     default_strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing")
     task_axes: ClassVar[tuple[str, ...]] = ("task", "outcome")
@@ -73,22 +81,24 @@ class Categorical(Symbols):
     ) -> Float[np.ndarray, "sequence position outcome"]:
         return np.repeat(tasks[:, None, :], self.context_length, axis=1)
 
+    def prepared(self, strategy: str, tasks: Float[np.ndarray, "task outcome"]) -> Urns:
+        with np.errstate(divide="ignore"):
+            # contiguous, because JAX takes over the layout in memory
+            return Urns(tasks, np.ascontiguousarray(np.log(tasks).T))
+
     def log_likelihood(
-        self,
-        prepared: Float[Array, "task outcome"],
-        inputs: Integer[Array, " position"],
-        position: Integer[Array, ""],
+        self, prepared: Urns, inputs: Integer[Array, " position"], position: Integer[Array, ""]
     ) -> Float[Array, " task"]:
-        return jax.numpy.log(prepared)[:, inputs[position]]
+        return prepared.log_prob[inputs[position]]
 
     def average(
         self,
-        prepared: Float[Array, "task outcome"],
+        prepared: Urns,
         task_weight: Float[Array, " task"],
         inputs: Integer[Array, " position"],
         position: Integer[Array, ""],
     ) -> Float[Array, " outcome"]:
-        return task_weight @ prepared
+        return task_weight @ prepared.prob
 
     def continuous(
         self, strategy: str, inputs: Integer[Array, " position"]

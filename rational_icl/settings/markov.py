@@ -46,6 +46,7 @@ class Markov(Symbols):
     """
 
     name: ClassVar[str] = "markov"
+    averages_in_parts: ClassVar[bool] = True
     strategies: ClassVar[tuple[str, ...]] = (
         "two_point_memorizing",
         "two_point_generalizing",

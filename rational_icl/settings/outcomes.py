@@ -5,15 +5,19 @@ Everything that differs between the two is reached through the record that a set
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import lazy_loader as lazy
 import numpy as np
 from jaxtyping import Float
 from scipy.special import rel_entr
 
 from rational_icl._arrays import Array
 from rational_icl.settings.precision import SUM_TOLERANCE
+
+jax = lazy.load("jax")
 
 _HALF = np.finfo(np.float16)
 _NEARLY = 0.1
@@ -32,6 +36,12 @@ class Outcome(ABC):
         self, p: Float[Array, "*p outcome"], q: Float[Array, "*q outcome"]
     ) -> Float[Array, "*rows"]:
         """KL(p || q) of two predictions, nats. Axes before the last are broadcast."""
+
+    @abstractmethod
+    def mixed(
+        self, parameters: Sequence[Float[Array, "*rows parameter"]], weights: Sequence[Array]
+    ) -> Float[Array, "*rows parameter"]:
+        """Parameters of a mixture of predictive distributions, whose weights sum to one."""
 
     @abstractmethod
     def realised(self, targets: Array, num_outcomes: int) -> Float[np.ndarray, "*rows outcome"]:
@@ -87,6 +97,11 @@ class Probabilities(Outcome):
         self, p: Float[Array, "*p outcome"], q: Float[Array, "*q outcome"]
     ) -> Float[Array, "*rows"]:
         return rel_entr(p, q).sum(axis=-1)
+
+    def mixed(
+        self, parameters: Sequence[Float[Array, "*rows parameter"]], weights: Sequence[Array]
+    ) -> Float[Array, "*rows parameter"]:
+        return sum(weight * prob for weight, prob in zip(weights, parameters, strict=True))
 
     def realised(self, targets: Array, num_outcomes: int) -> Float[np.ndarray, "*rows outcome"]:
         return np.eye(num_outcomes)[targets]
@@ -153,6 +168,17 @@ class Means(Outcome):
         self, p: Float[Array, "*p outcome"], q: Float[Array, "*q outcome"]
     ) -> Float[Array, "*rows"]:
         return ((p - q) ** 2).sum(axis=-1) / (2 * self.noise_variance)
+
+    def mixed(
+        self, parameters: Sequence[Float[Array, "*rows parameter"]], weights: Sequence[Array]
+    ) -> Float[Array, "*rows parameter"]:
+        """Means and variances: the mean of means; mean variances and the variance of means."""
+        pairs = list(zip(weights, parameters, strict=True))
+        mean = sum(weight * each[..., :1] for weight, each in pairs)
+        variance = sum(
+            weight * (each[..., 1:] + (each[..., :1] - mean) ** 2) for weight, each in pairs
+        )
+        return jax.numpy.concatenate([mean, variance], axis=-1)
 
     def realised(self, targets: Array, num_outcomes: int) -> Float[np.ndarray, "*rows outcome"]:
         return np.asarray(targets, dtype=np.float64)[..., None]

@@ -38,6 +38,7 @@ class Regression(Vectors):
     """
 
     name: ClassVar[str] = "regression"
+    averages_in_parts: ClassVar[bool] = True
     strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing", "constant")
     default_strategies: ClassVar[tuple[str, ...]] = ("memorizing", "generalizing")
     task_axes: ClassVar[tuple[str, ...]] = ("task", "weight")

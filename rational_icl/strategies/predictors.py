@@ -3,12 +3,13 @@
 Memorizing is a running softmax over tasks of accumulated log-likelihood: one pass over positions,
 O(D) work each, nothing recomputed, and never an array of sequence × position × task × outcome. The
 mathematics is written for one sequence; it is mapped over sequences here and nowhere else, in
-groups small enough that the working arrays stay in cache.
+groups small enough that the working arrays stay in cache. Tasks are padded with tasks of prior zero
+and sequences with others, so that logs of many task diversities share a few compiled programs.
 """
 
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 _NUMBERS_AT_ONCE = 2**13
 """Task × sequence numbers handled together: 64 kB of float64, which stays in cache."""
-_SEQUENCES_AT_ONCE = 2**6
-"""Sequences whose strategies without a task table are worked out together."""
+_SEQUENCES_AT_ONCE = (4, 16, 64)
+"""Sizes of blocks of sequences."""
+_TASKS_AT_ONCE = (32, 256, 1024)
+"""Sizes of tiles of tasks."""
 
 
 def predictions(
@@ -207,46 +210,131 @@ def unchecked_parameters(
     prior = setting.task_prob(len(tasks)) if task_prob is None else task_prob
     is_integer = inputs.dtype.kind in "iu"  # in the byte order of this machine, as JAX asks
     inputs = inputs.astype(inputs.dtype.newbyteorder("=") if is_integer else np.float64, copy=False)
-    values = np.stack(
-        [
-            np.asarray(_memorizing(setting, setting.prepared(strategy, tasks), prior, inputs))
-            if strategy in setting.memorizing
-            else np.asarray(_continuous(setting, strategy, inputs))
-            for strategy in strategies
-        ]
-    )
-    return values[:, :, setting.first_position :]
+    values = []
+    for strategy in strategies:
+        if strategy in setting.memorizing:
+            tiles = list(_tiles(setting, strategy, tasks, prior))
+            predict = partial(_memorizing, setting, tiles)
+        else:
+            predict = partial(_continuous, setting, strategy)
+        values.append(_by_block(predict, inputs))
+    return np.stack(values)[:, :, setting.first_position :]
+
+
+def _tiles(
+    setting: Setting, strategy: str, tasks: np.ndarray, prior: Float[np.ndarray, " task"]
+) -> Iterator["_Tile"]:
+    """The tasks in tiles of one size, ready for look-up; in one tile where that has to be."""
+    size = next((size for size in _TASKS_AT_ONCE if len(tasks) <= size), _TASKS_AT_ONCE[-1])
+    if not setting.averages_in_parts:
+        size = max(size, _rounded(len(tasks)))
+    for start in range(0, len(tasks), size):
+        few, prob = tasks[start : start + size], prior[start : start + size]
+        missing = size - len(few)
+        few = np.pad(few, [(0, missing)] + [(0, 0)] * (few.ndim - 1), mode="edge")
+        prob = np.pad(np.asarray(prob, dtype=np.float64), (0, missing))
+        yield _Tile(jax.device_put(setting.prepared(strategy, few)), jax.device_put(prob))
+
+
+def _rounded(number: int) -> int:
+    """One of few sizes, at most a quarter more."""
+    step = 2 ** max(0, number.bit_length() - 3)
+    return -(-number // step) * step
+
+
+def _by_block(
+    predict: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray
+) -> Float[np.ndarray, "sequence position parameter"]:
+    """Predictions of all sequences, from those of blocks of one size; the last repeats its last."""
+    sizes = _SEQUENCES_AT_ONCE
+    size = next((size for size in sizes if len(inputs) <= size), sizes[-1])
+    blocks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+    missing = size - len(blocks[-1])
+    blocks[-1] = np.pad(blocks[-1], [(0, missing)] + [(0, 0)] * (inputs.ndim - 1), mode="edge")
+    return np.concatenate([predict(block) for block in blocks])[: len(inputs)]
+
+
+def _continuous(
+    setting: Setting, strategy: str, inputs: np.ndarray
+) -> Float[np.ndarray, "sequence position parameter"]:
+    return np.asarray(_continuous_block(setting, strategy, inputs))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _continuous(
+def _continuous_block(
     setting: Setting, strategy: str, inputs: Array
 ) -> Float[Array, "sequence position parameter"]:
-    together = min(len(inputs), _SEQUENCES_AT_ONCE)
-    return jax.lax.map(partial(setting.continuous, strategy), inputs, batch_size=together)
+    return jax.vmap(partial(setting.continuous, strategy))(inputs)
+
+
+class _Tile(NamedTuple):
+    """Some tasks: their look-up table and their prior, not normalised."""
+
+    prepared: Any
+    task_prob: Float[Array, " task"]
+
+
+class _Pool(NamedTuple):
+    """Predictions of a part of the tasks, and what they weigh beside other parts.
+
+    Args:
+        impossible: the fewest observations so far that a task rules out.
+        log_evidence: ln Σ_d p_d p(y_<t | d) over the tasks that rule out so few, nats.
+        parameters: of their predictive distribution.
+    """
+
+    impossible: Integer[Array, "sequence position"]
+    log_evidence: Float[Array, "sequence position"]
+    parameters: Float[Array, "sequence position parameter"]
+
+
+def _memorizing(
+    setting: Setting, tiles: Sequence[_Tile], inputs: np.ndarray
+) -> Float[np.ndarray, "sequence position parameter"]:
+    """Tile by tile, so that working arrays stay in cache however many tasks there are."""
+    pools = (_pool(setting, *tile, inputs) for tile in tiles)
+    return np.asarray(reduce(partial(_pooled, setting), pools).parameters)
 
 
 @partial(jax.jit, static_argnums=0)
-def _memorizing(
+def _pooled(setting: Setting, first: _Pool, second: _Pool) -> _Pool:
+    fewest = jnp.minimum(first.impossible, second.impossible)
+    logs = [
+        jnp.where(one.impossible == fewest, one.log_evidence, -jnp.inf) for one in (first, second)
+    ]
+    total = jnp.logaddexp(*logs)
+    weights = [jnp.exp(log - total)[..., None] for log in logs]
+    mixed = setting.outcome.mixed((first.parameters, second.parameters), weights)
+    return _Pool(fewest, total, mixed)
+
+
+@partial(jax.jit, static_argnums=0)
+def _pool(
     setting: Setting, prepared: Any, task_prob: Float[Array, " task"], inputs: Array
-) -> Float[Array, "sequence position parameter"]:
+) -> _Pool:
     together = max(1, min(len(inputs), _NUMBERS_AT_ONCE // len(task_prob)))
-    predict = partial(_memorizing_sequence, setting, prepared, task_prob)
-    return jax.lax.map(predict, inputs, batch_size=together)
+    predict = partial(_pool_of_sequence, setting, prepared, task_prob)
+    return _Pool(*jax.lax.map(predict, inputs, batch_size=together))
 
 
-def _memorizing_sequence(
+def _pool_of_sequence(
     setting: Setting, prepared: Any, task_prob: Float[Array, " task"], inputs: Array
-) -> Float[Array, "position parameter"]:
+) -> tuple[Array, Array, Array]:
     def advance(carry, position: Integer[Array, ""]):
         impossible, score = carry
-        allowed = jnp.where(impossible == impossible.min(), score, -jnp.inf)
+        fewest = impossible.min()
+        allowed = jnp.where(impossible == fewest, score, -jnp.inf)
         shown = allowed + setting.cue(prepared, inputs, position)
-        predicted = setting.average(prepared, jax.nn.softmax(shown), inputs, position)
+        # what rules out every task of a tile may be possible for those of another
+        most = jnp.where(jnp.isneginf(shown).all(), 0.0, shown.max())
+        share = jnp.exp(shown - most)
+        total = share.sum()
+        weight = share / jnp.where(total > 0, total, 1.0)
+        predicted = setting.average(prepared, weight, inputs, position)
         log_likelihood = setting.log_likelihood(prepared, inputs, position)
         ruled_out = jnp.isneginf(log_likelihood)
         score = score + jnp.where(ruled_out, 0.0, log_likelihood)
-        return (impossible + ruled_out, score), predicted
+        return (impossible + ruled_out, score), (fewest, most + jnp.log(total), predicted)
 
     # a task of prior zero never gets weight, however impossible the others are
     never = jnp.where(task_prob > 0, 0, setting.num_positions + 1).astype(jnp.int32)

@@ -15,8 +15,8 @@ from rational_icl.fitting.fits import fit
 IDENTITY = 1e-10
 WEIGHTS = 0.01  # of weights found again: enough to tell one strategy's share in a figure
 NEAR_BEST = 1e-5  # nats: nodes move 1e-9, and a start may end on a ridge
-NUM_DRAWS = {"coopetition": 20}
-NUM_STARTS = {"coopetition": 2, "two_boundaries": 16, "kinetic": 8}
+NUM_DRAWS = {"coopetition": 8}
+NUM_STARTS = {"coopetition": 1, "two_boundaries": 16, "kinetic": 8}
 EXTREME_DIVERSITIES = (2.0, 30.0, 1e3, 1e6)
 EXTREME_STEPS = (1.0, 1e2, 1e4, 1e7)
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from oracles import urns
+from worlds import WORLDS, World
 
 from rational_icl.settings import Categorical
 from rational_icl.strategies import predictors
@@ -131,16 +132,43 @@ def test_memorizing_a_huge_pool_approaches_generalizing():
             assert (np.abs(apart) < POOL_ERRORS * error).all()
 
 
-def test_results_do_not_depend_on_how_sequences_are_grouped(monkeypatch: pytest.MonkeyPatch):
-    setting, tasks, prior, inputs = case(4, 7, 6, 8, num_sequences=11)
-    found = []
-    for together in (1, 18, 30, 10**6):  # groups of 1, 3 with a remainder, 5 with one, and all
-        monkeypatch.setattr(predictors, "_NUMBERS_AT_ONCE", together)
-        predictors._memorizing.clear_cache()
-        found.append(strategy_predictions(setting, tasks, inputs, ("memorizing",), prior))
-    predictors._memorizing.clear_cache()
-    for other in found[1:]:
-        np.testing.assert_allclose(other, found[0], rtol=0, atol=IDENTITY)
+GROUPS = {  # numbers, tasks and sequences together
+    "one task and one sequence": (1, (1,), (1,)),
+    "tiles and blocks with a remainder": (18, (4,), (3,)),
+    "two tiles": (30, (6,), (4, 16)),
+    "all together": (10**6, (2048,), (64,)),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_results_do_not_depend_on_how_tasks_and_sequences_are_grouped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    def predicted() -> np.ndarray:
+        given = (world.setting, world.tasks, world.inputs, world.setting.memorizing)
+        return predictors.predictive_parameters(*given, world.task_prob)
+
+    expected = predicted()
+    for numbers, tasks, sequences in GROUPS.values():
+        monkeypatch.setattr(predictors, "_NUMBERS_AT_ONCE", numbers)
+        monkeypatch.setattr(predictors, "_TASKS_AT_ONCE", tasks)
+        monkeypatch.setattr(predictors, "_SEQUENCES_AT_ONCE", sequences)
+        predictors._pool.clear_cache()
+        np.testing.assert_allclose(predicted(), expected, rtol=0, atol=IDENTITY)
+    predictors._pool.clear_cache()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_tile_whose_tasks_rule_out_the_context_has_no_weight(
+    size: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Nor do more of them, where every task rules it out, than the tasks that do so least."""
+    setting, prior = Categorical(3, 6), np.array([0.1, 0.2, 0.3, 0.4])
+    inputs = np.array([[0, 0, 0, 0, 0, 0], [2, 2, 1, 2, 0, 0], [0, 1, 2, 0, 1, 2]])
+    expected = strategy_predictions(setting, ZEROS, inputs, ("memorizing",), prior)
+    monkeypatch.setattr(predictors, "_TASKS_AT_ONCE", (size,))
+    found = strategy_predictions(setting, ZEROS, inputs, ("memorizing",), prior)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=IDENTITY)
 
 
 def test_the_order_of_the_tasks_does_not_matter():
