@@ -7,7 +7,7 @@ Everything that differs between the two is reached through the record that a set
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import lazy_loader as lazy
 import numpy as np
@@ -17,7 +17,7 @@ from scipy.special import rel_entr
 from rational_icl._arrays import Array
 from rational_icl.settings.precision import SUM_TOLERANCE
 
-jax = lazy.load("jax")
+jax: Any = lazy.load("jax")
 
 _HALF = np.finfo(np.float16)
 _NEARLY = 0.1

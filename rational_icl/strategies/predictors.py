@@ -210,6 +210,8 @@ def unchecked_parameters(
     prior = setting.task_prob(len(tasks)) if task_prob is None else task_prob
     is_integer = inputs.dtype.kind in "iu"  # in the byte order of this machine, as JAX asks
     inputs = inputs.astype(inputs.dtype.newbyteorder("=") if is_integer else np.float64, copy=False)
+    if not len(inputs):
+        return np.empty((len(strategies), 0, setting.num_predictions, setting.num_parameters))
     values = []
     for strategy in strategies:
         if strategy in setting.memorizing:

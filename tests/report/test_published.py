@@ -29,6 +29,8 @@ def frame() -> pd.DataFrame:
         found[f"total_variation_{split}"] = [9.0, 0.1, 0.2, 0.3, 0.4, 0.5]
         found[f"spearman_{split}"] = 0.9
         found[f"top_agreement_{split}"] = 0.8
+        for name in ("total_variation", "spearman", "top_agreement"):
+            found[f"best_{name}_{split}"] = 0.7
     found["weight_memorizing"] = [5.0, 0.1, 0.5, 0.9, 0.2, 0.8]
     return pd.DataFrame(found)
 

@@ -132,6 +132,7 @@ def test_memorizing_a_huge_pool_approaches_generalizing():
             assert (np.abs(apart) < POOL_ERRORS * error).all()
 
 
+FEW_WORLDS = ("urns", "regression", "classification")
 GROUPS = {  # numbers, tasks and sequences together
     "one task and one sequence": (1, (1,), (1,)),
     "tiles and blocks with a remainder": (18, (4,), (3,)),
@@ -140,7 +141,13 @@ GROUPS = {  # numbers, tasks and sequences together
 }
 
 
-@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+@pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param(world, id=name, marks=[] if name in FEW_WORLDS else pytest.mark.full)
+        for name, world in WORLDS.items()
+    ],
+)
 def test_results_do_not_depend_on_how_tasks_and_sequences_are_grouped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
