@@ -3,8 +3,9 @@
 Memorizing is a running softmax over tasks of accumulated log-likelihood: one pass over positions,
 O(D) work each, nothing recomputed, and never an array of sequence × position × task × outcome. The
 mathematics is written for one sequence; it is mapped over sequences here and nowhere else, in
-groups small enough that the working arrays stay in cache. Tasks are padded with tasks of prior zero
-and sequences with others, so that logs of many task diversities share a few compiled programs.
+groups small enough that the working arrays stay in cache. Tasks are taken in tiles, padded with
+tasks of prior zero, and sequences in blocks, so that logs of many task diversities share a few
+compiled programs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -226,22 +227,16 @@ def unchecked_parameters(
 def _tiles(
     setting: Setting, strategy: str, tasks: np.ndarray, prior: Float[np.ndarray, " task"]
 ) -> Iterator["_Tile"]:
-    """The tasks in tiles of one size, ready for look-up; in one tile where that has to be."""
+    """The tasks in tiles of one size, ready for look-up; as they are if a setting asks for that."""
     size = next((size for size in _TASKS_AT_ONCE if len(tasks) <= size), _TASKS_AT_ONCE[-1])
     if not setting.averages_in_parts:
-        size = max(size, _rounded(len(tasks)))
+        size = len(tasks)
     for start in range(0, len(tasks), size):
         few, prob = tasks[start : start + size], prior[start : start + size]
         missing = size - len(few)
         few = np.pad(few, [(0, missing)] + [(0, 0)] * (few.ndim - 1), mode="edge")
         prob = np.pad(np.asarray(prob, dtype=np.float64), (0, missing))
         yield _Tile(jax.device_put(setting.prepared(strategy, few)), jax.device_put(prob))
-
-
-def _rounded(number: int) -> int:
-    """One of few sizes, at most a quarter more."""
-    step = 2 ** max(0, number.bit_length() - 3)
-    return -(-number // step) * step
 
 
 def _by_block(
