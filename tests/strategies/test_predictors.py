@@ -9,7 +9,7 @@ from oracles import urns
 from worlds import WORLDS, World
 
 from rational_icl.settings import Categorical
-from rational_icl.strategies import predictors
+from rational_icl.strategies import memorizing, predictors
 from rational_icl.strategies.predictors import strategy_predictions
 
 IDENTITY = 1e-10  # identities in float64: sums of at most ~100 terms of order one
@@ -157,12 +157,12 @@ def test_results_do_not_depend_on_how_tasks_and_sequences_are_grouped(
 
     expected = predicted()
     for numbers, tasks, sequences in GROUPS.values():
-        monkeypatch.setattr(predictors, "_NUMBERS_AT_ONCE", numbers)
-        monkeypatch.setattr(predictors, "_TASKS_AT_ONCE", tasks)
+        monkeypatch.setattr(memorizing, "_NUMBERS_AT_ONCE", numbers)
+        monkeypatch.setattr(memorizing, "_TASKS_AT_ONCE", tasks)
         monkeypatch.setattr(predictors, "_SEQUENCES_AT_ONCE", sequences)
-        predictors._pool.clear_cache()
+        memorizing._pool.clear_cache()
         np.testing.assert_allclose(predicted(), expected, rtol=0, atol=IDENTITY)
-    predictors._pool.clear_cache()
+    memorizing._pool.clear_cache()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -173,7 +173,7 @@ def test_a_tile_whose_tasks_rule_out_the_context_has_no_weight(
     setting, prior = Categorical(3, 6), np.array([0.1, 0.2, 0.3, 0.4])
     inputs = np.array([[0, 0, 0, 0, 0, 0], [2, 2, 1, 2, 0, 0], [0, 1, 2, 0, 1, 2]])
     expected = strategy_predictions(setting, ZEROS, inputs, ("memorizing",), prior)
-    monkeypatch.setattr(predictors, "_TASKS_AT_ONCE", (size,))
+    monkeypatch.setattr(memorizing, "_TASKS_AT_ONCE", (size,))
     found = strategy_predictions(setting, ZEROS, inputs, ("memorizing",), prior)
     np.testing.assert_allclose(found, expected, rtol=0, atol=IDENTITY)
 
