@@ -17,9 +17,9 @@ from jaxtyping import Float, Integer
 from rational_icl._arrays import Array
 from rational_icl.settings import Setting
 
-_NUMBERS_AT_ONCE = 2**13
-"""Task × sequence numbers handled together: 64 kB of float64, which stays in cache."""
-_TASKS_AT_ONCE = (32, 256, 1024)
+_NUMBERS_AT_ONCE = 2**14
+"""Task × sequence numbers handled together: 128 kB of float64, which stays in cache."""
+_TASKS_AT_ONCE = (32, 128, 512)
 """Sizes of tiles of tasks."""
 
 
