@@ -132,7 +132,7 @@ def test_memorizing_a_huge_pool_approaches_generalizing():
             assert (np.abs(apart) < POOL_ERRORS * error).all()
 
 
-FEW_WORLDS = ("urns", "regression", "classification")
+FEW_WORLDS = ("urns", "regression, first_position", "classification", "markov")
 GROUPS = {  # numbers, tasks and sequences together
     "one task and one sequence": (1, (1,), (1,)),
     "tiles and blocks with a remainder": (18, (4,), (3,)),
@@ -141,13 +141,7 @@ GROUPS = {  # numbers, tasks and sequences together
 }
 
 
-@pytest.mark.parametrize(
-    "world",
-    [
-        pytest.param(world, id=name, marks=[] if name in FEW_WORLDS else pytest.mark.full)
-        for name, world in WORLDS.items()
-    ],
-)
+@pytest.mark.parametrize("world", [WORLDS[name] for name in FEW_WORLDS], ids=FEW_WORLDS)
 def test_results_do_not_depend_on_how_tasks_and_sequences_are_grouped(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
