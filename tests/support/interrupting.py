@@ -106,7 +106,8 @@ def lines_of(stderr: str) -> list[str]:
 
 def problem(ended: Ended, status: int = 130, finished: Collection[int] = (0,)) -> str:
     """What is wrong with how an interrupted command ended; empty if nothing is."""
-    lines = lines_of(ended.stderr)
+    # a sampler says after each piece of draws how its chains fare: progress, like its bars
+    lines = [line for line in lines_of(ended.stderr) if not line.startswith("target acceptance ")]
     for word in ("Traceback", "Fatal Python error", "Exception ignored", "leaked"):
         if word in ended.stderr:
             return f"{word}, status {ended.status}: {ended.stderr[-300:]!r}"
