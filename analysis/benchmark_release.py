@@ -1,7 +1,7 @@
 """Whole commands and calls against those of another checkout, as CPU seconds and peak memory.
 
     git worktree add ../before v0.5
-    python analysis/benchmark_release.py ../before            # everything, about half an hour
+    python analysis/benchmark_release.py ../before            # everything
     python analysis/benchmark_release.py ../before check fit  # rows whose names begin so
 
 Both run in the same environment, in turn, each in a process of its own; `empty` rows start with an

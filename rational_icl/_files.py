@@ -43,7 +43,8 @@ def moved(moves: Sequence[tuple[Path, Path]]) -> Iterator[None]:
 def name_of(path: Path) -> str:
     """What a log, or a file of cells, is called in a report."""
     path = path.resolve()
-    return path.stem if is_netcdf(path) else path.name
+    is_ending_only = not path.stem.strip(".")  # of a file named ...nc, `..` would be another folder
+    return path.name if is_ending_only or not is_netcdf(path) else path.stem
 
 
 def is_netcdf(path: Path) -> bool:

@@ -160,23 +160,23 @@ def _early(cells: Cells, regions: Regions) -> np.ndarray:
 
 
 def _with_program_bits(cells: Cells, factor: float) -> Cells:
-    _float32_bits(cells)
+    _refuse_own_complexities(cells)
     bits = np.array([cells.setting.program_bits[name] for name in cells.strategies])
     return _with_complexity(cells, np.asarray(cells.complexity) + (factor - 1) * bits)
 
 
 def _single_precision(cells: Cells) -> Cells:
-    return _with_complexity(cells, _float32_bits(cells))
+    _refuse_own_complexities(cells)
+    return _with_complexity(cells, np.asarray(cells.complexity_float32))
 
 
-def _float32_bits(cells: Cells) -> np.ndarray:
+def _refuse_own_complexities(cells: Cells) -> None:
     bits = np.asarray(np.nan if cells.complexity_float32 is None else cells.complexity_float32)
     if np.isnan(bits).any():
         raise FitError(
             "complexities of this log are its own, so there are no program bits to change, and no "
             "tables to count in another precision"
         )
-    return bits
 
 
 def _with_complexity(cells: Cells, complexity: np.ndarray) -> Cells:

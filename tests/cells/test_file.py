@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from rational_icl._errors import LogError
+from rational_icl._files import name_of
 from rational_icl.cells.file import load_cells, save_cells
 from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.records import Behaviour, Cells, SplitBehaviour, table
@@ -278,3 +279,12 @@ def test_other_files_are_no_cells(tmp_path):
     xr.Dataset({"x": ("y", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     with pytest.raises(LogError, match="not a file of cells"):
         load_cells(tmp_path / "other.nc")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("urns.nc", "urns"), ("a.b.nc", "a.b"), ("...nc", "...nc")]
+)
+def test_a_file_gives_its_report_a_name_that_leads_nowhere(file: str, name: str, tmp_path: Path):
+    (tmp_path / file).write_bytes(b"\x89HDF")
+    assert name_of(tmp_path / file) == name
+    assert name_of(tmp_path) == tmp_path.name
