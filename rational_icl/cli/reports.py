@@ -169,7 +169,10 @@ def _write(
         "num_starts": _FEW_STARTS if quick else _STARTS,
         "seed": seed,
     }
-    sources = [open_source(path, strategies) for path in logs]  # all, before the first is fitted
+    sources = [open_source(path, strategies) for path in logs]
+    for source in sources:  # all, before the first is fitted
+        with _naming(source.path):
+            ri.accounts.make(account, source.strategies)
     analyses = []
     for source in sources:
         with _naming(source.path):

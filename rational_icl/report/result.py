@@ -24,7 +24,7 @@ class Analysis:
     """Analysis of a log under one account.
 
     Args:
-        name: of the log, that of its folder.
+        name: of the log, that of its folder, or of its file of cells.
         provenance: where the log came from, as its `log.json` says.
         splits: the evaluations that all runs hold.
         fit: the fitted account.

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from rational_icl.cli import main
 
+DATA = Path(__file__).parents[2] / "data"
 DIVERSITIES = (2, 4, 8, 16, 32)
 STEPS = (20, 60, 120, 240, 480, 960)
 
@@ -237,6 +238,10 @@ def test_cells_in_place_of_a_log_are_checked_as_one(logs, tmp_path):
     ):
         result = call("report", *words, "--out", out)
         assert (result.exit_code, phrase in result.stderr) == (2, True), result.output
+    # what the second log shows to be wrong is said before the first is read
+    result = call("report", logs, DATA / "markov", "--out", out, "--account", "kinetic")
+    assert (result.exit_code, "exactly two" in result.stderr) == (2, True), result.output
+    assert "reading runs" not in result.stderr
     (tmp_path / "other.nc").write_bytes((tmp_path / "logs.nc").read_bytes()[:-9])
     result = call("compare", tmp_path / "other.nc", "--out", out)
     assert (result.exit_code, "other.nc: not a file of cells" in result.stderr) == (2, True)
