@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +10,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from rational_icl import settings
 from rational_icl._errors import LogError, shown
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.cells.reduction import joined_behaviour, reduce_split, split_reference
 from rational_icl.logs import Log, Run, open_log
 from rational_icl.logs.parts import refuse_parts
 from rational_icl.logs.schema import SPLITS
-from rational_icl.settings import Setting
 from rational_icl.strategies.complexity import complexity
 from rational_icl.strategies.losses import Profile, profile
 
@@ -117,7 +117,7 @@ def plan_of(log: Log, strategies: object) -> Plan:
             raise LogError(
                 f"run {run.name!r}: no complete checkpoint yet; wait for one or remove the run"
             )
-    names = _checked_strategies(strategies, runs[0].setting)
+    names = settings.checked_strategies(strategies, runs[0].setting)
     splits = _common_splits(runs)
     for run in runs:
         run.close()
@@ -184,19 +184,6 @@ def _float32_bits(run: Run, strategy: str) -> float:
     if strategy in run.overrides:
         return np.nan
     return complexity(run.setting, strategy, run.tasks, run.task_prob, np.float32)
-
-
-def _checked_strategies(strategies: object, setting: Setting) -> tuple[str, ...]:
-    listed = setting.default_strategies if strategies is None else strategies
-    if isinstance(listed, str) or not isinstance(listed, Iterable):
-        raise LogError(f"strategies: {listed!r}; expected a list of names")
-    names = tuple(map(str, listed))
-    if len(names) < 2 or len(set(names)) < len(names) or set(names) - set(setting.strategies):
-        raise LogError(
-            f"strategies: {', '.join(names)}; expected two or more different ones of "
-            f"{', '.join(setting.strategies)}"
-        )
-    return names
 
 
 def _refuse_several_conditions(log: Log) -> None:

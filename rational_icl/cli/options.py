@@ -1,15 +1,16 @@
 """What commands share: kinds of options, the options themselves, and how errors are shown."""
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rational_icl._errors import FitError, RationalICLError
+from rational_icl._errors import FitError, LogError, RationalICLError
 from rational_icl.cli.choices import ACCOUNTS, Name, Words
 from rational_icl.cli.compilation import HALF_WRITTEN
 
@@ -32,6 +33,30 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r} is not a list of {self._words} such as 4,8,16", param, ctx)
 
 
+class Spread(Numbers):
+    """Numbers, or FROM:TO, or FROM:TO:COUNT, for numbers evenly spread on a logarithmic scale."""
+
+    name = "N,N,…|FROM:TO"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        if isinstance(value, tuple) or ":" not in str(value):
+            return super().convert(value, param, ctx)
+        low, high, *counts = str(value).split(":")
+        try:
+            ends, count = (self._kind(low), self._kind(high)), int(*counts or ["21"])
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not of the form FROM:TO or FROM:TO:COUNT", param, ctx)
+        if not 0 < ends[0] < ends[1] < math.inf or not 2 <= count <= 1000:
+            self.fail(
+                f"{value!r} does not rise from a number above 0, in 2 to 1,000 numbers", param, ctx
+            )
+        ratio = ends[1] / ends[0]
+        values = (ends[0] * ratio ** (index / (count - 1)) for index in range(count))
+        if self._kind is int:
+            return tuple(dict.fromkeys(round(number) for number in values))
+        return tuple(values)
+
+
 class Assignment(click.ParamType):
     """Option whose value gives a name a number, NAME=NUMBER."""
 
@@ -47,6 +72,13 @@ class Assignment(click.ParamType):
             self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
 
 
+SETTING_PARAMETERS = click.option(
+    "--set",
+    "further",
+    type=Assignment(),
+    multiple=True,
+    help="Other parameters of the setting, such as noise_variance=0.03 or task_exponent=1.",
+)
 LOGS = click.argument("logs", type=click.Path(path_type=Path))
 ACCOUNT = click.option(
     "--account",
@@ -171,6 +203,23 @@ def check_parent(out: Path) -> None:
         raise FitError(f"{out}: its folder cannot be written to; name another")
 
 
+def setting_of(name: str, sizes: Mapping[str, int], further: Sequence[tuple[str, float]]) -> Any:
+    """Setting of a name, with the sizes that have an option each and what --set adds.
+
+    Raises:
+        LogError: a parameter is given twice, or they do not fit the setting.
+    """
+    from rational_icl import settings
+
+    names = [*sizes, *(name for name, _ in further)]
+    if len(set(names)) < len(names):
+        raise LogError(
+            f"--set: {', '.join(names[len(sizes) :])}; name each parameter once, and those that "
+            "have an option of their own by it"
+        )
+    return settings.make(name, **sizes, **dict(further))
+
+
 def check_folder(out: Path) -> None:
     """Raises FitError if a folder cannot be made there, or written to."""
     existing = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
@@ -194,3 +243,10 @@ def theory_and_cells(
     source = open_source(logs, strategies)
     theory = ri.accounts.make(account, source.strategies)
     return theory, *source.summarized()
+
+
+def printed(table: Any, hidden: Sequence[str], converged: bool, index: bool = True) -> str:
+    """A table for a person, with words in place of what does not hold."""
+    if not converged:
+        table = table.assign(**dict.fromkeys(hidden, "not converged"))
+    return table.to_string(index=index, float_format=lambda value: f"{value:.4g}")

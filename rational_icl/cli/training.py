@@ -5,10 +5,9 @@ from typing import Any
 
 import click
 
-from rational_icl._errors import LogError
 from rational_icl.cli.clusters import cluster_of, cluster_options
 from rational_icl.cli.logs import main
-from rational_icl.cli.options import Assignment, Numbers, plain_errors
+from rational_icl.cli.options import SETTING_PARAMETERS, Numbers, plain_errors, setting_of
 
 
 @main.command()
@@ -32,13 +31,7 @@ from rational_icl.cli.options import Assignment, Numbers, plain_errors
 )
 @click.option("--num-dims", default=8, show_default=True, help="Symbols, dimensions, states.")
 @click.option("--context-length", default=64, show_default=True, help="Observations a sequence.")
-@click.option(
-    "--set",
-    "further",
-    type=Assignment(),
-    multiple=True,
-    help="Other parameters of the setting, such as noise_variance=0.03 or task_exponent=1.",
-)
+@SETTING_PARAMETERS
 @click.option("--steps", default=4500, show_default=True, help="Optimizer steps.")
 @click.option(
     "--num-checkpoints", default=28, show_default=True, help="Logged steps, even in √step."
@@ -91,17 +84,10 @@ def train(
             --set noise_variance=0.0156
         rational-icl train logs --scheduler tcp://node7:8786
     """
-    from rational_icl import settings
     from rational_icl.train import Grid, Recipe, train_grid, train_spread
 
     sizes = {"num_dims": num_dims, "context_length": context_length}
-    names = [*sizes, *(name for name, _ in further)]
-    if len(set(names)) < len(names):
-        raise LogError(
-            f"--set: {', '.join(names[2:])}; name each parameter once, and those that "
-            "have an option of their own by it"
-        )
-    world = settings.make(setting, **sizes, **dict(further))
+    world = setting_of(setting, sizes, further)
     grid = Grid(world, num_tasks, seeds, Recipe(**recipe))
     with cluster_of(scheduler, workers) as client:
         if client is None:

@@ -51,13 +51,16 @@ def cell_agreement(
         cells, behaviour: from `summarize`.
         fit: of an account to them.
         progress: show a bar.
+
+    Raises:
+        FitError: the fit is of other cells.
     """
-    log_weight = fit.log_weights(cells)
+    regions, log_weight = fit.regions_of(cells), fit.log_weights(cells)
     frame = table(cells, behaviour)
-    frame["region"] = fit.regions.labels
-    fitted_up_to = frame.loc[fit.regions.fitted, "num_tasks"].max()
+    frame["region"] = regions.labels
+    fitted_up_to = frame.loc[regions.fitted, "num_tasks"].max()
     part = np.where(frame["num_tasks"] > fitted_up_to, "larger_num_tasks", "later_steps")
-    frame["extrapolation"] = np.where(fit.regions.held_out, part, "")
+    frame["extrapolation"] = np.where(regions.held_out, part, "")
     for k, strategy in enumerate(cells.strategies):
         frame[f"weight_{strategy}"] = np.exp(log_weight[:, k])
     for name, split in behaviour.splits.items():

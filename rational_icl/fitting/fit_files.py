@@ -84,7 +84,7 @@ def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "account": account,
         "params": {str(k): float(v) for k, v in document["params"].items()},
-        "objective": float(document["objective"]),
+        "objective": None if document["objective"] is None else float(document["objective"]),
         "starts": pd.DataFrame(document["starts"]),
         "table": StrategyTable.of_frame(
             pd.DataFrame(document["seen"]),

@@ -1,10 +1,9 @@
 """Point estimates: the parameters that bring an account's mixtures closest to transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -12,21 +11,21 @@ from jaxtyping import Float
 from numpyro.distributions import biject_to
 
 from rational_icl import accounts, settings
-from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account
+from rational_icl.accounts.invented import invented_cells
 from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.cells.tables import StrategyTable
 from rational_icl.cells.zeros import unreachable
 from rational_icl.fitting.fit_files import read_fields, write_fields
 from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.fitting.identifiability import Identifiability, identify
-from rational_icl.fitting.optimize import divergence_at, minimize_divergence
+from rational_icl.fitting.optimize import minimize_divergence
+from rational_icl.fitting.starts import account_log_weights, recomputed_starts
 
 _FAR_OUT = np.log(1e6)
 _ACCURACY = 1e-6
-_MOST_MOVED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Fit:
     Args:
         account: the theory.
         params: its fitted parameters, in natural units.
-        objective: mean divergence from the mixture over the fitted ID cells, nats, at `params`.
+        objective: mean divergence from the mixture over the fitted ID cells, nats, at `params`;
+            None of parameters that were stated, not fitted (`from_params`).
         starts: one row per optimizer start: where it ended, its objective, whether it converged,
             and why it was discarded, empty if it was not (see `best_start`).
         table: losses and complexities of strategies at every task diversity of the log.
@@ -47,11 +47,56 @@ class Fit:
 
     account: Account
     params: Mapping[str, float]
-    objective: float
+    objective: float | None
     starts: pd.DataFrame
     table: StrategyTable
     regions: Regions
     identifiability: Identifiability | None = None
+
+    @classmethod
+    def from_params(
+        cls,
+        account: str | Account,
+        params: Mapping[str, float],
+        setting: settings.Setting,
+        *,
+        strategies: Sequence[str] | None = None,
+        batch_size: float = 64,
+    ) -> "Fit":
+        """Fit of stated parameters, to predict from before anything is trained or logged.
+
+        Its losses and complexities are those of task tables drawn for every task diversity that is
+        asked for; it has no objective, no cells, and nothing that data determine.
+
+        Args:
+            account: a theory, or its name.
+            params: every parameter of it, in natural units: of `rational`, `alpha`, `beta`,
+                `gamma`.
+            setting: how data would be drawn, such as
+                `settings.make("categorical", num_dims=8, context_length=128)`.
+            strategies: two or more of the setting's; its default ones if None.
+            batch_size: sequences per optimizer step. No shipped account depends on it.
+
+        Raises:
+            FitError: a parameter is missing, not one of the account's, or out of its range; or the
+                account has none before it knows which task diversities were logged.
+            LogError: strategies that the setting does not have.
+        """
+        names = settings.checked_strategies(strategies, setting)
+        if not (np.isreal(batch_size) and 0 < batch_size < np.inf):
+            raise FitError(f"batch_size: {batch_size!r}; expected a number above 0")
+        account = accounts.make(account, names)
+        _refuse_parameters_of_cells(account, invented_cells(names, setting))
+        columns = [f"{kind}_{name}" for kind in ("loss", "complexity") for name in names]
+        none = pd.DataFrame(columns=["num_tasks", *columns], dtype=float)
+        return cls(
+            account=account,
+            params=accounts.checked_params(account, params),
+            objective=None,
+            starts=pd.DataFrame(columns=[*account.priors, "objective"], dtype=float),
+            table=StrategyTable.of_frame(none, names, setting, batch_size, False),
+            regions=Regions(*np.zeros((3, 0), dtype=bool)),
+        )
 
     @property
     def strategies(self) -> tuple[str, ...]:
@@ -78,6 +123,20 @@ class Fit:
         """Mean loss (nats) and complexity (bits) of strategies, a row a logged task diversity."""
         return self.table.frame()
 
+    def regions_of(self, cells: Cells) -> Regions:
+        """Regions that these cells were in when they were fitted.
+
+        Raises:
+            FitError: the fit is of another number of cells, or of none.
+        """
+        if len(self.regions.fitted) != len(cells):
+            size = len(self.regions.fitted)
+            cure = "bring the cells that were fitted"
+            if self.objective is None:
+                cure = "its parameters were stated, not fitted; fit the account"
+            raise FitError(f"the fit is of {size} cells, and these are {len(cells)}; {cure}")
+        return self.regions
+
     @in_float64
     def log_weights(self, cells: Cells) -> Float[np.ndarray, "cell strategy"]:
         """Log weights of the strategies in the given cells, at the fitted parameters.
@@ -86,7 +145,7 @@ class Fit:
             FitError: one is not a number, or weights of a cell do not sum to one.
         """
         params = {name: jnp.asarray(value) for name, value in self.params.items()}
-        log_weight = np.asarray(_log_weights(self.account, params, cells))
+        log_weight = np.asarray(account_log_weights(self.account, params, cells))
         if problem := accounts.problem_with_weights(log_weight, cells, may_be_zero=True):
             raise FitError(f"account {self.account.name!r}: {problem}")
         return log_weight
@@ -113,7 +172,7 @@ class Fit:
         Of fits without `identifiability`, those are where optimizer starts ended within 10⁻⁶ nats
         and at other parameters, to two digits.
         """
-        if not self.params:
+        if not self.params or self.objective is None:
             return (self,)
         if self.identifiability is None:
             near = self.starts["objective"] <= self.objective + _ACCURACY
@@ -134,9 +193,13 @@ class Fit:
         write_fields(vars(self), path)
 
 
-@eqx.filter_jit
-def _log_weights(account: Account, params: Mapping[str, Array], cells: Cells) -> Array:
-    return account.log_weights(params, cells)
+def _refuse_parameters_of_cells(account: Account, cells: Cells) -> None:
+    accounts.validate_at_first_use(account, cells)
+    if not account.priors and account.for_cells(cells).priors:
+        raise FitError(
+            f"account {account.name!r} has parameters for each logged task diversity, which nobody "
+            "can state; fit it to a log"
+        )
 
 
 def load_fit(path: str | Path) -> Fit:
@@ -219,7 +282,7 @@ def best_start(
     Raises:
         FitError: no start is left; why each was discarded.
     """
-    checked = _recomputed(account, starts, cells, behaviour, regions.fitted)
+    checked = recomputed_starts(account, starts, cells, behaviour, regions.fitted)
     valid = checked[checked["discarded"] == ""]
     if valid.empty:
         reasons = "; ".join(dict.fromkeys(checked["discarded"]))
@@ -234,49 +297,4 @@ def best_start(
         starts=checked,
         table=StrategyTable.of_cells(cells),
         regions=regions,
-    )
-
-
-def _recomputed(
-    account: Account, starts: pd.DataFrame, cells: Cells, behaviour: Behaviour, fitted: np.ndarray
-) -> pd.DataFrame:
-    """The starts with their objectives at natural parameters, and why some are discarded.
-
-    All cells are computed, whichever are fitted, so that one compiled program serves all folds.
-    """
-    rows = []
-    for row in starts.to_dict("records"):
-        params = {name: row[name] for name in account.priors}
-        infinite = [f"{name} = {value}" for name, value in params.items() if not np.isfinite(value)]
-        objective, problem = np.nan, f"it ended at {', '.join(infinite)}" if infinite else ""
-        if not infinite:
-            objective, problem = _at(account, params, cells, behaviour, fitted)
-        problem = problem or _moved(row["objective"], objective)
-        objective = np.nan if problem else objective
-        rows.append({**row, "objective": objective, "discarded": problem})
-    return pd.DataFrame(rows)
-
-
-def _at(
-    account: Account,
-    params: Mapping[str, float],
-    cells: Cells,
-    behaviour: Behaviour,
-    fitted: np.ndarray,
-) -> tuple[float, str]:
-    """The objective at natural parameters, or what is wrong with weights there."""
-    wide = {name: jnp.asarray(value) for name, value in params.items()}
-    log_weight = np.asarray(_log_weights(account, wide, cells))
-    if problem := accounts.problem_with_weights(log_weight, cells):
-        return np.nan, problem
-    divergence = divergence_at(behaviour.splits["id"].divergence, log_weight)
-    return float(divergence[fitted].mean()), ""
-
-
-def _moved(optimized: float, recomputed: float) -> str:
-    if abs(recomputed - optimized) <= _MOST_MOVED * max(1.0, abs(optimized)):
-        return ""
-    return (
-        f"its objective is {optimized:.9g} to the optimizer and {recomputed:.9g} at the parameters "
-        "where it ended"
     )

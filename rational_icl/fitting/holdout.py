@@ -84,7 +84,7 @@ def first_step(
     Args:
         cells, behaviour: from `summarize`.
         quantile: in [0, 1); the setting's own if None.
-        known: the cells that the rule may read; all if None.
+        readable: the cells that the rule may read; all if None.
 
     Returns:
         Optimizer steps: 0 with three or more strategies, infinity where some task diversity has no

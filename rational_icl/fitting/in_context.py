@@ -111,17 +111,18 @@ def fit_in_context(
         progress: show a bar.
 
     Raises:
-        FitError: the setting predicts one position a sequence, which no context weight precedes.
+        FitError: the setting predicts one position a sequence, which no context weight precedes; or
+            the fit is of other cells.
     """
     if cells.setting.num_predictions < 2:
         raise FitError(
             f"setting {cells.setting.name!r} predicts one position a sequence, so there are no "
             "earlier losses for an in-context posterior to use"
         )
-    log = open_log(log)
+    regions, log = fit.regions_of(cells), open_log(log)
     splits = tuple(behaviour.splits)
     contexts = {split: _read(log, cells, behaviour, split, losses, progress) for split in splits}
-    chosen = np.flatnonzero(fit.regions.fitted)
+    chosen = np.flatnonzero(regions.fitted)
     names = list(fit.account.priors)
     ends = [_refit(fit, cells, contexts["id"], chosen, rate) for rate in _STARTING_RATES]
     finite = [end for end in ends if np.isfinite([end[0], *end[1]]).all()]
@@ -133,7 +134,7 @@ def fit_in_context(
         "run": np.array(behaviour.runs)[behaviour.run],
         "num_tasks": np.asarray(cells.num_tasks).astype(int),
         "step": np.asarray(cells.step).astype(int),
-        "region": fit.regions.labels,
+        "region": regions.labels,
     }
     for split, split_contexts in contexts.items():
         for name, values_of, context_rate in (

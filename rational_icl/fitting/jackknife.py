@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 from scipy.stats import t as student_t
 
 from rational_icl._errors import FitError
@@ -76,7 +76,7 @@ def jackknife(fit: Fit, cells: Cells, behaviour: Behaviour, *, level: float = 0.
     """
     if not 0 < level < 1:
         raise FitError(f"level: {level}; expected a number between 0 and 1")
-    fitted, num_tasks = _fitted(fit, cells), np.asarray(cells.num_tasks)
+    fitted, num_tasks = fit.regions_of(cells).fitted, np.asarray(cells.num_tasks)
     chosen, split = select(cells, fitted), select(behaviour.splits["id"], fitted)
     undetermined = fit.identifiability.undetermined if fit.identifiability else ()
     near, refits, free = pd.DataFrame([dict(fit.params)]), [], set(undetermined)
@@ -106,15 +106,6 @@ def standard_errors(
 def t_quantile(units: int, level: float) -> float:
     """Half width of a central interval of Student's t with n − 1 degrees of freedom."""
     return float(student_t.ppf((1 + level) / 2, units - 1))
-
-
-def _fitted(fit: Fit, cells: Cells) -> Bool[np.ndarray, " cell"]:
-    if len(fit.regions.fitted) != len(cells):
-        raise FitError(
-            f"the fit is of {len(fit.regions.fitted)} cells, and these are {len(cells)}; bring the "
-            "cells that were fitted"
-        )
-    return fit.regions.fitted
 
 
 def _diversities(fit: Fit, fitted: Cells) -> Integer[np.ndarray, " num_tasks"]:

@@ -211,7 +211,7 @@ def _determined(analysis: Analysis) -> str:
     if analysis.fit.caution:
         return analysis.fit.caution
     starts = analysis.fit.starts
-    near = (starts["objective"] - analysis.fit.objective) < 1e-6
+    near = (starts["objective"] - starts["objective"].min()) < 1e-6
     return (
         f"{int(near.sum())} of {len(starts)} optimizer starts ended within 10⁻⁶ nats of the best, "
         f"and the fitted cells determine all parameters that are not at the edge of their range."

@@ -1,5 +1,6 @@
 """Experimental settings by name: the registry that makes classes of the words in files."""
 
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
@@ -135,6 +136,24 @@ def checked_task_prob(task_prob: np.ndarray, num_tasks: int) -> Float[np.ndarray
     return wide / wide.sum()
 
 
+def checked_strategies(strategies: object, setting: Setting) -> tuple[str, ...]:
+    """Names of a family of strategies; the setting's default ones if None.
+
+    Raises:
+        LogError: they are not two or more different strategies of the setting.
+    """
+    listed = setting.default_strategies if strategies is None else strategies
+    if isinstance(listed, str) or not isinstance(listed, Iterable):
+        raise LogError(f"strategies: {listed!r}; expected a list of names")
+    names = tuple(map(str, listed))
+    if len(names) < 2 or len(set(names)) < len(names) or set(names) - set(setting.strategies):
+        raise LogError(
+            f"strategies: {', '.join(names)}; expected two or more different ones of "
+            f"{', '.join(setting.strategies)}"
+        )
+    return names
+
+
 def parameter_names(name: str) -> tuple[str, ...]:
     """Names of all parameters that `make` knows for a setting.
 
@@ -190,6 +209,7 @@ __all__ = [
     "Symbols",
     "Vectors",
     "check",
+    "checked_strategies",
     "checked_task_prob",
     "make",
     "make_for",
