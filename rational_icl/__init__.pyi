@@ -72,3 +72,5 @@ from .report import write_report as write_report
 from .robustness import sensitivity as sensitivity
 from .strategies.predictors import predictions as predictions
 from .strategies.predictors import predictive_variances as predictive_variances
+
+__version__: str

@@ -59,3 +59,10 @@ def test_no_public_function_asks_for_an_object_only():
                 parameter.name in ("account", "log") and name != "load_posterior"
             ):  # its name is saved
                 assert "str" in str(parameter.annotation), f"{name}({parameter})"
+
+
+def test_the_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert ri.__version__ == version("rational_icl")
+    assert "lazy" not in dir(ri)

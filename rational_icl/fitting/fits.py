@@ -28,7 +28,7 @@ _FAR_OUT = np.log(1e6)
 _ACCURACY = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """A fitted account, with all that predicting needs and no transformer data.
 
@@ -52,6 +52,14 @@ class Fit:
     table: StrategyTable
     regions: Regions
     identifiability: Identifiability | None = None
+
+    def __repr__(self) -> str:
+        params = ", ".join(f"{name} {value:.4g}" for name, value in self.params.items())
+        basis = "parameters stated, not fitted"
+        if self.objective is not None:
+            cells = f"{self.regions.fitted.sum()} of {len(self.regions.fitted)} cells"
+            basis = f"{self.objective:.6g} nats over {cells}"
+        return f"<Fit of {self.account.name}: {params or 'no parameters'}; {basis}>"
 
     @classmethod
     def from_params(
@@ -86,12 +94,13 @@ class Fit:
         if not (np.isreal(batch_size) and 0 < batch_size < np.inf):
             raise FitError(f"batch_size: {batch_size!r}; expected a number above 0")
         account = accounts.make(account, names)
-        _refuse_parameters_of_cells(account, invented_cells(names, setting))
+        cells = invented_cells(names, setting)
+        accounts.validate_at_first_use(account, cells)
         columns = [f"{kind}_{name}" for kind in ("loss", "complexity") for name in names]
         none = pd.DataFrame(columns=["num_tasks", *columns], dtype=float)
         return cls(
             account=account,
-            params=accounts.checked_params(account, params),
+            params=accounts.checked_params(account, params, cells),
             objective=None,
             starts=pd.DataFrame(columns=[*account.priors, "objective"], dtype=float),
             table=StrategyTable.of_frame(none, names, setting, batch_size, False),
@@ -191,15 +200,6 @@ class Fit:
             FitError: the account has a known name but ingredients that the file would not hold.
         """
         write_fields(vars(self), path)
-
-
-def _refuse_parameters_of_cells(account: Account, cells: Cells) -> None:
-    accounts.validate_at_first_use(account, cells)
-    if not account.priors and account.for_cells(cells).priors:
-        raise FitError(
-            f"account {account.name!r} has parameters for each logged task diversity, which nobody "
-            "can state; fit it to a log"
-        )
 
 
 def load_fit(path: str | Path) -> Fit:
