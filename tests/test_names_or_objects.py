@@ -66,3 +66,11 @@ def test_the_version_is_that_of_the_distribution():
 
     assert ri.__version__ == version("rational_icl")
     assert "lazy" not in dir(ri)
+
+
+def test_results_tell_in_a_line_what_they_are(posterior, urn_folder):
+    inspection = ri.inspect_log(urn_folder, progress=False)
+    assert repr(inspection).startswith("Inspection(urn.zarr; runs: 1, errors: 0, ")
+    diagnosis = ri.diagnose(posterior)
+    state = "converged)" if diagnosis.converged else f"not converged, {diagnosis.problems[0]}"
+    assert f"{len(diagnosis.table)} parameters: {state}" in repr(diagnosis)

@@ -74,7 +74,7 @@ class RunFacts:
     sequences: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """What is in a log, and what was found.
 
@@ -87,6 +87,10 @@ class Inspection:
     path: Path
     runs: tuple[RunFacts, ...]
     findings: tuple[Finding, ...]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{severity}s: {self.count(severity)}" for severity in SEVERITIES)
+        return f"Inspection({self.path.name}; runs: {len(self.runs)}, {counts})"
 
     def count(self, severity: str) -> int:
         """How many findings are of that severity."""

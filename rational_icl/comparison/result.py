@@ -9,7 +9,7 @@ from rational_icl.comparison.verdict import Verdict
 from rational_icl.fitting.fits import Fit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Comparison of accounts on one log.
 
@@ -39,6 +39,9 @@ class Comparison:
     transitions: pd.DataFrame
     weights: pd.DataFrame
     problems: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.fits)}; under {', '.join(self.schemes)})"
 
     @property
     def schemes(self) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class Fit:
         if self.objective is not None:
             cells = f"{self.regions.fitted.sum()} of {len(self.regions.fitted)} cells"
             basis = f"{self.objective:.6g} nats over {cells}"
-        return f"<Fit of {self.account.name}: {params or 'no parameters'}; {basis}>"
+        return f"Fit({self.account.name}: {params or 'no parameters'}; {basis})"
 
     @classmethod
     def from_params(

@@ -32,7 +32,7 @@ SENSITIVE = 0.05
 _EFFECTS = ("effect_run", "effect_num_tasks")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """Diagnosis of a posterior, from `diagnose`.
 
@@ -58,6 +58,10 @@ class Diagnosis:
     advice: str
     cautions: tuple[str, ...]
     covered: dict[str, float]
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else f"not converged, {'; '.join(self.problems)}"
+        return f"Diagnosis({len(self.table)} parameters: {state})"
 
     @property
     def converged(self) -> bool:

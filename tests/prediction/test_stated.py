@@ -85,11 +85,11 @@ def test_parameters_without_names_are_told():
 
 
 def test_fits_tell_in_a_line_what_they_are(stated):
-    words = "<Fit of rational: alpha 0.7, beta 0.2, gamma 4; "
-    assert repr(stated) == f"{words}parameters stated, not fitted>"
+    words = "Fit(rational: alpha 0.7, beta 0.2, gamma 4; "
+    assert repr(stated) == f"{words}parameters stated, not fitted)"
     fit = make_fit(make_cells([2.0, 8.0]), **TRUTH)
     assert repr(fit).startswith(words)
-    assert repr(fit).endswith(f" of {len(fit.regions.fitted)} cells>")
+    assert repr(fit).endswith(f" of {len(fit.regions.fitted)} cells)")
 
 
 def test_what_needs_fitted_cells_says_so(stated, small):
