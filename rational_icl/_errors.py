@@ -4,6 +4,7 @@ Messages say what is wrong, where, and what to do about it, in text that is safe
 open in a spreadsheet.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -21,6 +22,14 @@ def shown(name: object) -> str:
         character if character.isprintable() else _escaped(character) for character in str(name)
     )
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def closest(name: object, known: Iterable[str]) -> str:
+    """A question about the nearest of some names, in brackets; empty where none is near."""
+    import difflib  # only where something is wrong
+
+    meant = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {meant[0]!r}?)" if meant else ""
 
 
 def plain_cell(value: Any) -> Any:

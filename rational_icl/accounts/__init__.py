@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from rational_icl._errors import FitError
+from rational_icl._errors import FitError, closest
 from rational_icl.accounts import ingredients
 from rational_icl.accounts.abrupt import Abrupt
 from rational_icl.accounts.base import Account, Params
@@ -83,7 +83,10 @@ def make(account: str | Account, strategies: tuple[str, ...]) -> Account:
             "ri.accounts.Rational()"
         )
     if account not in _BY_NAME:
-        raise FitError(f"account: {account!r} is not known; expected one of {', '.join(_BY_NAME)}")
+        raise FitError(
+            f"account: {account!r} is not known{closest(account, _BY_NAME)}; expected one of "
+            f"{', '.join(_BY_NAME)}"
+        )
     return _BY_NAME[account].of(strategies)
 
 

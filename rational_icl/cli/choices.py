@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from rational_icl._errors import closest
 
 ACCOUNTS = (
     *("rational", "rational_alpha_0", "rational_beta_1", "rational_gamma_1"),
@@ -30,10 +33,17 @@ class Name(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         if value not in self._known:
+            near = closest(value, self._known)
             self.fail(
-                f"{value!r} is not known; expected one of {', '.join(self._known)}", param, ctx
+                f"{value!r} is not known{near}; expected one of {', '.join(self._known)}",
+                param,
+                ctx,
             )
         return value
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """Names that begin as what was typed."""
+        return [CompletionItem(name) for name in self._known if name.startswith(incomplete)]
 
 
 class Words(click.ParamType):
@@ -50,9 +60,16 @@ class Words(click.ParamType):
         words = tuple(word.strip() for word in str(value).split(","))
         unknown = [word for word in words if word not in self._known] if self._known else []
         if unknown:
+            near = closest(unknown[0], self._known)
             self.fail(
-                f"{', '.join(unknown)}: not known; expected some of {', '.join(self._known)}",
+                f"{', '.join(unknown)}: not known{near}; expected some of {', '.join(self._known)}",
                 param,
                 ctx,
             )
         return words
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """Lists that go on as the last word that was typed."""
+        before, comma, last = incomplete.rpartition(",")
+        names = [name for name in self._known if name.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{name}") for name in names]

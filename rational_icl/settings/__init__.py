@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from rational_icl._arrays import scalar, whole
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, closest
 from rational_icl.settings.base import Setting
 from rational_icl.settings.categorical import Categorical
 from rational_icl.settings.classification import Classification
@@ -181,8 +181,9 @@ def named(name: str) -> type[Setting]:
     if name not in _BY_NAME:
         names = ", ".join(sorted(_BY_NAME))
         raise LogError(
-            f"setting: {name!r} is not known; expected one of {names}. One of your own must be "
-            "registered first: settings.register, or `rational-icl --load FILE.py`"
+            f"setting: {name!r} is not known{closest(name, _BY_NAME)}; expected one of {names}. "
+            "One of your own must be registered first: settings.register, or `rational-icl --load "
+            "FILE.py`"
         )
     return _BY_NAME[name]
 

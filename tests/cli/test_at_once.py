@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
 import rational_icl as ri
-from rational_icl.cli import choices
+from rational_icl.cli import choices, main
 from rational_icl.comparison import DEFAULT_SCHEMES
 
 # nothing is there: whoever looked into it would say so instead
@@ -17,6 +18,14 @@ MISTAKES = {
     "unknown account": (
         ["fit", *LOG, "--account", "nope", "--out", "fit.json"],
         "'nope' is not known",
+    ),
+    "account nearly known": (
+        ["fit", *LOG, "--account", "ratonal", "--out", "fit.json"],
+        "did you mean 'rational'?",
+    ),
+    "accounts nearly known": (
+        ["compare", *LOG, "--accounts", "rational,kinetics", "--out", "r"],
+        "did you mean 'kinetic'?",
     ),
     "unknown account of a posterior": (
         ["sample", *LOG, "--account", "nope", "--out", "p.nc"],
@@ -64,6 +73,20 @@ def test_a_mistake_is_told_at_once(words: list[str], says: str, tmp_path: Path):
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("fit", "log", "--account", "rational_l"), {"rational_linear_prior", "rational_log"}),
+        (("compare", "log", "--accounts", "rational,kin"), {"rational,kinetic"}),
+        (("compare", "log", "--schemes", "la"), {"late_steps", "large_num_tasks"}),
+    ],
+)
+def test_a_shell_completes_names(words: tuple[str, ...], offered: set[str]):
+    completion = ShellComplete(main, {}, "rational-icl", "_RATIONAL_ICL_COMPLETE")
+    found = completion.get_completions(list(words[:-1]), words[-1])
+    assert {item.value for item in found} == offered
 
 
 def test_names_are_those_of_the_package():
