@@ -70,17 +70,28 @@ TIERS = {
         *("logs/test_table_folders", "test_locks", "train/test_spread"),
     ),
 }
-TIER_OF = {f"{name}.py": tier for tier, names in TIERS.items() for name in names}
+# Begun first, so that no worker is left with one of them at the end while the other has none.
+LONGEST = (
+    *("posterior/test_simulated_logs", "logs/test_crashes", "posterior/test_leave_one_out"),
+    *("cli/test_interrupts", "logs/test_fuzz", "cli/test_cli"),
+)
+TIER_OF = {name: tier for tier, names in TIERS.items() for name in names}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test of a file gets the mark of the file's tier."""
-    if unknown := [name for name in TIER_OF if not (TESTS / name).is_file()]:
+    """Every test of a file gets the mark of the file's tier; the longest files come first."""
+    if unknown := [name for name in (*TIER_OF, *LONGEST) if not (TESTS / f"{name}.py").is_file()]:
         raise pytest.UsageError(f"TIERS: no file {', '.join(unknown)}")
     for item in items:
-        tier = TIER_OF.get(item.path.relative_to(TESTS).as_posix())
+        tier = TIER_OF.get(_name(item))
         if tier:
             item.add_marker(tier)
+    rank = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(_name(item), len(rank)))
+
+
+def _name(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).with_suffix("").as_posix()
 
 
 @pytest.fixture(scope="module", autouse=True)
