@@ -19,6 +19,7 @@ PAGES = {
     )
 }
 LONGEST = 130
+SPANS = re.compile(r"`rational-icl [^`]*`")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -35,6 +36,8 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
         exec(block, names)  # the documentation is ours
     if "phase" in names:
         assert bool((abs(names["phase"]["weight"].sum("strategy") - 1) < 1e-12).all())
+    if page == "README.md":
+        assert names["phase"]["weight"].sizes == {"num_tasks": 3, "step": 2, "strategy": 2}
 
 
 def test_the_two_commands_are_single_lines_that_ci_can_extract():
@@ -48,19 +51,19 @@ def test_the_two_commands_are_single_lines_that_ci_can_extract():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_have_the_options_that_are_written(page):
-    lines = re.sub(r"\\\n", " ", "\n".join(blocks(page, "sh"))).splitlines()
-    told = [part.split("#")[0].split() for line in lines for part in line.split("&&")]
-    for words in told:
-        if not words or not words[0].endswith("rational-icl"):
+    text = re.sub(r"\\\n", " ", "\n".join(blocks(page, "sh")) + "".join(SPANS.findall(PAGES[page])))
+    of_main = set(CliRunner().invoke(main, ["--help"]).output.split())
+    for words in map(str.split, re.findall(r"rational-icl (.*?)(?=[`#&\n])", text)):
+        named = [word for word in words if not word.startswith("--") and ".py" not in word]
+        if not named:  # the group itself, such as `rational-icl --help`
+            assert set(words) <= of_main
             continue
-        commands = [word for word in words[1:] if word in main.commands]
-        if not commands:
-            continue
-        shown = CliRunner().invoke(main, [commands[0], "--help"]).output
-        missing = (
-            {word for word in words if word.startswith("--")} - set(shown.split()) - {"--load"}
-        )
-        assert not missing, f"{page}: {commands[0]} has no {missing}"
+        command = named[0]
+        help_ = CliRunner().invoke(main, [command, "--help"])
+        assert help_.exit_code == 0, f"{page}: no command {command}"
+        missing = {word for word in words if word.startswith("--")}
+        missing -= set(re.findall(r"--[a-z-]+", help_.output)) | of_main
+        assert not missing, f"{page}: {command} has no {missing}"
 
 
 @pytest.mark.parametrize("page", PAGES)
