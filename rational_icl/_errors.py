@@ -25,11 +25,11 @@ def shown(name: object) -> str:
 
 
 def closest(name: object, known: Iterable[str]) -> str:
-    """A question about the nearest of some names, in brackets; empty where none is near."""
+    """A question about the nearest of some names, and a space; empty where none is near."""
     import difflib  # only where something is wrong
 
     meant = difflib.get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {meant[0]!r}?)" if meant else ""
+    return f"did you mean {meant[0]!r}? " if meant else ""
 
 
 def plain_cell(value: Any) -> Any:

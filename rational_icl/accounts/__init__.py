@@ -84,7 +84,7 @@ def make(account: str | Account, strategies: tuple[str, ...]) -> Account:
         )
     if account not in _BY_NAME:
         raise FitError(
-            f"account: {account!r} is not known{closest(account, _BY_NAME)}; expected one of "
+            f"account: {account!r} is not known; {closest(account, _BY_NAME)}expected one of "
             f"{', '.join(_BY_NAME)}"
         )
     return _BY_NAME[account].of(strategies)

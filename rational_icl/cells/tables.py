@@ -68,6 +68,15 @@ class StrategyTable:
         values = _dataset(num_tasks.astype(int), strategies, loss, complexity, logged)
         return cls(values, setting, batch_size, own_task_prob)
 
+    @classmethod
+    def empty(
+        cls, strategies: Sequence[str], setting: Setting, batch_size: float
+    ) -> "StrategyTable":
+        """Table without rows, of which every task diversity is drawn anew."""
+        none = np.empty((0, len(strategies)))
+        values = _dataset(np.empty(0, dtype=int), strategies, none, none, np.empty(0, dtype=bool))
+        return cls(values, setting, batch_size)
+
     def __len__(self) -> int:
         return self.values.sizes["num_tasks"]
 

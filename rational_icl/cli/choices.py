@@ -35,7 +35,7 @@ class Name(click.ParamType):
         if value not in self._known:
             near = closest(value, self._known)
             self.fail(
-                f"{value!r} is not known{near}; expected one of {', '.join(self._known)}",
+                f"{value!r} is not known; {near}expected one of {', '.join(self._known)}",
                 param,
                 ctx,
             )
@@ -62,7 +62,7 @@ class Words(click.ParamType):
         if unknown:
             near = closest(unknown[0], self._known)
             self.fail(
-                f"{', '.join(unknown)}: not known{near}; expected some of {', '.join(self._known)}",
+                f"{', '.join(unknown)}: not known; {near}expected some of {', '.join(self._known)}",
                 param,
                 ctx,
             )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from rational_icl.cli.logs import main
-from rational_icl.cli.options import Assignment, plain_errors
+from rational_icl.cli.options import Assignment, named_once, plain_errors
 
 
 @main.command("import")
@@ -82,9 +82,8 @@ def import_(
              Or DatasetDict({"predictions": …, "tasks": …}).save_to_disk(folder) of
              the library datasets. Needs the extra parquet.
     """
+    numbers = named_once("--set", stated)
     from rational_icl.logs import import_runs
 
-    for run in import_runs(
-        paths, out, format, sequences=sequences, stated=dict(stated), progress=True
-    ):
+    for run in import_runs(paths, out, format, sequences=sequences, stated=numbers, progress=True):
         click.echo(run)

@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,12 @@ class Spread(Numbers):
             return super().convert(value, param, ctx)
         low, high, *counts = str(value).split(":")
         try:
-            ends, count = (self._kind(low), self._kind(high)), int(*counts or ["21"])
+            ends = float(self._kind(low)), float(self._kind(high))
+            count = int(*counts or ["21"])
         except (TypeError, ValueError):
             self.fail(f"{value!r} is not of the form FROM:TO or FROM:TO:COUNT", param, ctx)
+        except OverflowError:
+            ends, count = (1.0, math.inf), 2
         if not 0 < ends[0] < ends[1] < math.inf or not 2 <= count <= 1000:
             self.fail(
                 f"{value!r} does not rise from a number above 0, in 2 to 1,000 numbers", param, ctx
@@ -211,13 +214,24 @@ def setting_of(name: str, sizes: Mapping[str, int], further: Sequence[tuple[str,
     """
     from rational_icl import settings
 
-    names = [*sizes, *(name for name, _ in further)]
-    if len(set(names)) < len(names):
+    return settings.make(name, **sizes, **named_once("--set", further, sizes))
+
+
+def named_once(
+    option: str, pairs: Sequence[tuple[str, float]], others: Collection[str] = ()
+) -> dict[str, float]:
+    """Numbers by name, of an option that is given once a name.
+
+    Raises:
+        LogError: a name is given twice, or is one of others, which have an option of their own.
+    """
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names) or not set(names).isdisjoint(others):
         raise LogError(
-            f"--set: {', '.join(names[len(sizes) :])}; name each parameter once, and those that "
-            "have an option of their own by it"
+            f"{option}: {', '.join(names)}; name each parameter once, and those that have an "
+            "option of their own by it"
         )
-    return settings.make(name, **sizes, **dict(further))
+    return dict(pairs)
 
 
 def check_folder(out: Path) -> None:

@@ -18,6 +18,7 @@ from rational_icl.cli.options import (
     Assignment,
     Spread,
     check_parent,
+    named_once,
     plain_errors,
     printed,
     setting_of,
@@ -83,7 +84,9 @@ def predict(
             --num-tasks 4:4096 --steps 100:100000 --plot phase.pdf
     """
     _check_outputs(out, plot)
-    source = _source(fit_file, {name: value for name, value in stated.items() if value})
+    source = _source(
+        fit_file, {name: given for name, given in stated.items() if given not in (None, ())}
+    )
     if fit_file and is_netcdf(fit_file):
         phase, frame = _of_posterior(source, fit_file.name, num_tasks, steps, seed)
     else:
@@ -139,9 +142,7 @@ def _fit_of_params(stated: Mapping[str, Any]) -> Any:
 
     sizes = {name: stated[name] for name in needed[1:]}
     world = setting_of(stated["setting"], sizes, stated.get("further", ()))
-    params = dict(stated.get("params", ()))
-    if len(params) < len(stated.get("params", ())):
-        raise FitError(f"--param: {', '.join(params)}; name each parameter once")
+    params = named_once("--param", stated.get("params", ()))
     account, strategies = stated.get("account", "rational"), stated.get("strategies")
     return ri.Fit.from_params(account, params, world, strategies=strategies)
 

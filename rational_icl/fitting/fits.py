@@ -90,20 +90,20 @@ class Fit:
                 account has none before it knows which task diversities were logged.
             LogError: strategies that the setting does not have.
         """
+        if not isinstance(setting, settings.Setting):
+            raise FitError(f"setting: {setting!r}; expected one that `settings.make` gives")
         names = settings.checked_strategies(strategies, setting)
-        if not (np.isreal(batch_size) and 0 < batch_size < np.inf):
+        if not isinstance(batch_size, int | float) or not 0 < batch_size < np.inf:
             raise FitError(f"batch_size: {batch_size!r}; expected a number above 0")
         account = accounts.make(account, names)
         cells = invented_cells(names, setting)
         accounts.validate_at_first_use(account, cells)
-        columns = [f"{kind}_{name}" for kind in ("loss", "complexity") for name in names]
-        none = pd.DataFrame(columns=["num_tasks", *columns], dtype=float)
         return cls(
             account=account,
             params=accounts.checked_params(account, params, cells),
             objective=None,
             starts=pd.DataFrame(columns=[*account.priors, "objective"], dtype=float),
-            table=StrategyTable.of_frame(none, names, setting, batch_size, False),
+            table=StrategyTable.empty(names, setting, batch_size),
             regions=Regions(*np.zeros((3, 0), dtype=bool)),
         )
 

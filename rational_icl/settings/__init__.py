@@ -181,7 +181,7 @@ def named(name: str) -> type[Setting]:
     if name not in _BY_NAME:
         names = ", ".join(sorted(_BY_NAME))
         raise LogError(
-            f"setting: {name!r} is not known{closest(name, _BY_NAME)}; expected one of {names}. "
+            f"setting: {name!r} is not known; {closest(name, _BY_NAME)}expected one of {names}. "
             "One of your own must be registered first: settings.register, or `rational-icl --load "
             "FILE.py`"
         )

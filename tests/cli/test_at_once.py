@@ -44,6 +44,10 @@ MISTAKES = {
         ["report", "a/urns", "b/urns", "--out", "r"],
         "named alike (urns)",
     ),
+    "a number stated twice": (
+        ["import", *LOG, "--out", "new", "--set", "noise_variance=1", "--set", "noise_variance=2"],
+        "name each parameter once",
+    ),
     "no folder for a fit": (["fit", *LOG, "--out", "none/fit.json"], "folder does not exist"),
     "no folder for draws": (["sample", *LOG, "--out", "none/p.nc"], "folder does not exist"),
     "no folder for cells": (["summarize", *LOG, "--out", "none/c.nc"], "folder does not exist"),

@@ -136,6 +136,8 @@ def test_the_command_prints_a_table_where_no_file_takes_it():
         (("fit.json", *WORDS[1:], *PARAMS), "given beside fit.json"),
         (("predict", "--num-tasks", "4", "--steps", "10"), "FIT_FILE"),
         (("predict", "--num-tasks", "4", "--steps", "10", "--num-dims", "4"), "without FIT_FILE"),
+        ((*WORDS, *PARAMS, "--num-dims", "0"), "num_dims"),
+        (("predict", "--num-tasks", f"4:1{400 * '0'}", "--steps", "10"), "does not rise"),
         (("predict", "--num-tasks", "16:4", "--steps", "10"), "does not rise"),
         (("predict", "--num-tasks", "0:4", "--steps", "10"), "does not rise"),
         (("predict", "--num-tasks", "4:x", "--steps", "10"), "FROM:TO"),

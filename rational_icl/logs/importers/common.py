@@ -4,7 +4,6 @@ An importer lists its runs by name without reading them, and gives each as a `Re
 written beside the log, one at a time, and moved into it when all of them are whole.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rational_icl import settings
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, closest
 from rational_icl._files import moved
 from rational_icl._staging import staging_folder
 from rational_icl.logs import arrays, schema, store
@@ -174,8 +173,7 @@ def metadata_of(
     known = (*stated, *others)
     for key in values:
         if key not in known and not key.startswith(FACTOR):
-            meant = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {meant[0]!r}?" if meant else f"name it {FACTOR}{key!s}?"
+            hint = closest(key, known).rstrip() or f"name it {FACTOR}{key!s}?"
             raise LogError(f"{where}: {word} {key!r} is not known; {hint}")
     refuse_missing(settings.required_parameters(name), values, where)
     attributes = {key: values[key] for key in stated if key in values}
