@@ -1,6 +1,8 @@
 """The README's figure: relative distance of shipped transformers beside that of the fitted theory.
 
-python analysis/readme_figure.py          # writes docs/observed_and_predicted.png
+    python analysis/readme_figure.py
+
+writes `docs/observed_and_predicted.png`.
 """
 
 from pathlib import Path
