@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # Tests compile more than they compute: this halves the time of compilation, which is most of a
-# whole run, and leaves fits and samplers as fast; predictors take twice as long.
+# whole run, and leaves fits and samplers as fast; predictors take twice as long. A jaxlib ends the
+# process at an option that it does not know, and later ones no longer know the second.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=1"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 
 import jax
