@@ -55,9 +55,9 @@ class Draws(NamedTuple):
 class Chains:
     """Chains of NUTS over a model, with a dense mass matrix for all but the effects.
 
-    Chains of one data set run in a thread each, so that none waits for the longest tree of the
-    others; those of many small data sets run as one program. The acceptance to aim at is an
-    argument of the compiled program: to warm up again at another compiles nothing large.
+    Chains run in a thread each, so that none waits for the longest tree of the others: as one
+    program, a step of four chains takes 1.4 times as long as four steps. The acceptance to aim at
+    is an argument of the compiled program: to warm up again at another compiles nothing large.
     """
 
     def __init__(self, model: Model, num_warmup: int, shared_data: bool):
@@ -91,7 +91,7 @@ class Chains:
 
         self._start = jax.jit(jax.vmap(start, in_axes=(0, axis)), compiler_options=QUICK)
         self._restart = jax.jit(jax.vmap(restart, in_axes=(0, axis)), compiler_options=QUICK)
-        self._advance = jax.jit(advance if shared_data else jax.vmap(advance, (0, 0, None)))
+        self._advance = jax.jit(advance)
 
     def start(self, keys: Array, data: Data) -> Any:
         """States of chains before warming up, one per key."""
@@ -123,19 +123,20 @@ class Chains:
         self, state: Any, data: Data, number: int, target_accept: float, progress: str | None
     ) -> tuple[Any, Any]:
         target = jnp.asarray(target_accept)
-        if not self._shared_data:
-            with _bar(number, progress) as bar:
-                return self._follow(state, data, target, number, bar, proceed=lambda: None)
-        number_of_chains = len(state.potential_energy)
-        parts = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(number_of_chains)]
-        self._advance.lower(parts[0], data, target).compile()  # once, not once a thread
-        with _bar(number * number_of_chains, progress) as bar:
+        chains = range(len(state.potential_energy))
+        states = [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in chains]
+        datas = [
+            data if self._shared_data else jax.tree.map(lambda leaf, i=i: leaf[i], data)
+            for i in chains
+        ]
+        self._advance.lower(states[0], datas[0], target).compile()  # once, not once a thread
+        with _bar(number * len(chains), progress) as bar:
 
             @in_float64
-            def follow(part: Any, proceed: Callable[[], None]) -> tuple[Any, Any]:
-                return self._follow(part, data, target, number, bar, proceed)
+            def follow(index: int, proceed: Callable[[], None]) -> tuple[Any, Any]:
+                return self._follow(states[index], datas[index], target, number, bar, proceed)
 
-            done = in_threads(follow, parts)
+            done = in_threads(follow, chains)
         return jax.tree.map(lambda *leaves: _stacked(leaves), *done)
 
     def _follow(
@@ -155,8 +156,7 @@ class Chains:
             proceed()
             with bar.get_lock():
                 bar.update(_AT_ONCE)
-        axis = 0 if self._shared_data else 1
-        return state, jax.tree.map(lambda *parts: np.concatenate(parts, axis=axis), *collected)
+        return state, jax.tree.map(lambda *parts: np.concatenate(parts), *collected)
 
 
 def _stacked(leaves: Sequence[Any]) -> Any:
