@@ -22,6 +22,9 @@ SCHEMES = (
 )
 """Those of `comparison.DEFAULT_SCHEMES`, which a test holds them to."""
 
+FORMATS = ("svg", "pdf", "png")
+"""Those of `report.drawing.FORMATS`, which a test holds them to."""
+
 
 class Name(click.ParamType):
     """Option whose value is one of some names."""

@@ -9,7 +9,7 @@ import click
 
 from rational_icl._errors import FitError, RationalICLError
 from rational_icl._files import name_of
-from rational_icl.cli.choices import ACCOUNTS, SCHEMES, Words
+from rational_icl.cli.choices import ACCOUNTS, FORMATS, SCHEMES, Words
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
@@ -42,6 +42,14 @@ SCHEME_OPTION = click.option(
     help="Ways of holding data out: leave_one_num_tasks_out, late_steps, large_num_tasks, "
     "small_num_tasks, leave_one_run_out.  [default: all; with --quick the first two]",
 )
+FORMATS_OPTION = click.option(
+    "--figures",
+    "formats",
+    type=Words(FORMATS),
+    default=("svg",),
+    help="Formats of figures: svg (always), pdf, png.  [default: svg]",
+)
+LATEX = click.option("--latex", is_flag=True, help="Write tables as LaTeX too, for booktabs.")
 
 
 @main.command()
@@ -64,6 +72,8 @@ SCHEME_OPTION = click.option(
     is_flag=True,
     help="No posterior, few optimizer starts, two ways of holding data out.",
 )
+@FORMATS_OPTION
+@LATEX
 @plain_errors
 def report(
     logs: tuple[Path, ...],
@@ -75,6 +85,8 @@ def report(
     seed: int,
     posterior: bool,
     quick: bool,
+    formats: tuple[str, ...],
+    latex: bool,
     **sampling: Any,
 ) -> None:
     """Fit logs and write a report: index.html, report.json, figures and tables.
@@ -91,7 +103,8 @@ def report(
     """
     _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
-    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick)
+    written = {"formats": formats, "latex": latex}
+    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written)
 
 
 @main.command()
@@ -114,6 +127,8 @@ def report(
     is_flag=True,
     help="Few optimizer starts, no coopetition, no posterior, two ways of holding data out.",
 )
+@FORMATS_OPTION
+@LATEX
 @plain_errors
 def compare(
     logs: tuple[Path, ...],
@@ -125,6 +140,8 @@ def compare(
     seed: int,
     posterior: bool,
     quick: bool,
+    formats: tuple[str, ...],
+    latex: bool,
     **sampling: Any,
 ) -> None:
     """Refit accounts with data held out, and report which predicts best.
@@ -140,7 +157,8 @@ def compare(
     """
     _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
-    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick)
+    written = {"formats": formats, "latex": latex}
+    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written)
 
 
 def _write(
@@ -153,6 +171,7 @@ def _write(
     seed: int,
     sampled: dict[str, Any] | None,
     quick: bool,
+    written: dict[str, Any],
 ) -> None:
     import rational_icl as ri
     from rational_icl.cells.source import open_source
@@ -177,7 +196,7 @@ def _write(
     for source in sources:
         with _naming(source.path):
             analyses.append(ri.analyse(source, account, **options))
-    page = ri.write_report(analyses, out)
+    page = ri.write_report(analyses, out, **written)
     for analysis in analyses:
         if analysis.comparison:
             click.echo(f"{analysis.name}\n{analysis.comparison.verdict.text}")

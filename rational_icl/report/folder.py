@@ -20,7 +20,7 @@ from rational_icl._guards import read_json
 PAGE, DOCUMENT = "index.html", "report.json"
 _MOST_BYTES = 2**30
 _SHAPE = re.compile(
-    rf"([^/]+/)?({PAGE}|{DOCUMENT}|figures/[^/]+\.(png|svg)|tables/[^/]+\.csv)", re.DOTALL
+    rf"([^/]+/)?({PAGE}|{DOCUMENT}|figures/[^/]+\.(pdf|png|svg)|tables/[^/]+\.(csv|tex))", re.DOTALL
 )
 _UNLISTED = {
     "phase_observed", "phase_predicted", "phase_difference", "phase_strategies",

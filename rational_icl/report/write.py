@@ -1,33 +1,28 @@
-"""Writing analyses: one self-contained page, figures as PNG and SVG, CSV tables, JSON.
+"""Writing analyses: one self-contained page, figures, tables, JSON.
 
 Everything is written to a hidden folder first, and takes the place of an older report at the end,
 so that an error while drawing, or an interrupt, leaves that as it was.
 """
 
 import inspect
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from rational_icl._errors import LogError, plain_cell
+from rational_icl._errors import LogError
 from rational_icl._staging import staging_folder
 from rational_icl.fitting.jackknife import Jackknife
-from rational_icl.report import bayesian, comparing
+from rational_icl.report import comparing
+from rational_icl.report.drawing import check_formats, draw, write_tables
 from rational_icl.report.explorer import explorer_data, explorer_script
-from rational_icl.report.figures import FIGURES
 from rational_icl.report.folder import DOCUMENT, PAGE, listed, refuse_foreign, replace_report
 from rational_icl.report.references import Reference, cited
 from rational_icl.report.result import EXTRAPOLATIONS, REGIONS, Analysis
@@ -60,8 +55,14 @@ _MEASURE_NAMES = {
 }
 
 
-def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Path:
-    """Write `index.html`, `report.json`, `figures/*.png|svg` and `tables/*.csv` into a folder.
+def write_report(
+    analyses: Analysis | Sequence[Analysis],
+    out: str | Path,
+    *,
+    formats: Sequence[str] = (),
+    latex: bool = False,
+) -> Path:
+    """Write `index.html`, `report.json`, `figures/*.svg` and `tables/*.csv` into a folder.
 
     Of several analyses the page has a section each; their other files are in a folder named after
     each log, and `report.json` holds all documents by name under `logs`.
@@ -69,6 +70,8 @@ def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Pa
     Args:
         analyses: from `analyse`.
         out: the folder; made if need be. All files of an older report in it go, others stay.
+        formats: of figures, beside SVG: pdf, png.
+        latex: whether to write tables as LaTeX too (`tables/*.tex`, for the package booktabs).
 
     Returns:
         The path of `index.html`.
@@ -76,7 +79,9 @@ def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Pa
     Raises:
         LogError: `out` is a file, holds files of these names that no report wrote, or cannot be
             written, another report is being written there, or two logs have the same name.
+        FitError: a format that is not known.
     """
+    check_formats(formats)
     analysed = [analyses] if isinstance(analyses, Analysis) else list(analyses)
     names = [analysis.name for analysis in analysed]
     if len(set(names)) < len(names):
@@ -84,17 +89,17 @@ def write_report(analyses: Analysis | Sequence[Analysis], out: str | Path) -> Pa
     out = Path(out)
     refuse_foreign(out)
     with staging_folder(out, ".writing", "another report is being written here") as staging:
-        _write_all(analysed, staging / "new")
+        _write_all(analysed, staging / "new", formats, latex)
         replace_report(staging / "new", staging / "older", out)
     return out / PAGE
 
 
-def _write_all(analyses: list[Analysis], folder: Path) -> None:
+def _write_all(analyses: list[Analysis], folder: Path, formats: Sequence[str], latex: bool) -> None:
     documents, sections = {}, []
     for analysis in analyses:
         subfolder = folder if len(analyses) == 1 else folder / analysis.name
-        sections.append(_section(analysis, _draw(analysis, subfolder / "figures")))
-        _write_tables(analysis, subfolder / "tables")
+        sections.append(_section(analysis, draw(analysis, subfolder / "figures", formats)))
+        write_tables(_tables(analysis), subfolder / "tables", latex)
         documents[analysis.name] = {**analysis.to_json(), "version": version("rational_icl")}
         _write_json(documents[analysis.name], subfolder / DOCUMENT)
     script = explorer_script() if any(section["explorer"] for section in sections) else None
@@ -113,37 +118,8 @@ def _write_json(document: dict[str, Any], path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _draw(analysis: Analysis, folder: Path) -> dict[str, Markup]:
-    folder.mkdir(parents=True)
-    drawn = {}
-    # a fixed salt makes equal figures equal files
-    with mpl.rc_context({"svg.hashsalt": "rational_icl", "font.size": 9, "svg.fonttype": "path"}):
-        for name, make in _figures(analysis):
-            figure = make()
-            figure.savefig(folder / f"{name}.png", dpi=150)
-            text = io.StringIO()
-            figure.savefig(text, format="svg", metadata={"Date": None}, dpi=150)
-            plt.close(figure)
-            (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
-            # matplotlib wrote this markup; names from the log are escaped in it
-            drawn[name] = Markup(text.getvalue()[text.getvalue().index("<svg") :])
-    return drawn
-
-
-def _figures(analysis: Analysis) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Names and makers, so that no more than one figure is open."""
-    for name, make in FIGURES.items():
-        yield name, partial(make, analysis)
-    if analysis.bayesian:
-        for name, make in bayesian.FIGURES.items():
-            yield name, partial(make, analysis.bayesian, analysis)
-    if analysis.comparison:
-        for name, make in comparing.FIGURES.items():
-            yield name, partial(make, analysis.comparison, analysis)
-
-
-def _write_tables(analysis: Analysis, folder: Path) -> None:
-    folder.mkdir(parents=True)
+def _tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
+    """Every table of a report, by file name."""
     tables = {
         "cells": analysis.frame,
         "crossover": analysis.crossover,
@@ -168,8 +144,7 @@ def _write_tables(analysis: Analysis, folder: Path) -> None:
         tables["variants"] = analysis.variants
     if analysis.comparison:
         tables |= comparing.tables(analysis.comparison)
-    for name, table in tables.items():
-        table.map(plain_cell).to_csv(folder / f"{name}.csv", index=False)
+    return tables
 
 
 def agreement_table(analysis: Analysis) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from click.shell_completion import ShellComplete
 import rational_icl as ri
 from rational_icl.cli import choices, main
 from rational_icl.comparison import DEFAULT_SCHEMES
+from rational_icl.report import drawing
 
 # nothing is there: whoever looked into it would say so instead
 LOG = ("no-such-log",)
@@ -40,6 +41,10 @@ MISTAKES = {
         "nope: not known",
     ),
     "unknown scheme": (["compare", *LOG, "--schemes", "late,early", "--out", "r"], "late, early"),
+    "unknown format of figures": (
+        ["report", *LOG, "--figures", "png,pfd", "--out", "r"],
+        "did you mean 'pdf'?",
+    ),
     "two logs named alike": (
         ["report", "a/urns", "b/urns", "--out", "r"],
         "named alike (urns)",
@@ -96,6 +101,7 @@ def test_a_shell_completes_names(words: tuple[str, ...], offered: set[str]):
 def test_names_are_those_of_the_package():
     assert ri.accounts.names() == choices.ACCOUNTS
     assert choices.SCHEMES == DEFAULT_SCHEMES
+    assert choices.FORMATS == drawing.FORMATS
 
 
 @pytest.mark.parametrize(
