@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from rational_icl.plotting.grids import mean_of_runs
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     MEMORIZING_COLOURS,
@@ -132,7 +133,7 @@ def plot_account_map(
     """
     ax = ax or plt.subplots(figsize=(2.4, 1.9), layout="constrained")[1]
     values = weights[column] - (weights["observed"] if difference else 0)
-    grid = values.groupby([weights["num_tasks"], weights["step"]]).mean().unstack()
+    grid = mean_of_runs(weights.assign(shown=values), "shown")
     colours = {"cmap": "RdBu_r", "vmin": -0.6, "vmax": 0.6} if difference else {
         "cmap": sns.blend_palette(MEMORIZING_COLOURS, as_cmap=True),
         "vmin": 0.0,
@@ -142,9 +143,11 @@ def plot_account_map(
     edge = np.sqrt(steps[1:] * steps[:-1]) if len(steps) > 1 else np.empty(0)
     sides = np.concatenate([[steps[0] * 0.9], edge, [steps[-1] * 1.1]])
     ax.pcolormesh(sides, rows, grid.to_numpy(), rasterized=True, **colours)
-    early = steps[~weights.groupby("step")["usable"].any().to_numpy()]
-    if len(early):
-        end = sides[int(np.searchsorted(steps, early[-1])) + 1]
+    # steps of any run before the first that is usable
+    usable = weights.loc[weights["usable"], "step"]
+    number = int(np.searchsorted(steps, usable.min() if len(usable) else np.inf))
+    if number:
+        end = sides[number]
         ax.axvspan(sides[0], end, fill=False, hatch="////", edgecolor="0.4", linewidth=0)
     step_axis(ax)
     ax.set_yticks(rows[:-1] + 0.5, [f"{num_tasks:g}" for num_tasks in grid.index], fontsize=6)

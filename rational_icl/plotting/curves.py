@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from rational_icl.cells.crossovers import ALREADY, NOT_YET
+from rational_icl.plotting.grids import mean_of_runs
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     STRATEGY_COLOURS,
@@ -42,8 +43,8 @@ def plot_curves(
     palette = dict(zip(diversities, ordered(len(diversities)), strict=True))
     for diversity, cells in frame.groupby("num_tasks"):
         colour = palette[diversity]
-        line = cells.groupby("step")[predicted].mean()
-        ax.plot(line.index, line, color=colour, label=f"{diversity}")
+        line = mean_of_runs(cells, predicted)
+        ax.plot(line.columns, line.iloc[0], color=colour, label=f"{diversity}")
         scatter_regions(ax, cells, observed, colour=colour, size=11)
     span_if_empty(ax, frame["step"])
     step_axis(ax)
@@ -76,9 +77,9 @@ def plot_weights(frame: pd.DataFrame, strategies: Sequence[str], *, ax: Axes | N
         strategies: names.
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
-    lines = frame.groupby("step")[[f"weight_{name}" for name in strategies]].mean()
     for name, label, colour in zip(strategies, words(strategies), STRATEGY_COLOURS, strict=False):
-        ax.plot(lines.index, lines[f"weight_{name}"], color=colour, label=label)
+        lines = mean_of_runs(frame, f"weight_{name}")
+        ax.plot(lines.columns, lines.mean(), color=colour, label=label)
         scatter_regions(ax, frame, f"best_weight_id_{name}", colour=colour, size=8)
     step_axis(ax)
     ax.set(ylim=(-0.03, 1.03), ylabel="weight")
@@ -98,8 +99,9 @@ def plot_measure(frame: pd.DataFrame, column: str, *, ax: Axes | None = None) ->
     diversities = sorted(frame["num_tasks"].unique())
     for diversity, colour in zip(diversities, ordered(len(diversities)), strict=True):
         rows = frame[frame["num_tasks"] == diversity]
-        mean = rows.groupby("step")[column].mean()
-        fitted = rows.groupby("step")["region"].first() == "fitted"
+        mean = mean_of_runs(rows, column).iloc[0]
+        steps = rows.loc[rows["region"] == "fitted", "step"]
+        fitted = (mean.index >= steps.min()) & (mean.index <= steps.max())
         ax.plot(mean.index, mean, color=colour, linewidth=0.7, label=f"{diversity:g}")
         ax.plot(mean.index, mean.where(fitted), color=colour, linewidth=2.2)
     early = frame.loc[frame["region"] == "excluded_early", "step"]

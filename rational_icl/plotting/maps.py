@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.patches import Patch
 
+from rational_icl.plotting.grids import mean_of_runs
 from rational_icl.plotting.shared import (
     DIVERSITY_LABEL,
     MEMORIZING_COLOURS,
@@ -44,7 +45,7 @@ def plot_map(
         label: of the colour bar; the column's name if None.
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
-    grid = frame.groupby(["num_tasks", "step"])[column].mean().unstack()
+    grid = mean_of_runs(frame, column)
     steps, diversities = edges(grid.columns), edges(grid.index)
     if difference:
         largest = float(np.fmax.reduce(np.abs(grid.to_numpy()), axis=None, initial=1e-9))
@@ -84,9 +85,7 @@ def plot_strategies(
         strategies: names.
     """
     ax = ax or plt.subplots(figsize=(6.2, 3.6), layout="constrained")[1]
-    weights = [
-        frame.groupby(["num_tasks", "step"])[prefix + name].mean().unstack() for name in strategies
-    ]
+    weights = [mean_of_runs(frame, prefix + name) for name in strategies]
     pure = np.array([to_rgb(colour) for colour in STRATEGY_COLOURS[: len(strategies)]])
     # light adds up, not the numbers that encode it (gamma 2.2)
     light = np.einsum("kds,kc->dsc", np.stack([weight.to_numpy() for weight in weights]), pure**2.2)
@@ -112,13 +111,11 @@ def plot_strategies(
 
 def _mark_regions(ax: Axes, frame: pd.DataFrame, grid: pd.DataFrame) -> None:
     steps = edges(grid.columns)
-    regions = frame.groupby(["num_tasks", "step"])["region"].first().unstack().to_numpy()
     outline_fitted(ax, frame, num_tasks_on_x=False)
-    early = np.nonzero((regions == "excluded_early").all(axis=0))[0]
+    early = frame.loc[frame["region"] == "excluded_early", "step"]
     if len(early):
-        ax.axvspan(
-            steps[0], steps[early.max() + 1], fill=False, hatch="////", edgecolor="0.35", lw=0
-        )
+        end = steps[int(np.searchsorted(grid.columns, early.max())) + 1]
+        ax.axvspan(steps[0], end, fill=False, hatch="////", edgecolor="0.35", lw=0)
     ax.legend(
         handles=[
             Patch(fill=False, edgecolor="k", label="fitted (outside: held out)"),

@@ -26,16 +26,6 @@
     });
   }
 
-  function meanOverRuns(data) {
-    return data.num_tasks.map((_, row) => {
-      const runs = data.runs.filter((run) => run.row === row);
-      return data.steps.map((_, column) => {
-        const seen = runs.map((run) => run.observed[column]).filter((value) => !isNaN(value));
-        return seen.reduce((sum, value) => sum + value, 0) / seen.length; // NaN without any
-      });
-    });
-  }
-
   const difference = (predicted, observed) =>
     predicted.map((values, row) => values.map((value, column) => value - observed[row][column]));
 
@@ -283,7 +273,7 @@
     const find = (selector) => root.querySelector(selector);
     const data = JSON.parse(find("script").textContent, (_, value) => value ?? NaN);
     const first = data.strategies[0].replaceAll("_", " ");
-    const observed = meanOverRuns(data);
+    const observed = data.observed;
     const colours = { weight: shades(data.colours.weight), difference: shades(data.colours.difference) };
     const [map, curve] = [find(".explorer-map"), find(".explorer-curve")];
     const [across, up] = [logEdges(data.steps), logEdges(data.num_tasks)];

@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 
 from rational_icl._errors import FitError
 from rational_icl.accounts import Rational
+from rational_icl.plotting.grids import mean_of_runs
 from rational_icl.plotting.shared import MEMORIZING_COLOURS
 from rational_icl.report.result import Analysis, plain
 
@@ -34,9 +35,9 @@ def explorer_data(
 
     Returns:
         strategies: names; num_tasks, steps: the axes of the diagram; loss (nats) and complexity
-        (bits), by task diversity and strategy; region, by task diversity and step; runs: name, row
-        (its place in num_tasks) and observed, the best ID mixture's weight on the first strategy
-        at each step; parameters: value, low, high and whether logarithmic, of every slider;
+        (bits), by task diversity and strategy; region, and observed (the best ID mixture's weight on the first
+        strategy, its mean over runs), by task diversity and step; runs: name, row (its place in
+        num_tasks) and observed, that weight at each of its steps; parameters: value, low, high and whether logarithmic, of every slider;
         plateau: whether it is on; colours: of weights and of differences, from least to most.
 
     Raises:
@@ -50,6 +51,7 @@ def explorer_data(
     num_tasks, steps = (np.unique(frame[axis].to_numpy()) for axis in ("num_tasks", "step"))
     table = analysis.fit.seen.set_index("num_tasks").loc[num_tasks]
     regions = frame.groupby(["num_tasks", "step"])["region"].first().unstack()
+    best = f"best_weight_id_{strategies[0]}"
     document = {
         "strategies": strategies,
         "num_tasks": num_tasks.tolist(),
@@ -57,7 +59,8 @@ def explorer_data(
         "loss": table[[f"loss_{name}" for name in strategies]].to_numpy().tolist(),
         "complexity": table[[f"complexity_{name}" for name in strategies]].to_numpy().tolist(),
         "region": regions.to_numpy().tolist(),
-        "runs": _runs(frame, f"best_weight_id_{strategies[0]}", num_tasks, steps),
+        "observed": mean_of_runs(frame, best).to_numpy().tolist(),
+        "runs": _runs(frame, best, num_tasks, steps),
         "parameters": _parameters(params, num_tasks),
         "plateau": set(_PLATEAU) <= set(params),
         "colours": {

@@ -170,7 +170,7 @@ def _slope(both: pd.DataFrame) -> str:
 def _plateau(analysis: Analysis) -> str:
     """Where the account is furthest from what is seen, by task diversity, at the last step."""
     frame = analysis.frame
-    last = frame[frame["step"] == frame["step"].max()]
+    last = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
     columns = ["relative_distance_id", "predicted_relative_distance_id"]
     by_diversity = last.groupby("num_tasks")[columns].mean()
     residual = by_diversity[columns[1]] - by_diversity[columns[0]]
@@ -179,8 +179,10 @@ def _plateau(analysis: Analysis) -> str:
     worst = residual.abs().idxmax()
     held_out = ", held out" if (last["region"] == "held_out").all() else ""
     observed, predicted = by_diversity.loc[worst, columns]
+    steps = last["step"].unique()
+    when = f"{steps[0]:,}" if len(steps) == 1 else "of each run"
     return (
-        f"At the last step ({last['step'].max():,}{held_out}) it fails most at D = {worst}, with a "
+        f"At the last step ({when}{held_out}) it fails most at D = {worst}, with a "
         f"relative distance of {predicted:.2f} where the transformers' is {observed:.2f}."
     )
 
