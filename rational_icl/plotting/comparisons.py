@@ -14,6 +14,7 @@ from rational_icl.plotting.shared import (
     MEMORIZING_COLOURS,
     diversity_ticks,
     step_axis,
+    write_steps,
 )
 
 _MARKERS = "osD^v<>Pp*"
@@ -87,6 +88,7 @@ def plot_transitions(
         steps = crossed["step"]
         ax.set_ylim(max(1.0, steps.min() / 30), steps.max() * 300)
     ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
+    write_steps(ax.yaxis)
     diversity_ticks(ax.xaxis, sorted(transitions["num_tasks"].unique()))
     ax.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return ax

@@ -19,6 +19,7 @@ from rational_icl.plotting.shared import (
     span_if_empty,
     step_axis,
     words,
+    write_steps,
 )
 
 
@@ -184,6 +185,7 @@ def plot_crossovers(
     ax.plot(line["num_tasks"], line["predicted"], color=STRATEGY_COLOURS[0], label=label)
     span_if_empty(ax, frame["num_tasks"], frame["step"])
     ax.set(xscale="log", yscale="log", xlabel=DIVERSITY_LABEL, ylabel="crossover step N*")
+    write_steps(ax.yaxis)
     outline_fitted(ax, frame, num_tasks_on_x=True)
     diversity_ticks(ax.xaxis, sorted(runs["num_tasks"].unique()))
     ax.legend(fontsize="small", loc="upper left")

@@ -1,5 +1,6 @@
 """Figures over task diversity and training step."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def plot_map(
     ax: Axes | None = None,
     difference: bool = False,
     label: str | None = None,
+    contour: float | None = None,
 ) -> Axes:
     """A quantity over (D, N), averaged over runs, on logarithmic axes; grey where undefined.
 
@@ -43,6 +45,7 @@ def plot_map(
         column: what to colour by.
         difference: diverging colours about zero instead of sequential ones from 0 to 1.
         label: of the colour bar; the column's name if None.
+        contour: the value along which a line is drawn; none if None.
     """
     ax = ax or plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
     grid = mean_of_runs(frame, column)
@@ -56,6 +59,10 @@ def plot_map(
     mesh = ax.pcolormesh(steps, diversities, grid.to_numpy(), rasterized=True, **colours)
     step_axis(ax)
     ax.set(yscale="log", ylabel=DIVERSITY_LABEL)
+    if contour is not None and min(grid.shape) > 1:
+        with warnings.catch_warnings():  # a level that is nowhere is no line
+            warnings.simplefilter("ignore", UserWarning)
+            ax.contour(grid.columns, grid.index, grid, [contour], colors="k", linewidths=1.2)
     diversity_ticks(ax.yaxis, grid.index.to_numpy())
     ax.figure.colorbar(mesh, ax=ax, label=label or column)
     if "region" in frame:

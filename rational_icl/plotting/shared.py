@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullFormatter
 
 STRATEGY_COLOURS = ("#c1442e", "#2f6f9f", "#e3b23c", "#6abf4b", "#7d5ba6", "#333333")
 """Chosen so that no mixture of two looks like a third of the first four."""
@@ -56,7 +56,7 @@ def span_if_empty(ax: Axes, x: pd.Series, y: pd.Series | None = None) -> None:
 
 
 def step_axis(ax: Axes) -> None:
-    """Steps on a logarithmic scale. Over less than two decades, ticks at 1, 2 and 5 have labels.
+    """Steps on a logarithmic scale, as 10,000. Over less than two decades 2 and 5 have labels too.
 
     Matplotlib would label all of 2 to 9 there, one over the other.
     """
@@ -64,8 +64,17 @@ def step_axis(ax: Axes) -> None:
     low, high = ax.get_xlim()
     if high < 100 * low:
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    write_steps(ax.xaxis)
+
+
+def write_steps(axis: Axis) -> None:
+    """Steps on a logarithmic axis are written as 10,000, powers of ten from a hundred million."""
+    powers = LogFormatterMathtext()
+    powers.set_axis(axis)
+    axis.set_major_formatter(
+        FuncFormatter(lambda step, place: f"{step:,.10g}" if step < 1e8 else powers(step, place))
+    )
+    axis.set_minor_formatter(NullFormatter())
 
 
 def diversity_ticks(axis: Axis, num_tasks: Sequence[Any] | np.ndarray) -> None:

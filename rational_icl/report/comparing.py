@@ -1,5 +1,6 @@
 """The part of a report that compares accounts: sentences, figures and JSON, from `Comparison`."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,13 @@ ABLATIONS = (
     "rational_fixed",
 )
 _COLUMNS = 4
+SCHEME_WORDS = {
+    "leave_one_num_tasks_out": "each D in turn",
+    "late_steps": "late steps",
+    "large_num_tasks": "large D",
+    "small_num_tasks": "small D",
+    "leave_one_run_out": "each run in turn",
+}
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -44,6 +52,33 @@ def tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
         "comparison_params": comparison.params,
         "comparison_transitions": comparison.transitions,
         "comparison_weights": comparison.weights,
+    }
+
+
+def overview(comparison: Comparison) -> list[dict[str, Any]]:
+    """A row an account, best first: what it says, and the share of the gap that it leaves.
+
+    Shares and their 90 % intervals over task diversities are text, one of each by scheme.
+    """
+    rows = []
+    for name in comparison.table["account"].unique():
+        if name not in comparison.fits:
+            continue  # the ceiling, which leaves nothing
+        account = comparison.fits[name].account
+        shares = [_share(comparison.row(scheme, name)) for scheme in comparison.schemes]
+        says = (inspect.getdoc(type(account)) or "").partition("\n")[0].partition(" Source:")[0]
+        rows.append({"account": name, "theory": account.theory, "says": says, "shares": shares})
+    return rows
+
+
+def _share(row: pd.Series) -> dict[str, Any]:
+    if row["status"] != FITTED:
+        return {"text": "failed", "interval": "", "best": False}
+    low, high = (100 * row[f"excess_left_{end}"] for end in ("lower", "upper"))
+    return {
+        "text": percent(row["excess_left"]) if np.isfinite(row["excess_left"]) else "–",
+        "interval": f"{low:.2g} to {high:.2g}" if low < high < np.inf else "",
+        "best": row["verdict"] == "best",
     }
 
 

@@ -348,7 +348,7 @@
         observed: [seen, shown],
         predicted: [own, shown],
         difference: [own - seen, signed],
-        region: [REGIONS[data.region[row][column]] ?? "not logged", String],
+        region: [REGIONS[data.region[row][column]] ?? (isNaN(seen) ? "not logged" : "between steps"), String],
       };
       for (const [name, [value, format]] of Object.entries(words)) {
         const cell = find(`[data-field=${name}]`);

@@ -35,10 +35,11 @@ def explorer_data(
 
     Returns:
         strategies: names; num_tasks, steps: the axes of the diagram; loss (nats) and complexity
-        (bits), by task diversity and strategy; region, and observed (the best ID mixture's weight on the first
-        strategy, its mean over runs), by task diversity and step; runs: name, row (its place in
-        num_tasks) and observed, that weight at each of its steps; parameters: value, low, high and whether logarithmic, of every slider;
-        plateau: whether it is on; colours: of weights and of differences, from least to most.
+        (bits), by task diversity and strategy; region, and observed (the best ID mixture's weight
+        on the first strategy, its mean over runs), by task diversity and step; runs: name, row (its
+        place in num_tasks) and observed, that weight at each of its steps; parameters: value, low,
+        high and whether logarithmic, of every slider; plateau: whether it is on; colours: of
+        weights and of differences, from least to most.
 
     Raises:
         FitError: the given parameters are not those of the rational account.

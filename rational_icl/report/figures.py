@@ -13,7 +13,8 @@ from rational_icl.report.result import Analysis
 def phase_observed(analysis: Analysis) -> Figure:
     """Observed ID relative distance."""
     figure, ax = _figure(4.3, 3.5)
-    plotting.plot_map(analysis.frame, "relative_distance_id", ax=ax, label=_label(analysis))
+    column = "relative_distance_id"
+    plotting.plot_map(analysis.frame, column, ax=ax, label=_label(analysis), contour=0.5)
     ax.set_title("observed")
     return figure
 
@@ -22,7 +23,7 @@ def phase_predicted(analysis: Analysis) -> Figure:
     """ID relative distance of the account's mixtures."""
     figure, ax = _figure(4.3, 3.5)
     column = "predicted_relative_distance_id"
-    plotting.plot_map(analysis.frame, column, ax=ax, label=_label(analysis))
+    plotting.plot_map(analysis.frame, column, ax=ax, label=_label(analysis), contour=0.5)
     ax.set_title(f"predicted, {analysis.fit.account.name} account")
     return figure
 

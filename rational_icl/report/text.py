@@ -14,8 +14,6 @@ def sentences(analysis: Analysis) -> list[str]:
     texts += [_out_of_distribution(analysis), _strategies(analysis)]
     texts += [
         _crossovers(analysis),
-        _plateau(analysis),
-        _too_few_cells(analysis),
         _boundary(analysis),
         _determined(analysis),
         _errors(analysis),
@@ -164,37 +162,6 @@ def _slope(both: pd.DataFrame) -> str:
     return (
         f" Over the {len(both)} compared D ({int(both['early'].sum())} of them early), ln N* rises "
         f"with ln D at a slope of {slopes[0]:.2f} predicted and {slopes[1]:.2f} observed."
-    )
-
-
-def _plateau(analysis: Analysis) -> str:
-    """Where the account is furthest from what is seen, by task diversity, at the last step."""
-    frame = analysis.frame
-    last = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
-    columns = ["relative_distance_id", "predicted_relative_distance_id"]
-    by_diversity = last.groupby("num_tasks")[columns].mean()
-    residual = by_diversity[columns[1]] - by_diversity[columns[0]]
-    if not residual.notna().any():
-        return ""
-    worst = residual.abs().idxmax()
-    held_out = ", held out" if (last["region"] == "held_out").all() else ""
-    observed, predicted = by_diversity.loc[worst, columns]
-    steps = last["step"].unique()
-    when = f"{steps[0]:,}" if len(steps) == 1 else "of each run"
-    return (
-        f"At the last step ({when}{held_out}) it fails most at D = {worst}, with a "
-        f"relative distance of {predicted:.2f} where the transformers' is {observed:.2f}."
-    )
-
-
-def _too_few_cells(analysis: Analysis) -> str:
-    fitted = analysis.frame[analysis.frame["region"] == "fitted"]
-    params, diversities = len(analysis.fit.params), fitted["num_tasks"].nunique()
-    if len(fitted) >= 10 * params and diversities >= 3:
-        return ""
-    return (
-        f"Only {len(fitted)} cells at {diversities} task diversities were fitted, by {params} "
-        "parameters: too few to determine them, so read nothing into how well they fit."
     )
 
 

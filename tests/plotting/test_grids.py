@@ -80,4 +80,6 @@ def test_lines_of_runs_at_different_steps_do_not_zigzag():
     frame = frame_of(runs).assign(region="fitted")
     line = mean_of_runs(frame, "value").loc[4]
     assert (line.loc[20:900].diff().dropna() > 0).all()
-    assert (frame.groupby("step")["value"].mean().loc[20:1000].diff() < 0).any()  # as plain means do
+    assert (
+        frame.groupby("step")["value"].mean().loc[20:1000].diff() < 0
+    ).any()  # as plain means do

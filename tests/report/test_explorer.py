@@ -24,8 +24,10 @@ import rational_icl as ri
 from rational_icl import FitError
 from rational_icl.cells.crossovers import observed_crossovers, run_crossovers
 from rational_icl.cells.records import Cells, table
+from rational_icl.plotting.grids import mean_of_runs
 from rational_icl.plotting.shared import STRATEGY_COLOURS
-from rational_icl.report import Analysis, write
+from rational_icl.report import Analysis, drawing, write
+from rational_icl.report import page as pages
 from rational_icl.report.explorer import explorer_data, explorer_script
 
 TOLERANCE = 1e-6
@@ -86,7 +88,7 @@ def write_page(path: Path, *documents: dict[str, Any] | None) -> Path:
 
 
 def template() -> Template:
-    return write._template("explorer")
+    return pages._template("explorer")
 
 
 # ---- what goes into the page
@@ -239,18 +241,19 @@ def check_cells(
     found: dict[tuple[int, int], dict[str, Any]], made: Analysis, expected: dict[Any, float]
 ) -> None:
     assert set(found) == set(expected)
-    cells = made.frame.groupby(["num_tasks", "step"])
-    regions = cells["region"].first()
+    regions = made.frame.groupby(["num_tasks", "step"])["region"].first()
+    observed = mean_of_runs(made.frame, "best_weight_id_memorizing")
     words = {"fitted": "fitted", "held_out": "held out", "excluded_early": "early, excluded"}
     for place, row in found.items():
         assert float(row["predicted"]) == pytest.approx(expected[place], abs=TOLERANCE)
-        if place not in regions.index:
-            assert row["region"] == "not logged"
+        seen = observed.loc[place]
+        if place in regions.index:
+            assert row["region"] == words[regions[place]]
+        else:
+            assert row["region"] == ("not logged" if np.isnan(seen) else "between steps")
+        if np.isnan(seen):
             assert row["observed"] == row["difference"] == "NaN"
             continue
-        assert row["region"] == words[regions[place]]
-        rows = made.frame[(made.frame["num_tasks"] == place[0]) & (made.frame["step"] == place[1])]
-        seen = np.nanmean(rows["best_weight_id_memorizing"])
         assert float(row["observed"]) == pytest.approx(seen, abs=TOLERANCE)
         apart = expected[place] - seen
         assert float(row["difference"]) == pytest.approx(apart, abs=TOLERANCE)
@@ -483,9 +486,12 @@ def completed(made: Analysis, cells: Cells) -> Analysis:
     runs = run_crossovers(cells, make_behaviour(cells))
     crossover = observed_crossovers(runs).assign(mixture=np.nan, early=False)
     ahead = ri.crossovers(made.fit, crossover["num_tasks"].to_numpy())
-    crossover = crossover.merge(ahead.rename(columns={"status": "predicted_status"}))
+    crossover = crossover.merge(
+        ahead.rename(columns={"status": "predicted_status", "determined": "predicted_determined"})
+    )
     bounds = {name: {"fitted": 0.1, "held_out": 0.2} for name in ("floor", "ceiling")}
-    return replace(made, frame=frame, runs=runs, crossover=crossover, bounds=bounds)
+    fit = replace(made.fit, starts=made.fit.starts.assign(discarded=""))
+    return replace(made, frame=frame, runs=runs, crossover=crossover, bounds=bounds, fit=fit)
 
 
 @pytest.fixture
@@ -493,8 +499,8 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole page of two logs, one with hostile names of runs; without figures, for speed."""
     every = (*HOSTILE, *(f"{name} again" for name in HOSTILE))
     logs = [completed(*hand_made()), completed(*hand_made(names=every))]
-    figures = {name: Markup("") for name in write.FIGURES}
-    monkeypatch.setattr(write, "_draw", lambda analysis, folder: figures)
+    figures = {name: Markup("") for name in drawing.FIGURES}
+    monkeypatch.setattr(write, "draw", lambda analysis, folder, formats: figures)
     return ri.write_report([logs[0], replace(logs[1], name="other")], tmp_path / "report")
 
 

@@ -1,0 +1,138 @@
+"""The answer of a report, for whoever reads nothing else: which account, how sure, where not."""
+
+import numpy as np
+
+from rational_icl.comparison.inference import BETTER
+from rational_icl.comparison.verdict import Question, percent
+from rational_icl.report.result import Analysis
+
+_UNSEEN = {
+    "leave_one_num_tasks_out": "task diversities that it has not seen",
+    "late_steps": "later steps than it has seen",
+    "large_num_tasks": "larger task diversities than it has seen",
+    "small_num_tasks": "smaller task diversities than it has seen",
+    "leave_one_run_out": "runs that it has not seen",
+}
+_BEATS = {
+    "better": "It beats",
+    "worse": "It does not beat",
+    "equivalent": "It is level with",
+    "undecided": "It cannot be told from",
+}
+_FEWEST_CELLS = 10
+"""Fitted cells for each parameter, below which a fit says little."""
+
+
+def verdict(analysis: Analysis) -> list[str]:
+    """The caveat that decides, if there is one; which account predicts best; where it fails."""
+    answer = _compared(analysis) if analysis.comparison else _alone(analysis)
+    texts = [*cautions(analysis), answer, worst(analysis)]
+    return [text for text in texts if text]
+
+
+def cautions(analysis: Analysis) -> list[str]:
+    """What makes all other numbers of a report doubtful, if anything does.
+
+    That chains have not converged is told by itself, above all else.
+    """
+    fitted = analysis.frame[analysis.frame["region"] == "fitted"]
+    diversities, params = fitted["num_tasks"].nunique(), len(analysis.fit.params)
+    texts = []
+    if len(fitted) < _FEWEST_CELLS * params or diversities < 3:
+        texts.append(
+            f"Only {len(fitted)} cells at {diversities} task diversities were fitted, by {params} "
+            "parameters: too few to determine them, so read nothing into how well they fit."
+        )
+    if analysis.frame["step"].nunique() == 1:
+        texts.append("There is one checkpoint, so that nothing is known of change over training.")
+    return texts
+
+
+def worst(analysis: Analysis) -> str:
+    """Where the account is furthest from what is seen, by task diversity, at the last step."""
+    frame = analysis.frame
+    last = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
+    columns = ["relative_distance_id", "predicted_relative_distance_id"]
+    by_diversity = last.groupby("num_tasks")[columns].mean()
+    residual = by_diversity[columns[1]] - by_diversity[columns[0]]
+    if not residual.notna().any():
+        return ""
+    largest = residual.abs().idxmax()
+    held_out = ", held out" if (last["region"] == "held_out").all() else ""
+    observed, predicted = by_diversity.loc[largest, columns]
+    steps = last["step"].unique()
+    when = f"{steps[0]:,}" if len(steps) == 1 else "of each run"
+    return (
+        f"At the last step ({when}{held_out}) the {analysis.fit.account.name} account fails most "
+        f"at D = {largest}, with a relative distance of {predicted:.2f} where the transformers' is "
+        f"{observed:.2f}."
+    )
+
+
+def _alone(analysis: Analysis) -> str:
+    """How much of the gap the only account closes."""
+    name = analysis.fit.account.name
+    shares = {region: analysis.gap_closed(region) for region in ("held_out", "fitted")}
+    told = [
+        f"{percent(share)} in cells that were {words}"
+        for share, words in zip(shares.values(), ("held out", "fitted"), strict=True)
+        if share is not None
+    ]
+    rivals = (
+        "No other account was fitted, so that nothing is known of whether another predicts better: "
+        "rational-icl compare tells."
+    )
+    if not told:
+        return f"There is no gap for the {name} account to close. {rivals}"
+    return (
+        f"Of the gap between one constant mixture and the best mixture of every cell, the {name} "
+        f"account closes {' and '.join(told)}. {rivals}"
+    )
+
+
+def _compared(analysis: Analysis) -> str:
+    """Which account predicts best, and whether a theory beats the accounts without one."""
+    assert analysis.comparison is not None
+    questions = analysis.comparison.verdict.questions
+    question = next((q for q in questions if not q.problem), questions[0])
+    number = len(question.excess_left)
+    if question.problem:
+        return f"Of {number} accounts none can be called best: {question.problem}."
+    text = (
+        f"Of {number} accounts {question.best} best predicts {_UNSEEN[question.scheme]}: it "
+        f"leaves {percent(question.excess_left[question.best])} of the gap."
+    )
+    others = [q for q in questions if q is not question and not q.problem]
+    return " ".join(filter(None, [text, _theory(question), _elsewhere(others)]))
+
+
+def _theory(question: Question) -> str:
+    if not (question.best_theory and question.best_benchmark):
+        return ""
+    table = question.against_benchmark
+    row = table[table["account"] == question.best_theory].iloc[0]
+    if not np.isfinite(row["difference"]):
+        return ""
+    left = question.excess_left
+    subject = _BEATS.get(question.theory_verdict, "It is not compared with")
+    if question.best != question.best_theory:
+        subject = (
+            f"The best theory is {question.best_theory}, which leaves "
+            f"{percent(left[question.best_theory])}. {subject}"
+        )
+    low, high = sorted((row["lower"], row["upper"]))
+    return (
+        f"{subject} {question.best_benchmark}, the best account without theory "
+        f"({percent(left[question.best_benchmark])}): {100 * row['difference']:+.1f} points of the "
+        f"gap (90 %: {100 * low:+.1f} to {100 * high:+.1f})."
+    )
+
+
+def _elsewhere(questions: list[Question]) -> str:
+    if not questions:
+        return ""
+    won = sum(question.theory_verdict == BETTER for question in questions) or "none"
+    return (
+        f"Under {won} of the {len(questions)} other ways of holding data out that allow a verdict, "
+        "a theory beats the accounts without theory."
+    )
