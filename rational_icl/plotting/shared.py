@@ -56,19 +56,20 @@ def span_if_empty(ax: Axes, x: pd.Series, y: pd.Series | None = None) -> None:
 
 
 def step_axis(ax: Axes) -> None:
-    """Steps on a logarithmic scale, as 10,000. Over less than two decades 2 and 5 have labels too.
-
-    Matplotlib would label all of 2 to 9 there, one over the other.
-    """
+    """Training steps on a logarithmic horizontal axis."""
     ax.set(xscale="log", xlabel=STEP_LABEL)
-    low, high = ax.get_xlim()
-    if high < 100 * low:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     write_steps(ax.xaxis)
 
 
 def write_steps(axis: Axis) -> None:
-    """Steps on a logarithmic axis are written as 10,000, powers of ten from a hundred million."""
+    """Steps on a logarithmic axis, as 10,000, and as powers of ten from a hundred million.
+
+    Over less than two decades ticks at 2 and 5 have labels too: Matplotlib would label all of 2 to
+    9 there, one over the other.
+    """
+    low, high = axis.get_view_interval()
+    if high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     powers = LogFormatterMathtext()
     powers.set_axis(axis)
     axis.set_major_formatter(
