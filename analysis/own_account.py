@@ -1,6 +1,7 @@
 """A theory of your own, in thirty lines, beside the package's.
 
     python analysis/own_account.py [LOG]
+    rational-icl --load analysis/own_account.py report LOG --account thrift --out report
 
 The account: strategies are worth what they save per bit of complexity, so evidence and complexity
 are divided instead of subtracted. It needs priors (the range of each parameter, where fits start)
@@ -18,6 +19,7 @@ import numpyro.distributions as dist
 import rational_icl as ri
 
 
+@ri.accounts.register
 class Thrift(ri.accounts.Account):
     """log π_k = −c N^a (L_k − min L) / K_k^b + const, with c > 0 and a, b in (0, 1)."""
 
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("log", nargs="?", type=Path, default=shipped)
     cells, behaviour = ri.summarize(ri.open_log(parser.parse_args().log))
     comparison = ri.compare(
-        [Thrift(), "rational", "scaling_collapse"],
+        ["thrift", "rational", "scaling_collapse"],
         cells,
         behaviour,
         schemes=("leave_one_num_tasks_out", "late_steps"),

@@ -43,6 +43,7 @@ from .logs import TrainingBatches as TrainingBatches
 from .logs import checkpoint_steps as checkpoint_steps
 from .logs import import_npz as import_npz
 from .logs import import_runs as import_runs
+from .logs import log_from_arrays as log_from_arrays
 from .logs import merge_logs as merge_logs
 from .logs import open_log as open_log
 from .posterior import Diagnosis as Diagnosis

@@ -14,6 +14,7 @@
 that only validates or draws data need not import JAX.
 """
 
+import math
 from typing import Any
 
 Array = Any
@@ -35,3 +36,13 @@ def whole(value: Any) -> Any:
     """A plain value as of `scalar`, an integer where it is a whole-valued real number."""
     value = scalar(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def json_value(value: Any) -> Any:
+    """Value in JSON types only: NumPy scalars unwrapped, what is not a finite number as null."""
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    value = scalar(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,6 @@ that dies costs the task it had, which another does again.
 
 import logging
 import os
-import sys
 import time
 import uuid
 from collections import deque
@@ -16,9 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tqdm import tqdm
-
 from rational_icl._errors import LogError
+from rational_icl._progress import LOGGER
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -68,7 +66,7 @@ def spread(client: "Client", tasks: Sequence[Task], done: Callable[[Task, Any], 
                     task = waiting.popleft()
                     running[_submitted(client, task)] = task
             if not capacity and not is_announced:
-                tqdm.write("no workers at the moment; waiting for some", file=sys.stderr)
+                LOGGER.warning("no workers at the moment; waiting for some")
                 is_announced = True
             for future in _ended(client, list(running)):
                 task = running.pop(future)

@@ -1,10 +1,5 @@
 """Accounts: theories of how strategy weights depend on task diversity and training."""
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
-
-from rational_icl._errors import FitError, closest
 from rational_icl.accounts import ingredients
 from rational_icl.accounts.abrupt import Abrupt
 from rational_icl.accounts.base import Account, Params
@@ -28,6 +23,7 @@ from rational_icl.accounts.rational import (
     RationalFixed,
     RationalGamma1,
 )
+from rational_icl.accounts.registry import make, names, options, register, remake
 from rational_icl.accounts.relative_cost import RelativeCost
 from rational_icl.accounts.stated import checked_params
 from rational_icl.accounts.two_boundaries import TwoBoundaries
@@ -37,82 +33,6 @@ from rational_icl.accounts.validation import (
     validate,
     validate_at_first_use,
 )
-
-_KINDS = (
-    Rational,
-    RationalAlpha0,
-    RationalBeta1,
-    RationalGamma1,
-    RationalLinearPrior,
-    RationalFixed,
-    Plateau,
-    RationalLog,
-    InternalSelection,
-    Kinetic,
-    TwoBoundaries,
-    Coopetition,
-    Emergence,
-    Abrupt,
-    RelativeCost,
-    Logistic,
-    LogisticSurface,
-    CurvedSurface,
-    ScalingCollapse,
-    ConstantWeights,
-)
-_BY_NAME: dict[str, type[Account]] = {kind.name: kind for kind in _KINDS}
-
-
-def names(costly: bool = True) -> tuple[str, ...]:
-    """Names of all accounts that `make` knows, theories first; without `costly` ones if False."""
-    return tuple(name for name, kind in _BY_NAME.items() if costly or not kind.costly)
-
-
-def make(account: str | Account, strategies: tuple[str, ...]) -> Account:
-    """The account of a name, for a family of strategies; an account itself is returned as it is.
-
-    Raises:
-        FitError: there is none of that name, it cannot speak of that many strategies, or this is
-            neither a name nor an account.
-    """
-    if isinstance(account, Account):
-        return account
-    if not isinstance(account, str):
-        raise FitError(
-            f"account: {account!r}; expected a name such as 'rational', or an account such as "
-            "ri.accounts.Rational()"
-        )
-    if account not in _BY_NAME:
-        raise FitError(
-            f"account: {account!r} is not known; {closest(account, _BY_NAME)}expected one of "
-            f"{', '.join(_BY_NAME)}"
-        )
-    return _BY_NAME[account].of(strategies)
-
-
-def options(account: Account) -> dict[str, Any]:
-    """Options of an account, as JSON values: the numbers and tuples that it was made with."""
-    fields = {field.name: getattr(account, field.name) for field in dataclasses.fields(account)}
-    return {name: value for name, value in fields.items() if isinstance(value, int | float | tuple)}
-
-
-def remake(name: str, strategies: tuple[str, ...], options: Mapping[str, Any]) -> Account:
-    """The account called `name` with the options that were saved with it.
-
-    Raises:
-        FitError: there is none, or it has no such options.
-    """
-    account = make(name, strategies)
-    chosen = {k: tuple(value) if isinstance(value, list) else value for k, value in options.items()}
-    for key, value in chosen.items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        settable = isinstance(getattr(account, key, ""), int | float | tuple | None)
-        if not settable or not all(isinstance(number, int | float) for number in numbers):
-            raise FitError(
-                f"account_options: {key} = {value!r} is no option of account {name!r}; fit it again"
-            )
-    return dataclasses.replace(account, **chosen)
-
 
 __all__ = [
     "Abrupt",
@@ -145,6 +65,7 @@ __all__ = [
     "names",
     "options",
     "problem_with_weights",
+    "register",
     "remake",
     "validate",
     "validate_at_first_use",

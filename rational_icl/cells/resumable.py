@@ -16,13 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from rational_icl._cleanup import SAME_COMMAND, resumable, undone_at_exit
 from rational_icl._cluster import Task, spread
 from rational_icl._errors import LogError, shown
 from rational_icl._files import replacing
 from rational_icl._locks import Lock
+from rational_icl._progress import progress_bar
 from rational_icl.cells.file import VERSION, cells_file, load_cells, save_cells
 from rational_icl.cells.summarize import Plan, joined_runs, plan_of, summarize_run
 from rational_icl.logs import Log, Run, open_log
@@ -68,12 +67,12 @@ def summarize_to(
         contents = {run.name: content_of(run.path) for run in log.values()}
         tasks = [_task(run, contents[run.name], plan) for run in log.values()]
         missing = [task for task in tasks if not parts.holds(task.key)]
-        with tqdm(
+        with progress_bar(
             total=len(tasks),
             initial=len(tasks) - len(missing),
             desc="reading runs",
             unit="run",
-            disable=not progress,
+            progress=progress,
         ) as bar:
 
             def done(task: Task, file: bytes) -> None:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from rational_icl import settings
 from rational_icl._errors import LogError, shown
+from rational_icl._progress import progress_bar
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.cells.reduction import joined_behaviour, reduce_split, split_reference
 from rational_icl.logs import Log, Run, open_log
@@ -56,7 +56,7 @@ def summarize(
     """
     log = open_log(log)
     plan = plan_of(log, strategies)
-    bar = tqdm(log.values(), desc="reading runs", unit="run", disable=not progress)
+    bar = progress_bar(log.values(), desc="reading runs", unit="run", progress=progress)
     return joined_runs([summarize_run(run, *plan) for run in bar])
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Integer
-from tqdm import tqdm
 
 from rational_icl._errors import FitError
+from rational_icl._progress import progress_bar
 from rational_icl.cells.records import Cells
 from rational_icl.settings import Setting
 from rational_icl.settings.draws import Purpose, generator
@@ -118,7 +118,9 @@ class StrategyTable:
         """
         row_of = {int(diversity): row for row, diversity in enumerate(self.num_tasks)}
         losses, complexities, logged = [], [], []
-        for diversity in tqdm(num_tasks, desc="task tables", unit="table", disable=not progress):
+        for diversity in progress_bar(
+            num_tasks, desc="task tables", unit="table", progress=progress
+        ):
             row = row_of.get(int(diversity))
             if row is None:
                 loss, complexity = self._drawn_row(int(diversity), seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rational_icl._errors import shown
+from rational_icl._shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, repr=False)
-class Inspection:
+class Inspection(Shown):
     """What is in a log, and what was found.
 
     Args:
@@ -110,6 +111,12 @@ class Inspection:
         import pandas as pd
 
         return pd.DataFrame([_row(facts) for facts in self.runs])
+
+    def summary(self) -> "pd.DataFrame":
+        """One row a finding: severity, and what it says."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(finding) for finding in self.findings])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: schema, path, runs, findings, exit_status and what it means."""

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from rational_icl._progress import progress_bar
 from rational_icl.checks import consistency, duplicates, predictions, strategies
 from rational_icl.checks.findings import SEVERITIES, Finding, Inspection, RunFacts
 from rational_icl.checks.run import RunSummary, read_run
@@ -35,7 +34,7 @@ def inspect_log(log: Log | str | Path, *, progress: bool = True) -> Inspection:
     path = log.path if isinstance(log, Log) else Path(log)
     files = run_files(path)
     summaries, findings = [], []
-    for file in tqdm(files, desc="checking", unit="run", disable=not progress):
+    for file in progress_bar(files, desc="checking", unit="run", progress=progress):
         summary = read_run(file)
         summaries.append(summary)
         findings += [*summary.findings, *predictions.of_run(summary), *strategies.of_run(summary)]

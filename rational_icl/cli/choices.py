@@ -1,6 +1,7 @@
 """Names that options take, checked before anything is imported or read."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -16,6 +17,19 @@ ACCOUNTS = (
     *("scaling_collapse", "constant_weights"),
 )
 """Those of `accounts.names()`, which a test holds them to."""
+
+
+def accounts() -> tuple[str, ...]:
+    """Accounts that ship, and those that a file given to --load has registered."""
+    loaded = sys.modules.get("rational_icl.accounts")
+    return ACCOUNTS if loaded is None else loaded.names()
+
+
+def accounts_or_all() -> tuple[str, ...]:
+    """The same, and `all`."""
+    return ("all", *accounts())
+
+
 SCHEMES = (
     *("leave_one_num_tasks_out", "late_steps", "large_num_tasks", "small_num_tasks"),
     "leave_one_run_out",
@@ -26,13 +40,21 @@ FORMATS = ("svg", "pdf", "png")
 """Those of `report.drawing.FORMATS`, which a test holds them to."""
 
 
-class Name(click.ParamType):
+class _Choice(click.ParamType):
+    """Option whose value is made of some names, which --load may add to."""
+
+    def __init__(self, known: Sequence[str] | Callable[[], Sequence[str]] = ()):
+        self._names = known
+
+    @property
+    def _known(self) -> Sequence[str]:
+        return self._names() if callable(self._names) else self._names
+
+
+class Name(_Choice):
     """Option whose value is one of some names."""
 
     name = "NAME"
-
-    def __init__(self, known: Sequence[str]):
-        self._known = known
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         if value not in self._known:
@@ -49,13 +71,10 @@ class Name(click.ParamType):
         return [CompletionItem(name) for name in self._known if name.startswith(incomplete)]
 
 
-class Words(click.ParamType):
+class Words(_Choice):
     """Option whose value is a comma-separated list of words, of some names if these are given."""
 
     name = "NAME,NAME,…"
-
-    def __init__(self, known: Sequence[str] = ()):
-        self._known = known
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
         if isinstance(value, tuple):

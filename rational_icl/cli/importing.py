@@ -5,7 +5,14 @@ from pathlib import Path
 import click
 
 from rational_icl.cli.logs import main
-from rational_icl.cli.options import Assignment, named_once, plain_errors
+from rational_icl.cli.options import (
+    AS_JSON,
+    Assignment,
+    Renaming,
+    echo_json,
+    named_once,
+    plain_errors,
+)
 
 
 @main.command("import")
@@ -30,6 +37,19 @@ from rational_icl.cli.options import Assignment, named_once, plain_errors
     multiple=True,
     help="What a cache's config.yaml leaves out, such as noise_variance=0.03.",
 )
+@click.option(
+    "--map",
+    "names",
+    type=Renaming(),
+    multiple=True,
+    help="Your name of an array of .npz files, such as id_predictions=probs.",
+)
+@click.option(
+    "--outputs",
+    type=click.Choice(["probabilities", "log_probabilities", "logits"]),
+    help="Form of predictions in .npz files.  [default: probabilities, or means]",
+)
+@AS_JSON
 @plain_errors
 def import_(
     paths: tuple[Path, ...],
@@ -37,6 +57,9 @@ def import_(
     format: str,
     sequences: Path | None,
     stated: tuple[tuple[str, float], ...],
+    names: tuple[tuple[str, str], ...],
+    outputs: str | None,
+    as_json: bool,
 ) -> None:
     """Turn what was logged elsewhere into a log.
 
@@ -83,7 +106,14 @@ def import_(
              the library datasets. Needs the extra parquet.
     """
     numbers = named_once("--set", stated)
+    renamed = named_once("--map", names)
     from rational_icl.logs import import_runs
 
-    for run in import_runs(paths, out, format, sequences=sequences, stated=numbers, progress=True):
+    of_npz = {"names": renamed, "outputs": outputs}
+    of_cache = {"sequences": sequences, "stated": numbers}
+    runs = import_runs(paths, out, format, **of_npz, **of_cache, progress=True)
+    if as_json:
+        echo_json({"runs": [str(run) for run in runs]})
+        return
+    for run in runs:
         click.echo(run)

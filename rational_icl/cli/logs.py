@@ -1,26 +1,50 @@
 """The command itself, and those of its commands that only read and check."""
 
-import json
+import itertools
 import runpy
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rational_icl._errors import LogError, RationalICLError
+from rational_icl._progress import shown
 from rational_icl.cli.compilation import keep_compiled
-from rational_icl.cli.options import LOGS, plain_errors
+from rational_icl.cli.options import AS_JSON, LOGS, echo_json, plain_errors
+
+_ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Main(click.Group):
+    """The command, whose own options may stand at any place."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Arguments with its own options moved to where the group looks for them."""
+        end = args.index("--") if "--" in args else len(args)
+        own, others, words = [], [], iter(args[:end])
+        for word in words:
+            if word == "--load":
+                own += [word, *itertools.islice(words, 1)]
+            elif word.startswith("--load=") or word in _ANYWHERE:
+                own.append(word)
+            else:
+                others.append(word)
+        return super().parse_args(ctx, [*own, *others, *args[end:]])
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rational_icl")
 @click.option(
     "--load",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    help="Python file to run first, which registers a setting of your own.",
+    help="Python file to run first, at any place; it registers settings or accounts of your own.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="No progress, and no messages but warnings.")
+@click.option("-v", "--verbose", is_flag=True, help="More messages, each with its level.")
+@click.pass_context
 @plain_errors
-def main(load: tuple[Path, ...]) -> None:
+def main(ctx: click.Context, load: tuple[Path, ...], quiet: bool, verbose: bool) -> None:
     """Explain when transformers memorize their tasks and when they generalize in context.
 
     From a folder of logged next-token predictions to a fitted posterior over strategies, phase
@@ -31,6 +55,9 @@ def main(load: tuple[Path, ...]) -> None:
         rational-icl check  logs                      is everything there and sound?
         rational-icl report logs --out report         fit, figures, tables, one page
     """
+    if quiet and verbose:
+        raise LogError("--quiet and --verbose: say one of them")
+    ctx.with_resource(shown(quiet, verbose))
     keep_compiled()
     for path in load:
         _run(path)
@@ -49,7 +76,7 @@ def _run(path: Path) -> None:
 
 @main.command()
 @LOGS
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, and nothing else.")
+@AS_JSON
 @plain_errors
 def check(logs: Path, as_json: bool) -> None:
     """Read every number of a log; say what is in it, what is missing and what looks wrong.
@@ -65,7 +92,10 @@ def check(logs: Path, as_json: bool) -> None:
     from rational_icl.checks import described, inspect_log
 
     inspection = inspect_log(logs)
-    click.echo(json.dumps(inspection.to_dict(), indent=1) if as_json else described(inspection))
+    if as_json:
+        echo_json(inspection.to_dict())
+    else:
+        click.echo(described(inspection))
     if not inspection.sound:
         raise SystemExit(2)
 
@@ -83,8 +113,9 @@ def check(logs: Path, as_json: bool) -> None:
     is_flag=True,
     help="Make one run of parts of one: the same seed, tasks and sequences, other steps.",
 )
+@AS_JSON
 @plain_errors
-def merge(logs: tuple[Path, ...], out: Path, conditions: bool, join: bool) -> None:
+def merge(logs: tuple[Path, ...], out: Path, conditions: bool, join: bool, as_json: bool) -> None:
     """Bring the runs of several logs, or single runs, together in one.
 
     The logs stay as they are; a run that is there already, whatever its name, is taken once. A run
@@ -98,6 +129,9 @@ def merge(logs: tuple[Path, ...], out: Path, conditions: bool, join: bool) -> No
     from rational_icl.logs import merge_logs
 
     merged = merge_logs(logs, out, conditions=conditions, join=join)
+    if as_json:
+        echo_json(_merged(merged))
+        return
     for name, sources in merged.joined.items():
         click.echo(shown(f"joined {name} from {', '.join(map(str, sources))}"))
     for name, source in merged.added.items():
@@ -108,3 +142,13 @@ def merge(logs: tuple[Path, ...], out: Path, conditions: bool, join: bool) -> No
     for source, name in merged.left_out.items():
         click.echo(shown(f"left out {source}: the same run as {name}"))
     click.echo(shown(f"{len(merged.added)} runs added to {out}"))
+
+
+def _merged(merged: Any) -> dict[str, Any]:
+    """What was merged, for a program: names in the new log, and where each came from."""
+    return {
+        "added": {name: str(source) for name, source in merged.added.items()},
+        "joined": {name: list(map(str, sources)) for name, sources in merged.joined.items()},
+        "renamed": dict(merged.renamed),
+        "left_out": {str(source): name for source, name in merged.left_out.items()},
+    }

@@ -1,18 +1,22 @@
 """What commands share: kinds of options, the options themselves, and how errors are shown."""
 
+import json
 import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from rational_icl._arrays import json_value
 from rational_icl._errors import FitError, LogError, RationalICLError
-from rational_icl.cli.choices import ACCOUNTS, Name, Words
+from rational_icl.cli.choices import Name, Words, accounts
 from rational_icl.cli.compilation import HALF_WRITTEN
+
+Value = TypeVar("Value")
 
 
 class Numbers(click.ParamType):
@@ -75,6 +79,23 @@ class Assignment(click.ParamType):
             self.fail(f"{value!r} is not of the form NAME=NUMBER", param, ctx)
 
 
+class Renaming(click.ParamType):
+    """Option whose value gives a name another, OURS=YOURS."""
+
+    name = "OURS=YOURS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        ours, _, theirs = (word.strip() for word in str(value).partition("="))
+        if not ours or not theirs:
+            self.fail(f"{value!r} is not of the form OURS=YOURS", param, ctx)
+        return ours, theirs
+
+
+AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document, and nothing else."
+)
 SETTING_PARAMETERS = click.option(
     "--set",
     "further",
@@ -85,7 +106,7 @@ SETTING_PARAMETERS = click.option(
 LOGS = click.argument("logs", type=click.Path(path_type=Path))
 ACCOUNT = click.option(
     "--account",
-    type=Name(ACCOUNTS),
+    type=Name(accounts),
     default="rational",
     show_default=True,
     help="Which theory to fit.",
@@ -217,10 +238,15 @@ def setting_of(name: str, sizes: Mapping[str, int], further: Sequence[tuple[str,
     return settings.make(name, **sizes, **named_once("--set", further, sizes))
 
 
+def echo_json(document: Any) -> None:
+    """Print a document of numbers, words and lists, what is not a number as null."""
+    click.echo(json.dumps(json_value(document), indent=1, allow_nan=False))
+
+
 def named_once(
-    option: str, pairs: Sequence[tuple[str, float]], others: Collection[str] = ()
-) -> dict[str, float]:
-    """Numbers by name, of an option that is given once a name.
+    option: str, pairs: Sequence[tuple[str, Value]], others: Collection[str] = ()
+) -> dict[str, Value]:
+    """Values by name, of an option that is given once a name.
 
     Raises:
         LogError: a name is given twice, or is one of others, which have an option of their own.

@@ -8,9 +8,10 @@ import click
 
 from rational_icl._errors import FitError
 from rational_icl._files import is_netcdf, replacing
-from rational_icl.cli.choices import ACCOUNTS, Name
+from rational_icl.cli.choices import Name, accounts
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
+    AS_JSON,
     NOT_CONVERGED,
     SEED,
     SETTING_PARAMETERS,
@@ -18,6 +19,7 @@ from rational_icl.cli.options import (
     Assignment,
     Spread,
     check_parent,
+    echo_json,
     named_once,
     plain_errors,
     printed,
@@ -50,7 +52,7 @@ _STATED = {
     type=click.Path(path_type=Path),
     help="Figure of the phase diagram (.pdf, .png or .svg).",
 )
-@click.option("--account", type=Name(ACCOUNTS), help="Theory to state parameters of: rational.")
+@click.option("--account", type=Name(accounts), help="Theory to state parameters of: rational.")
 @click.option("--param", "params", type=Assignment(), multiple=True, help="One of its parameters.")
 @click.option("--setting", help="Where sequences would come from, such as categorical.")
 @click.option("--num-dims", type=int, help="Symbols, dimensions, states.")
@@ -58,6 +60,7 @@ _STATED = {
 @SETTING_PARAMETERS
 @STRATEGIES
 @SEED
+@AS_JSON
 @plain_errors
 def predict(
     fit_file: Path | None,
@@ -66,6 +69,7 @@ def predict(
     out: Path | None,
     plot: Path | None,
     seed: int,
+    as_json: bool,
     **stated: Any,
 ) -> None:
     """Predict strategy weights at any task diversities and steps; no transformer is needed.
@@ -95,11 +99,17 @@ def predict(
     if out:
         with replacing(out) as partial:
             frame.to_csv(partial, index=False)
-        click.echo(f"saved in {out}")
     if plot:
         _draw(phase, plot)
-        click.echo(f"saved in {plot}")
-    if not (out or plot):
+    saved = [str(path) for path in (out, plot) if path]
+    if as_json:
+        hidden = [] if converged else [name for name in _INTERVALS if name in frame]
+        rows = frame.assign(**dict.fromkeys(hidden)).to_dict(orient="records")
+        echo_json({"converged": converged, "predictions": rows, "saved": saved})
+    else:
+        for path in saved:
+            click.echo(f"saved in {path}")
+    if not (saved or as_json):
         click.echo(printed(frame, _INTERVALS, converged, index=False))
     if not converged:
         raise SystemExit(NOT_CONVERGED)

@@ -9,13 +9,15 @@ import click
 
 from rational_icl._errors import FitError, RationalICLError
 from rational_icl._files import name_of
-from rational_icl.cli.choices import ACCOUNTS, FORMATS, SCHEMES, Words
+from rational_icl.cli.choices import FORMATS, SCHEMES, Words, accounts_or_all
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
+    AS_JSON,
     SEED,
     STRATEGIES,
     check_folder,
+    echo_json,
     end_unless_converged,
     given,
     plain_errors,
@@ -58,7 +60,7 @@ LATEX = click.option("--latex", is_flag=True, help="Write tables as LaTeX too, f
 @ACCOUNT
 @click.option(
     "--accounts",
-    type=Words(("all", *ACCOUNTS)),
+    type=Words(accounts_or_all),
     default=(),
     help="Accounts to compare it with, or `all`.  [default: none]",
 )
@@ -74,6 +76,7 @@ LATEX = click.option("--latex", is_flag=True, help="Write tables as LaTeX too, f
 )
 @FORMATS_OPTION
 @LATEX
+@AS_JSON
 @plain_errors
 def report(
     logs: tuple[Path, ...],
@@ -87,6 +90,7 @@ def report(
     quick: bool,
     formats: tuple[str, ...],
     latex: bool,
+    as_json: bool,
     **sampling: Any,
 ) -> None:
     """Fit logs and write a report: index.html, report.json, figures and tables.
@@ -104,7 +108,9 @@ def report(
     _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
     written = {"formats": formats, "latex": latex}
-    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written)
+    _write(
+        logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written, as_json
+    )
 
 
 @main.command()
@@ -113,7 +119,7 @@ def report(
 @ACCOUNT
 @click.option(
     "--accounts",
-    type=Words(("all", *ACCOUNTS)),
+    type=Words(accounts_or_all),
     default=("all",),
     help="Accounts to compare, or `all`.  [default: all]",
 )
@@ -129,6 +135,7 @@ def report(
 )
 @FORMATS_OPTION
 @LATEX
+@AS_JSON
 @plain_errors
 def compare(
     logs: tuple[Path, ...],
@@ -142,6 +149,7 @@ def compare(
     quick: bool,
     formats: tuple[str, ...],
     latex: bool,
+    as_json: bool,
     **sampling: Any,
 ) -> None:
     """Refit accounts with data held out, and report which predicts best.
@@ -158,7 +166,9 @@ def compare(
     _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
     written = {"formats": formats, "latex": latex}
-    _write(logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written)
+    _write(
+        logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written, as_json
+    )
 
 
 def _write(
@@ -172,6 +182,7 @@ def _write(
     sampled: dict[str, Any] | None,
     quick: bool,
     written: dict[str, Any],
+    as_json: bool,
 ) -> None:
     import rational_icl as ri
     from rational_icl.cells.source import open_source
@@ -197,12 +208,30 @@ def _write(
         with _naming(source.path):
             analyses.append(ri.analyse(source, account, **options))
     page = ri.write_report(analyses, out, **written)
-    for analysis in analyses:
-        if analysis.comparison:
-            click.echo(f"{analysis.name}\n{analysis.comparison.verdict.text}")
-    click.echo(f"Report written. Open {page}")
+    _tell(analyses, page, as_json)
     sampled_logs = {a.name: a.bayesian.diagnosis for a in analyses if a.bayesian}
     end_unless_converged(sampled_logs)
+
+
+def _tell(analyses: list[Any], page: Path, as_json: bool) -> None:
+    """Print the answer of every log, and where the page is."""
+    from rational_icl.report.verdict import verdict
+
+    if as_json:
+        logs = {
+            analysis.name: {
+                "verdict": verdict(analysis),
+                "comparison": analysis.comparison and analysis.comparison.verdict.to_json(),
+            }
+            for analysis in analyses
+        }
+        echo_json({"page": str(page), "logs": logs})
+        return
+    for analysis in analyses:
+        click.echo("\n".join([analysis.name, *verdict(analysis)]))
+        if analysis.comparison:
+            click.echo(analysis.comparison.verdict.text)
+    click.echo(f"Report written. Open {page}")
 
 
 def _check_paths(logs: tuple[Path, ...], out: Path) -> None:

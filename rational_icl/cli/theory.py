@@ -9,10 +9,12 @@ from rational_icl._errors import FitError
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
+    AS_JSON,
     LOGS,
     SEED,
     STRATEGIES,
     check_parent,
+    echo_json,
     end_unless_converged,
     given,
     plain_errors,
@@ -35,6 +37,7 @@ from rational_icl.cli.options import (
     default=None,
     help="Whether to refit without each task diversity, for errors.  [default: unless costly]",
 )
+@AS_JSON
 @plain_errors
 def fit(
     logs: Path,
@@ -43,6 +46,7 @@ def fit(
     strategies: tuple[str, ...] | None,
     seed: int,
     jackknife: bool | None,
+    as_json: bool,
 ) -> None:
     """Fit an account to a log and save it, for `predict`.
 
@@ -57,25 +61,55 @@ def fit(
     fitted = ri.fit(theory, cells, behaviour, seed=seed)
     fitted.save(out)
     wanted = not theory.costly if jackknife is None else jackknife
-    intervals = _jackknifed(fitted, cells, behaviour, jackknife) if wanted else {}
-    _show(fitted, intervals)
+    intervals, problem = _jackknifed(fitted, cells, behaviour, jackknife) if wanted else ({}, "")
+    notes = [f"no jackknife: {problem}"] if problem else []
+    if fitted.caution:
+        directions = "; ".join(fitted.identifiability.directions)
+        notes += [
+            fitted.caution,
+            f"free, in factors of e or quarters of a bounded range: {directions}",
+        ]
+    if as_json:
+        echo_json(_document(fitted, intervals, notes) | {"saved": str(out)})
+        return
+    _show(fitted, intervals, notes)
     click.echo(f"saved in {out}")
 
 
-def _show(fitted: Any, intervals: dict[str, str]) -> None:
+def _document(
+    fitted: Any, intervals: dict[str, dict[str, Any]], notes: list[str]
+) -> dict[str, Any]:
+    return {
+        "account": fitted.account.name,
+        "parameters": {
+            name: {"value": value} | intervals.get(name, {})
+            for name, value in fitted.params.items()
+        },
+        "objective": fitted.objective,
+        "cells": int(fitted.regions.fitted.sum()),
+        "notes": notes,
+    }
+
+
+def _show(fitted: Any, intervals: dict[str, dict[str, Any]], notes: list[str]) -> None:
     for name, value in fitted.params.items():
-        click.echo(f"{name:>12} {value:.4g}{intervals.get(name, '')}")
-    known = fitted.identifiability
+        interval = ""
+        if row := intervals.get(name):
+            interval = f"  ({row['status'].replace('_', ' ')})"
+            if row["status"] == "determined":
+                interval = f"  ({row['lower']:.3g} to {row['upper']:.3g})"
+        click.echo(f"{name:>12} {value:.4g}{interval}")
     click.echo(f"{'objective':>12} {fitted.objective:.6g} nats")
-    click.echo(f"{'cells':>12} {fitted.regions.fitted.sum()} ({known.counts})")
-    if fitted.caution:
-        click.echo(f"note: {fitted.caution}")
-        directions = "; ".join(known.directions)
-        click.echo(f"note: free, in factors of e or quarters of a bounded range: {directions}")
+    cells = fitted.regions.fitted.sum()
+    click.echo(f"{'cells':>12} {cells} ({fitted.identifiability.counts})")
+    for note in notes:
+        click.echo(f"note: {note}")
 
 
-def _jackknifed(fitted: Any, cells: Any, behaviour: Any, asked: bool | None) -> dict[str, str]:
-    """The interval of every parameter, in words; none, and why, where there can be none."""
+def _jackknifed(
+    fitted: Any, cells: Any, behaviour: Any, asked: bool | None
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """Lower, upper and status by parameter; or why there can be none."""
     import rational_icl as ri
 
     try:
@@ -83,14 +117,9 @@ def _jackknifed(fitted: Any, cells: Any, behaviour: Any, asked: bool | None) -> 
     except FitError as error:
         if asked:
             raise
-        click.echo(f"note: no jackknife: {error}")
-        return {}
-    return {
-        row["parameter"]: f"  ({row['lower']:.3g} to {row['upper']:.3g})"
-        if row["status"] == "determined"
-        else f"  ({row['status'].replace('_', ' ')})"
-        for row in table.to_dict(orient="records")
-    }
+        return {}, str(error)
+    kept = table.set_index("parameter")[["lower", "upper", "status"]]
+    return kept.to_dict(orient="index"), ""
 
 
 @main.command()
@@ -102,6 +131,7 @@ def _jackknifed(fitted: Any, cells: Any, behaviour: Any, asked: bool | None) -> 
 @STRATEGIES
 @SEED
 @sampler_options
+@AS_JSON
 @plain_errors
 def sample(
     logs: Path,
@@ -109,6 +139,7 @@ def sample(
     account: str,
     strategies: tuple[str, ...] | None,
     seed: int,
+    as_json: bool,
     **sampling: Any,
 ) -> None:
     """Draw from the posterior of an account, and save it for ArviZ.
@@ -130,6 +161,18 @@ def sample(
     posterior = ri.sample(theory, cells, behaviour, seed=seed, **options)
     ri.save_posterior(posterior, out)
     diagnosis = ri.diagnose(posterior)
+    if as_json:
+        echo_json(
+            {
+                "account": theory.name,
+                "converged": diagnosis.converged,
+                "parameters": diagnosis.shown.to_dict(orient="index"),
+                "notes": list(diagnosis.cautions),
+                "saved": str(out),
+            }
+        )
+        end_unless_converged({logs.name: diagnosis})
+        return
     hidden = ["mean", "sd", "lower", "upper"]
     columns = [*hidden, "r_hat", "ess_bulk", "ess_tail"]
     click.echo(printed(diagnosis.table[columns], hidden, diagnosis.converged))

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._progress import progress_bar
 from rational_icl._threads import in_threads
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
@@ -99,7 +99,7 @@ def compare(
     with (
         # threads for matrices this small only wait for each other
         threadpool_limits(1, user_api="blas"),
-        tqdm(total=total, desc="refits", unit="fit", disable=not progress) as bar,
+        progress_bar(total=total, desc="refits", unit="fit", progress=progress) as bar,
     ):
 
         @in_float64

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from tqdm import tqdm
 
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._progress import progress_bar
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells
 from rational_icl.cells.statistics import Divergence
@@ -75,7 +75,9 @@ def model_recovery(
     tables = []
     todo = [(name, i) for name in names if name in chosen and name in fitted.fits
             for i in range(num_simulations)]  # fmt: skip
-    for name, simulation in tqdm(todo, desc="simulated logs", unit="log", disable=not progress):
+    for name, simulation in progress_bar(
+        todo, desc="simulated logs", unit="log", progress=progress
+    ):
         rng = np.random.default_rng([seed, names.index(name), simulation])
         drawn = simulate_runs(fitted.fits[name], cells, behaviour, usable, rng)
         table = compare(accounts, cells, drawn, schemes=schemes, **options).table

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rational_icl._shown import Shown
 from rational_icl.comparison.verdict import Verdict
 from rational_icl.fitting.fits import Fit
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Shown):
     """Comparison of accounts on one log.
 
     Args:
@@ -42,6 +43,13 @@ class Comparison:
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.fits)}; under {', '.join(self.schemes)})"
+
+    def summary(self) -> pd.DataFrame:
+        """Share of the gap that every account leaves, a column a scheme, the best first."""
+        known = self.table[self.table["status"] == "fitted"]
+        order = known["account"].unique()
+        table = known.pivot(index="account", columns="scheme", values="excess_left")
+        return table.loc[order, [scheme for scheme in self.schemes if scheme in table]]
 
     @property
     def schemes(self) -> tuple[str, ...]:

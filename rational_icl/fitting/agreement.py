@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from tqdm import tqdm
 
+from rational_icl._progress import progress_bar
 from rational_icl.cells.measures import names_of_measures, prediction_measures
 from rational_icl.cells.mixtures import scaled_distance
 from rational_icl.cells.records import Behaviour, Cells, table
@@ -73,7 +73,7 @@ def cell_agreement(
         unknown = {f"{name}_{split}": np.nan for split in splits for name in names}
         return frame.assign(**unknown)
     log = open_log(log)
-    bar = tqdm(enumerate(log.values()), total=len(log), desc="agreement", disable=not progress)
+    bar = progress_bar(enumerate(log.values()), total=len(log), desc="agreement", progress=progress)
     rows: list[dict[str, float]] = []
     for index, run in bar:
         weights = np.exp(log_weight[behaviour.run == index])

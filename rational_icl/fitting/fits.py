@@ -13,6 +13,7 @@ from numpyro.distributions import biject_to
 from rational_icl import accounts, settings
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._shown import Shown
 from rational_icl.accounts import Account
 from rational_icl.accounts.invented import invented_cells
 from rational_icl.cells.records import Behaviour, Cells, select
@@ -29,7 +30,7 @@ _ACCURACY = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
-class Fit:
+class Fit(Shown):
     """A fitted account, with all that predicting needs and no transformer data.
 
     Args:
@@ -106,6 +107,13 @@ class Fit:
             table=StrategyTable.empty(names, setting, batch_size),
             regions=Regions(*np.zeros((3, 0), dtype=bool)),
         )
+
+    def summary(self) -> pd.DataFrame:
+        """Value of every parameter, and its lowest and highest over fits that are as good."""
+        equal = pd.DataFrame([dict(fit.params) for fit in self.equal_fits], dtype=float)
+        rows = {"value": pd.Series(dict(self.params), dtype=float)}
+        rows |= {"lowest": equal.min(), "highest": equal.max()}
+        return pd.DataFrame(rows).rename_axis("parameter")
 
     @property
     def strategies(self) -> tuple[str, ...]:

@@ -26,11 +26,11 @@ from jaxtyping import Float, Integer
 from numpyro.distributions import biject_to
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._progress import progress_bar
 from rational_icl.accounts import Account
 from rational_icl.cells.records import Behaviour, Cells, select
 from rational_icl.fitting.fits import Fit
@@ -168,7 +168,7 @@ def _read(
     numbers_per_sequence = cells.setting.num_predictions * cells.setting.num_outcomes
     keep = max(1, min(sequences, _MOST_NUMBERS // (numbers_per_sequence * len(cells))))
     observed, predicted, loss = [], [], []
-    for run in tqdm(runs, desc=f"contexts, {split}", unit="run", disable=not progress):
+    for run in progress_bar(runs, desc=f"contexts, {split}", unit="run", progress=progress):
         by_strategy = strategy_predictions(
             run.setting, run.tasks, run.inputs(split), cells.strategies, run.task_prob
         )

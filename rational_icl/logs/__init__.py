@@ -1,6 +1,6 @@
 """Prediction logs: the on-disk schema, a reader, a writer that survives kills, and importers."""
 
-from rational_icl.logs.importers import import_npz, import_runs
+from rational_icl.logs.importers import import_npz, import_runs, log_from_arrays
 from rational_icl.logs.log import Log, open_log
 from rational_icl.logs.logger import PredictionLogger, TrainingBatches, checkpoint_steps
 from rational_icl.logs.merge import Merged, merge_logs
@@ -19,6 +19,7 @@ __all__ = [
     "checkpoint_steps",
     "import_npz",
     "import_runs",
+    "log_from_arrays",
     "merge_logs",
     "open_log",
 ]

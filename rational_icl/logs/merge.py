@@ -8,10 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from rational_icl._errors import LogError, shown
 from rational_icl._files import moved
+from rational_icl._progress import progress_bar
 from rational_icl.logs import manifest, store
 from rational_icl.logs.digests import run_digest
 from rational_icl.logs.importers.common import import_folder
@@ -182,7 +181,7 @@ def _originals(members: Sequence[_Member], progress: bool) -> dict[str, _Member]
     """The first run of each content. Raises LogError if two of them log a cell differently."""
     originals: dict[str, _Member] = {}
     cells: dict[tuple[Any, ...], _Member] = {}
-    for member in tqdm(members, desc="reading", unit="run", disable=not progress):
+    for member in progress_bar(members, desc="reading", unit="run", progress=progress):
         if member.content in originals:
             continue
         originals[member.content] = member

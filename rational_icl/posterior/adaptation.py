@@ -1,17 +1,16 @@
 """How long to sample: until chains can be trusted, within a budget, and equally for equal seeds."""
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
+from rational_icl._progress import say
 from rational_icl.posterior.convergence import TARGETS, Attempt, judge, mixing
 from rational_icl.posterior.idata import appended, to_groups
 from rational_icl.posterior.nuts import Chains, chains, check_number
@@ -128,7 +127,6 @@ class _Run:
                     else appended(idata, specification, draws)
                 )
             attempt = judge(idata, mixing(idata), target, num_warmup)
-            if self.progress:
-                tqdm.write(str(attempt), file=sys.stderr)
+            say(str(attempt), progress=self.progress)
         assert attempt is not None  # a plan has draws at first
         return idata, state, attempt

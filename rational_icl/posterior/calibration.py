@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
-from tqdm import tqdm
 
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._progress import progress_bar
 from rational_icl.fitting.holdout import FITTED_SHARE
 from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import weights_of
@@ -181,7 +181,7 @@ def _left_out(
     batches = -(-len(folds) // AT_ONCE)
     size = -(-len(folds) // batches)
     starts = range(0, len(folds), size)
-    for start in tqdm(starts, desc="left out", unit="batch", disable=not progress):
+    for start in progress_bar(starts, desc="left out", unit="batch", progress=progress):
         # of one shape, so that nothing is compiled again
         padded = [folds[index % len(folds)] for index in range(start, start + size)]
         data = with_used(specification.data, np.stack([~fold.cells for fold in padded]))

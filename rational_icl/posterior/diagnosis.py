@@ -11,6 +11,7 @@ import xarray as xr
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
+from rational_icl._shown import Shown
 from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.convergence import (
     LEAST_ESS,
@@ -33,7 +34,7 @@ _EFFECTS = ("effect_run", "effect_num_tasks")
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis:
+class Diagnosis(Shown):
     """Diagnosis of a posterior, from `diagnose`.
 
     Args:
@@ -67,6 +68,10 @@ class Diagnosis:
     def converged(self) -> bool:
         """Whether the chains can be trusted."""
         return not self.problems
+
+    def summary(self) -> pd.DataFrame:
+        """`shown`."""
+        return self.shown
 
     @property
     def shown(self) -> pd.DataFrame:

@@ -17,11 +17,11 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy
-from tqdm import tqdm
 
 from rational_icl._arrays import Array
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
+from rational_icl._progress import progress_bar
 from rational_icl._threads import in_threads
 from rational_icl.posterior.model import Data, Model, series_level
 
@@ -145,7 +145,7 @@ class Chains:
         data: Data,
         target_accept: Array,
         number: int,
-        bar: tqdm,
+        bar: Any,
         proceed: Callable[[], None],
     ) -> tuple[Any, Any]:
         """The state after some iterations, and what they visited."""
@@ -163,8 +163,8 @@ def _stacked(leaves: Sequence[Any]) -> Any:
     return (np if isinstance(leaves[0], np.ndarray) else jnp).stack(leaves)
 
 
-def _bar(total: int, progress: str | None) -> tqdm:
-    return tqdm(total=total, desc=progress, unit="draw", disable=progress is None)
+def _bar(total: int, progress: str | None) -> Any:
+    return progress_bar(total=total, desc=progress, unit="draw", progress=progress is not None)
 
 
 @lru_cache(maxsize=4)

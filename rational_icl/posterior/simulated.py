@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from rational_icl._arrays import Array
 from rational_icl._jit import in_float64
+from rational_icl._progress import progress_bar
 from rational_icl.posterior.base import Posterior, PosteriorLike
 from rational_icl.posterior.coordinates import Seen, seen_at, weights_of
 from rational_icl.posterior.model import Data, Latent, Model, moved
@@ -66,7 +66,7 @@ def simulation_based_calibration(
     simulate = jax.jit(lambda key: _simulated(model, key, data))
     rows: list[dict[str, np.ndarray]] = []
     batches = range(-(-num_simulations // AT_ONCE))
-    for batch in tqdm(batches, desc="simulated logs", unit="batch", disable=not progress):
+    for batch in progress_bar(batches, desc="simulated logs", unit="batch", progress=progress):
         key = jax.random.fold_in(jax.random.key(seed), batch)
         drawn = [simulate(draw_key) for draw_key in jax.random.split(key, AT_ONCE)]
         truth = {name: np.stack([params[name] for params, _ in drawn]) for name in drawn[0][0]}

@@ -10,11 +10,12 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 
+from rational_icl._arrays import json_value
 from rational_icl._errors import FitError
 from rational_icl.accounts import Rational
 from rational_icl.plotting.grids import mean_of_runs
 from rational_icl.plotting.shared import MEMORIZING_COLOURS
-from rational_icl.report.result import Analysis, plain
+from rational_icl.report.result import Analysis
 
 _SHADES = 11
 _PLATEAU = ("num_tasks_c", "eta")
@@ -71,7 +72,7 @@ def explorer_data(
             ],
         },
     }
-    return plain(document)
+    return json_value(document)
 
 
 def explorer_script() -> Markup:

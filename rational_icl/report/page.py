@@ -93,8 +93,14 @@ def section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
         "explorer": explored,
         "references": _references(analysis),
         "score_names": comparing.score_names(analysis.comparison) if analysis.comparison else {},
-        "definition": (inspect.getdoc(setting) or "").split("\nArgs:")[0].strip(),
+        "definition": _definition(setting),
+        "account_definition": _definition(type(analysis.fit.account)),
     }
+
+
+def _definition(kind: type) -> str:
+    """Docstring of a setting or an account, less what its arguments are."""
+    return (inspect.getdoc(kind) or "").split("\nArgs:")[0].strip()
 
 
 def _determined(analysis: Analysis) -> list[dict[str, Any]]:

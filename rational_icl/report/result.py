@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from rational_icl._arrays import json_value
 from rational_icl.comparison import Comparison
 from rational_icl.fitting.agreement import measure_names, region_agreement
 from rational_icl.fitting.fits import Fit
@@ -131,7 +131,7 @@ class Analysis:
             "variants": None if self.variants is None else self.variants.to_dict(orient="records"),
             "comparison": comparing.to_json(self.comparison) if self.comparison else None,
         }
-        return plain(document)
+        return json_value(document)
 
     def _account_json(self) -> dict[str, Any]:
         determined, errors = self.fit.identifiability, self.jackknife
@@ -162,14 +162,3 @@ class Analysis:
 
 def _bound_json(by_region: dict[str, float | None]) -> dict[str, float | None]:
     return {"divergence": by_region["fitted"], "held_out_divergence": by_region["held_out"]}
-
-
-def plain(value: Any) -> Any:
-    """Value in JSON types only: NumPy scalars unwrapped, NaN as null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -21,12 +21,12 @@ import jax
 import numpy as np
 import optax
 from jaxtyping import Float, Shaped
-from tqdm import tqdm
 
 from rational_icl._arrays import Array
 from rational_icl._cleanup import SAME_COMMAND, resumable
 from rational_icl._errors import LogError
 from rational_icl._files import replacing
+from rational_icl._progress import progress_bar
 from rational_icl.logs import manifest, store
 from rational_icl.logs.writer import RunWriter
 from rational_icl.settings import draws
@@ -174,8 +174,8 @@ def _train(
     grid = trainer.grid
     logged = {step: index for index, step in enumerate(grid.recipe.checkpoint_steps)}
     saved = time.monotonic()
-    with tqdm(
-        total=grid.recipe.steps, initial=state.step, unit="step", disable=not progress
+    with progress_bar(
+        total=grid.recipe.steps, initial=state.step, unit="step", progress=progress
     ) as bar:
         while state.step < grid.recipe.steps:
             state, loss = trainer.advance(state)

@@ -11,12 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from rational_icl import settings
 from rational_icl._cleanup import SAME_COMMAND, resumable
 from rational_icl._cluster import Task, spread
 from rational_icl._errors import LogError
+from rational_icl._progress import progress_bar
 from rational_icl.logs import store
 from rational_icl.train.config import Grid, Recipe
 from rational_icl.train.grid import STATE_NAME, finish, is_finished, train_grid
@@ -53,7 +52,7 @@ def train_spread(grid: Grid, out: Path, client: "Client", progress: bool = True)
     tasks = [_task(part, _folder(part, out)) for part in parts]
     with (
         resumable(SAME_COMMAND),
-        tqdm(total=len(parts), desc="training", unit="part", disable=not progress) as bar,
+        progress_bar(total=len(parts), desc="training", unit="part", progress=progress) as bar,
     ):
         spread(client, tasks, lambda *_: bar.update())
     for part in parts:

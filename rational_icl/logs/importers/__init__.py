@@ -1,17 +1,23 @@
 """Importers: what other people have, turned into a log."""
 
+import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
-
-from tqdm import tqdm
+from typing import Any
 
 from rational_icl._errors import LogError
 from rational_icl._extras import needed
+from rational_icl._progress import progress_bar
+from rational_icl.logs.arrays import plain
 from rational_icl.logs.importers import cache, common, npz
 from rational_icl.logs.importers.table_files import described, holds_table
+from rational_icl.logs.log import Log, open_log
+from rational_icl.settings import Setting
 
-__all__ = ["FORMATS", "import_npz", "import_runs"]
+__all__ = ["FORMATS", "import_npz", "import_runs", "log_from_arrays"]
 
 FORMATS = ("npz", "cache", "parquet")
 
@@ -23,6 +29,8 @@ def import_runs(
     *,
     sequences: str | Path | None = None,
     stated: Mapping[str, float] | None = None,
+    names: Mapping[str, str] | None = None,
+    outputs: str | None = None,
     progress: bool = False,
 ) -> list[Path]:
     """Turn what was logged elsewhere into packed runs of a log.
@@ -37,6 +45,9 @@ def import_runs(
         sequences: of a cache of classification: its evaluation sequences, a `.npz` file, or a
             folder with one `<run>.npz` a run.
         stated: of a cache: values by key that its configurations leave out.
+        names: of `.npz` files: your name by ours, such as {"id_predictions": "probs"}.
+        outputs: of `.npz` files: the form of predictions, `probabilities`, `log_probabilities` or
+            `logits`; probabilities (or means) if None.
         progress: show a bar.
 
     Returns:
@@ -49,8 +60,13 @@ def import_runs(
     if format not in ("auto", *FORMATS):
         raise LogError(f"format {format!r} is not known; expected auto, {', '.join(FORMATS)}")
     of_cache = cache.Stated(dict(stated or {}), None if sequences is None else Path(sequences))
-    sources = [source for path in map(Path, paths) for source in _sources(path, format, of_cache)]
-    bar = tqdm(sources, desc="importing", unit="run", disable=not progress or len(sources) < 2)
+    naming = npz.Naming(dict(names or {}), outputs)
+    sources = [
+        source for path in map(Path, paths) for source in _sources(path, format, of_cache, naming)
+    ]
+    bar = progress_bar(
+        sources, desc="importing", unit="run", progress=progress and len(sources) > 1
+    )
     return common.import_sources(bar, Path(out))
 
 
@@ -59,14 +75,65 @@ def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
     return import_runs(paths, out, "npz")
 
 
-def _sources(path: Path, format: str, stated: cache.Stated) -> list[common.Source]:
+def log_from_arrays(
+    runs: Mapping[str, Mapping[str, Any]],
+    out: str | Path | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    outputs: str | None = None,
+) -> Log:
+    """A log of runs that are in memory, as arrays by name: what a `.npz` file of each would hold.
+
+    Args:
+        runs: arrays and numbers of every run, by its name (`help(rational_icl.logs.importers.npz)`
+            lists them); `setting` may be an object, which states its own parameters. Tensors do
+            too.
+        out: folder of the log, whose existing runs are kept; a temporary one if None, which goes
+            with the log.
+        names, outputs: see `import_runs`.
+
+    Raises:
+        LogError: a run is incomplete or inconsistent, or one of its name is already in `out`.
+    """
+    if "setting" in runs or not all(isinstance(arrays, Mapping) for arrays in runs.values()):
+        raise LogError("runs: expected the arrays of every run by its name, {'run': {...}}")
+    temporary = None if out is not None else TemporaryDirectory(prefix="rational_icl_")
+    folder = Path(temporary.name) / "log" if temporary else Path(str(out))
+    naming = npz.Naming(dict(names or {}), outputs)
+    common.import_sources(
+        (
+            common.Source(name, f"run {name!r}", partial(_in_memory, arrays, naming, name))
+            for name, arrays in runs.items()
+        ),
+        folder,
+    )
+    log = open_log(folder)
+    if temporary:
+        weakref.finalize(log, temporary.cleanup)
+    return log
+
+
+def _in_memory(given: Mapping[str, Any], naming: npz.Naming, name: str) -> common.Record:
+    where = f"run {name!r}"
+    values = dict(given)
+    if isinstance(setting := values.get("setting"), Setting):
+        values |= {"setting": setting.name, **setting.parameters()}
+    arrays = {key: plain(value, f"{where}: {key}") for key, value in values.items()}
+    return npz.record(arrays, where, naming)
+
+
+def _sources(
+    path: Path, format: str, stated: cache.Stated, naming: npz.Naming
+) -> list[common.Source]:
     try:
         kind = _format(path) if format == "auto" else format
+        if kind != "npz" and naming != npz.Naming():
+            raise LogError(f"{path}: names and forms of arrays can be stated of .npz files only")
         if kind == "cache":
             return cache.sources(path, stated)
         if stated != cache.Stated():
             raise LogError(f"{path}: sequences and values can be stated of a cache only")
-        return npz.sources(path) if kind == "npz" else _parquet().sources(path)
+        return npz.sources(path, naming) if kind == "npz" else _parquet().sources(path)
     except OSError as error:
         raise LogError(f"{path}: cannot be read ({error}); check the path") from None
 

@@ -10,7 +10,8 @@ place of the computed ones; and anything in `factors.NAME`.
 """
 
 import zipfile
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,36 @@ _OVERRIDES = ("strategies", "loss", "complexity")
 _KEYS = ("inputs", "predictions", "targets")
 
 
-def sources(path: Path) -> list[common.Source]:
+@dataclass(frozen=True)
+class Naming:
+    """What somebody calls the arrays of a run, and the form that predictions are in.
+
+    Args:
+        names: their name by ours, of those that differ.
+        outputs: `probabilities`, `log_probabilities` or `logits`; what the setting predicts if
+            None.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    outputs: str | None = None
+
+    def renamed(self, saved: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Arrays by our names. Raises LogError if one that is named is not there, or twice."""
+        absent = [theirs for theirs in self.names.values() if theirs not in saved]
+        if absent:
+            raise LogError(
+                f"{where}: {', '.join(absent)} not there, which --map names; it holds "
+                f"{', '.join(saved)}"
+            )
+        others = {key: value for key, value in saved.items() if key not in self.names.values()}
+        if twice := [ours for ours in self.names if ours in others]:
+            raise LogError(f"{where}: has {', '.join(twice)} itself; take it out of --map")
+        return others | {ours: saved[theirs] for ours, theirs in self.names.items()}
+
+
+def sources(path: Path, naming: Naming) -> list[common.Source]:
     """The one run of a `.npz` file."""
-    return [common.Source(path.stem, str(path), partial(_read, path))]
+    return [common.Source(path.stem, str(path), lambda: record(load(path), str(path), naming))]
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -61,14 +89,20 @@ def load(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _read(path: Path) -> common.Record:
-    saved, where = load(path), str(path)
-    common.refuse_missing((*common.REQUIRED, *_TABLES), saved, where)
+def record(given: Mapping[str, np.ndarray], where: str, naming: Naming) -> common.Record:
+    """A run of arrays by name, as the module says.
+
+    Raises:
+        LogError: what is missing, not known or of the wrong shape, all that is missing at once.
+    """
+    saved = naming.renamed(given, where)
+    _refuse_incomplete(saved, where)
     overrides = [key for key in _OVERRIDES if key in saved]
     if overrides and len(overrides) < len(_OVERRIDES):
-        raise LogError(f"{path}: has {', '.join(overrides)}; give all of {', '.join(_OVERRIDES)}")
+        raise LogError(f"{where}: has {', '.join(overrides)}; give all of {', '.join(_OVERRIDES)}")
     metadata = _metadata(saved, where)
     setting = metadata.setting
+    form = forms.form(naming.outputs, setting, where) if naming.outputs else None
     splits = _splits(saved, setting)
     steps = arrays.steps(saved["steps"], f"{where}: steps")
     return common.Record(
@@ -78,12 +112,44 @@ def _read(path: Path) -> common.Record:
         steps,
         {split: common.as_inputs(saved[f"{split}_inputs"], setting) for split in splits},
         lambda checkpoint: {
-            split: _predictions(saved, split, steps, checkpoint, setting, where) for split in splits
+            split: _predictions(saved, split, steps, checkpoint, setting, form, where)
+            for split in splits
         },
         targets={split: saved[f"{split}_targets"] for split in splits if setting.logs_targets},
         task_prob=saved.get("task_prob"),
         overrides=_overrides(saved, setting, where) if overrides else None,
     )
+
+
+def _refuse_incomplete(saved: Mapping[str, np.ndarray], where: str) -> None:
+    """Raises LogError of all that is missing, and what was there under other names."""
+    needed = [*common.REQUIRED, *_TABLES]
+    kinds, parameters = _KEYS[:2], None
+    if "setting" in saved:
+        setting = common.setting_named(_scalar(saved["setting"], f"{where}: setting"), where)
+        kinds = _KEYS if setting.logs_targets else kinds
+        needed += settings.required_parameters(setting.name)
+        parameters = settings.parameter_names(setting.name)
+    needed += [f"{split}_{kind}" for split in schema.SPLITS for kind in kinds]
+    missing = [key for key in needed if key not in saved]
+    if not missing:
+        return
+    known = {*needed, *_OPTIONAL, *_OVERRIDES, *(parameters or ())}
+    others = [
+        str(key)
+        for key in saved
+        if parameters is not None
+        and key not in known
+        and not str(key).startswith(common.FACTOR)
+        and not str(key).endswith(tuple(f"_{kind}" for kind in _KEYS))
+    ]
+    text = f"{where}: missing {', '.join(missing)}; every run must state them"
+    if others:
+        text += (
+            f". Not recognised: {', '.join(others)}; --map {missing[0]}={others[0]} would say that "
+            "one is the other"
+        )
+    raise LogError(text)
 
 
 def _metadata(saved: dict[str, np.ndarray], where: str) -> schema.Metadata:
@@ -99,7 +165,7 @@ def _metadata(saved: dict[str, np.ndarray], where: str) -> schema.Metadata:
     }
     others = (*of_splits, *_TABLES, *_OPTIONAL, *_OVERRIDES)
     metadata = common.metadata_of(values, others, where)
-    common.refuse_missing(of_splits, saved, where)
+    common.refuse_missing(of_splits, saved, where)  # those of further splits too
     return metadata
 
 
@@ -122,6 +188,7 @@ def _predictions(
     steps: np.ndarray,
     checkpoint: int,
     setting: settings.Setting,
+    form: forms.Form | None,
     where: str,
 ) -> forms.Encoded:
     predictions, num_sequences = saved[f"{split}_predictions"], len(saved[f"{split}_inputs"])
@@ -130,11 +197,19 @@ def _predictions(
     if predictions.shape != shape:
         raise LogError(
             f"{where}: shape {predictions.shape}; expected (step, sequence, position, outcome) "
-            f"= {shape}{forms.positions_note(setting)}"
+            f"= {shape}{forms.positions_note(setting)}{_position_hint(predictions.shape, shape)}"
         )
     where = f"{where}, step {steps[checkpoint]}"
-    form = forms.saved_form(setting)
-    return forms.encode(predictions[checkpoint], form, setting, num_sequences, where)
+    stated = form or forms.saved_form(setting)
+    return forms.encode(predictions[checkpoint], stated, setting, num_sequences, where)
+
+
+def _position_hint(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What to state if predictions of the first positions alone are missing."""
+    fewer = expected[2] - shape[2] if len(shape) == 4 else 0
+    if fewer <= 0 or (*shape[:2], shape[3]) != (*expected[:2], expected[3]):
+        return ""
+    return f"; if the first {fewer} were left out of every sequence, state first_position = {fewer}"
 
 
 def _overrides(

@@ -1,0 +1,113 @@
+"""Accounts of one's own have names like those that ship: in calls, files and commands."""
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpyro.distributions as dist
+import pytest
+from click.testing import CliRunner
+
+import rational_icl as ri
+from rational_icl.accounts import registry
+from rational_icl.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+URNS = ROOT / "data" / "urns"
+SHIPPED = ri.accounts.names()
+SOURCE = '''
+import jax, numpyro.distributions as dist, rational_icl as ri
+
+@ri.accounts.register
+class Thrift(ri.accounts.Account):
+    """Whatever is cheap, by c nats a bit."""
+    name = "thrift"
+    priors = property(lambda self: {"c": dist.LogNormal(-3.0, 1.0)})
+    def log_weights(self, params, cells):
+        return jax.nn.log_softmax(-params["c"] * cells.complexity, axis=1)
+'''
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered() -> Iterator[None]:
+    before = dict(registry._BY_NAME)
+    yield
+    registry._BY_NAME.clear()
+    registry._BY_NAME.update(before)
+
+
+def own(name: str = "thrift", sign: float = -1.0) -> type[ri.accounts.Account]:
+    class Thrift(ri.accounts.Account):
+        priors = property(lambda self: {"c": dist.LogNormal(-3.0, 1.0)})
+
+        def log_weights(self, params, cells):
+            return jax.nn.log_softmax(sign * params["c"] * cells.complexity, axis=1)
+
+    Thrift.name = name
+    return Thrift
+
+
+def test_a_registered_account_goes_by_its_name_and_its_files_are_loaded_again(tmp_path):
+    kind = ri.accounts.register(own())
+    assert ri.accounts.names() == (*SHIPPED, "thrift")
+    assert ri.accounts.make("thrift", ("a", "b")) == kind()
+    cells, behaviour = ri.summarize(URNS, progress=False)
+    fit = ri.fit("thrift", cells, behaviour, num_starts=2)
+    fit.save(tmp_path / "fit.json")
+    assert ri.Fit.load(tmp_path / "fit.json").account == kind()
+    registry._BY_NAME.pop("thrift")
+    with pytest.raises(ri.FitError, match=r"'thrift' is not known.*accounts.register.*--load FILE"):
+        ri.Fit.load(tmp_path / "fit.json")
+
+
+def test_a_class_may_be_registered_again_but_takes_no_name_of_another():
+    first, second = own(), own(sign=-2.0)
+    assert ri.accounts.register(first) is ri.accounts.register(first)
+    ri.accounts.register(second)  # a notebook cell, run again
+    assert ri.accounts.make("thrift", ("a", "b")) == second()
+    for kind in (own("rational"), type("Other", (own(),), {"name": "thrift"})):
+        with pytest.raises(ValueError, match="already registered"):
+            ri.accounts.register(kind)
+
+
+@pytest.mark.parametrize("wrong", [int, "rational", ri.accounts.Account, ri.accounts.Rational()])
+def test_what_is_no_account_with_a_name_is_refused(wrong):
+    with pytest.raises(ValueError, match="not a subclass of Account with a `name`"):
+        ri.accounts.register(wrong)
+
+
+def test_what_breaks_a_promise_is_not_registered():
+    kind = own()
+    kind.log_weights = lambda self, params, cells: params["c"] * cells.loss
+    with pytest.raises(ri.FitError, match="sum"):
+        ri.accounts.register(kind)
+    assert ri.accounts.names() == SHIPPED
+
+
+@pytest.mark.parametrize("place", ["before", "after", "between", "with a sign"])
+def test_a_file_is_loaded_at_any_place_of_the_command_line(place, tmp_path):
+    own_file = tmp_path / "own.py"
+    own_file.write_text(textwrap.dedent(SOURCE))
+    out = tmp_path / "fit.json"
+    words = ["fit", str(URNS), "--account", "thrift", "--out", str(out)]
+    load = ["--load", str(own_file)] if place != "with a sign" else [f"--load={own_file}"]
+    at = {"before": 0, "after": len(words), "between": 2, "with a sign": len(words)}[place]
+    result = CliRunner().invoke(main, [*words[:at], *load, *words[at:]])
+    assert result.exit_code == 0, result.output
+    assert ri.Fit.load(out).account.name == "thrift"
+
+
+def test_without_its_file_the_name_is_not_known(tmp_path):
+    words = ["fit", str(URNS), "--account", "thrift", "--out", str(tmp_path / "fit.json")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "'thrift' is not known" in result.output
+
+
+def test_the_example_is_registered_when_it_is_loaded(tmp_path):
+    example = ROOT / "analysis" / "own_account.py"
+    words = ["predict", "--load", str(example), "--setting", "categorical", "--account", "thrift"]
+    result = CliRunner().invoke(main, [*words, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "thrift" in ri.accounts.names()
