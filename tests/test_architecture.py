@@ -29,6 +29,8 @@ LAYERS = [
         "_guards",
         "_hdf5_guard",
         "_locks",
+        "_progress",
+        "_shown",
         "_staging",
         "_threads",
         "_workers",

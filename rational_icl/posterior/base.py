@@ -3,12 +3,9 @@
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-
 from rational_icl import _arviz
 from rational_icl._arviz import InferenceData
 from rational_icl._errors import FitError
-from rational_icl._shown import Shown
 from rational_icl.accounts import Account
 from rational_icl.posterior.constant_data import from_dataset
 from rational_icl.posterior.files import load_groups, save_groups
@@ -16,7 +13,7 @@ from rational_icl.posterior.noise import Observation
 from rational_icl.posterior.specification import Specification
 
 
-class Posterior(Shown):
+class Posterior:
     """Draws of an account's parameters given logged cells, with all that predicting needs.
 
     Every function of a posterior takes this object, or its ArviZ groups where account and noise
@@ -90,12 +87,6 @@ class Posterior(Shown):
     def conditions(self) -> tuple[str, ...]:
         """Names of the conditions sampled together; one empty name of a single log."""
         return self.specification.conditions
-
-    def summary(self) -> pd.DataFrame:
-        """Parameters with intervals and convergence, withheld unless chains have converged."""
-        from rational_icl.posterior.diagnosis import diagnose
-
-        return diagnose(self).shown
 
     def save(self, path: str | Path) -> None:
         """Write NetCDF, for `load_posterior` and for ArviZ of both majors.

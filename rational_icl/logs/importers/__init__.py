@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,7 +77,7 @@ def import_npz(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
 
 
 def log_from_arrays(
-    runs: Mapping[str, Mapping[str, Any]],
+    runs: Mapping[str, Any],
     out: str | Path | None = None,
     *,
     names: Mapping[str, str] | None = None,
@@ -97,20 +98,20 @@ def log_from_arrays(
     """
     if "setting" in runs or not all(isinstance(arrays, Mapping) for arrays in runs.values()):
         raise LogError("runs: expected the arrays of every run by its name, {'run': {...}}")
-    temporary = None if out is not None else TemporaryDirectory(prefix="rational_icl_")
-    folder = Path(temporary.name) / "log" if temporary else Path(str(out))
     naming = npz.Naming(dict(names or {}), outputs)
-    common.import_sources(
-        (
-            common.Source(name, f"run {name!r}", partial(_in_memory, arrays, naming, name))
-            for name, arrays in runs.items()
-        ),
-        folder,
-    )
-    log = open_log(folder)
-    if temporary:
-        weakref.finalize(log, temporary.cleanup)
-    return log
+    sources = [
+        common.Source(name, f"run {name!r}", partial(_in_memory, arrays, naming, name))
+        for name, arrays in runs.items()
+    ]
+    if out is not None:
+        common.import_sources(sources, Path(out))
+        return open_log(out)
+    with ExitStack() as undone:
+        folder = undone.enter_context(TemporaryDirectory(prefix="rational_icl_"))
+        common.import_sources(sources, Path(folder) / "log")
+        log = open_log(Path(folder) / "log")
+        weakref.finalize(log, undone.pop_all().close)
+        return log
 
 
 def _in_memory(given: Mapping[str, Any], naming: npz.Naming, name: str) -> common.Record:
