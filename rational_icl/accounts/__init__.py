@@ -11,10 +11,18 @@ from rational_icl.accounts.benchmarks import (
     ScalingCollapse,
 )
 from rational_icl.accounts.coopetition import Coopetition
-from rational_icl.accounts.crossed import Crossed, RationalLinearPrior, RationalLog
+from rational_icl.accounts.crossed import (
+    Crossed,
+    RationalLinearPrior,
+    RationalLog,
+    RelativeEvidence,
+)
 from rational_icl.accounts.emergence import Emergence
+from rational_icl.accounts.formation import Formation, FormationCurves
 from rational_icl.accounts.internal_selection import InternalSelection
 from rational_icl.accounts.kinetic import Kinetic
+from rational_icl.accounts.learning_curves import LearningCurves
+from rational_icl.accounts.multinomial import CurvedMultinomialSurface, MultinomialSurface
 from rational_icl.accounts.plateau import Plateau
 from rational_icl.accounts.rational import (
     Rational,
@@ -40,12 +48,17 @@ __all__ = [
     "ConstantWeights",
     "Coopetition",
     "Crossed",
+    "CurvedMultinomialSurface",
     "CurvedSurface",
     "Emergence",
+    "Formation",
+    "FormationCurves",
     "InternalSelection",
     "Kinetic",
+    "LearningCurves",
     "Logistic",
     "LogisticSurface",
+    "MultinomialSurface",
     "Params",
     "Plateau",
     "Rational",
@@ -56,6 +69,7 @@ __all__ = [
     "RationalLinearPrior",
     "RationalLog",
     "RelativeCost",
+    "RelativeEvidence",
     "ScalingCollapse",
     "TwoBoundaries",
     "TwoStrategies",

@@ -125,7 +125,7 @@ class ScalingCollapse(TwoStrategies):
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
         """Log odds of the first strategy, a + b (x − κ y)."""
-        x, y = _logarithms(cells)
+        x, y = logarithms(cells)
         return params["intercept"] + params["slope"] * (x - params["kappa"] * y)
 
 
@@ -154,7 +154,7 @@ class LogisticSurface(TwoStrategies):
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
         """Log odds of the first strategy, a + b x + c y + d x y."""
-        x, y = _logarithms(cells)
+        x, y = logarithms(cells)
         plane = params["intercept"] + params["slope_step"] * x + params["slope_num_tasks"] * y
         return plane + params["interaction"] * x * y
 
@@ -179,9 +179,10 @@ class CurvedSurface(TwoStrategies):
 
     def log_odds(self, params: Params, cells: Cells) -> Float[Array, " cell"]:
         """Log odds of the first strategy, a + b x + c y + d x y + e x²."""
-        x, _ = _logarithms(cells)
+        x, _ = logarithms(cells)
         return LogisticSurface().log_odds(params, cells) + params["curvature"] * x**2
 
 
-def _logarithms(cells: Cells) -> tuple[Float[Array, " cell"], Float[Array, " cell"]]:
+def logarithms(cells: Cells) -> tuple[Float[Array, " cell"], Float[Array, " cell"]]:
+    """x = ln N/1000 and y = ln D/32, in which surfaces are stated."""
     return jnp.log(cells.step / _STEP_0), jnp.log(cells.num_tasks / _NUM_TASKS_0)

@@ -14,13 +14,17 @@ from rational_icl.accounts.ingredients import (
     Complexity,
     Cost,
     DeclaredBits,
+    Evidence,
     FreeProgramBits,
     Growth,
     LinearCost,
     LogCost,
     LogGrowth,
+    LossDifferences,
+    LossRatios,
     PowerCost,
     PowerGrowth,
+    TaskCount,
 )
 from rational_icl.accounts.strategy_posterior import StrategyPosterior
 from rational_icl.cells.records import Cells
@@ -29,22 +33,27 @@ from rational_icl.cells.records import Cells
 class Crossed(StrategyPosterior):
     """A posterior over strategies made of ingredients.
 
-        log π_k = −γ g(N) L_k − c(K_k) + const
+        log π_k = −γ g(N) e_k − c(K_k) + const
 
     Args:
         growth_of: g.
         cost_of: c.
         complexity: K.
+        evidence_of: e, the excess of strategies.
     """
 
     name: ClassVar[str] = "crossed"
     growth_of: Growth = PowerGrowth()
     cost_of: Cost = PowerCost()
     complexity: Complexity = DeclaredBits()
+    evidence_of: Evidence = LossDifferences()
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
         return {**self.growth_of.priors, **self.cost_of.priors, **self.complexity.priors}
+
+    def excess(self, cells: Cells) -> Float[Array, "cell strategy"]:
+        return self.evidence_of(cells)
 
     def growth(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
         return self.growth_of(params, step)
@@ -84,3 +93,25 @@ class RationalLog(Crossed):
     growth_of: Growth = LogGrowth()
     cost_of: Cost = LogCost()
     complexity: Complexity = FreeProgramBits()
+
+
+class RelativeEvidence(Crossed):
+    """A posterior over strategies whose evidence is ratios of losses, without a unit. Own form.
+
+        log π_k = −γ N^(1−α) ln L_k − c ln D_k + const,   D_k = D if k memorizes, 1 otherwise
+
+    | parameter | range | meaning | unit |
+    |---|---|---|---|
+    | alpha | (0, 1) | sublinearity of evidence in training | 1 |
+    | gamma | > 0 | evidence scale | step^(α−1) |
+    | cost_scale | > 0 | c, the price of a memorized task, on a logarithmic scale | 1 |
+
+    Losses that are scaled alike change no weight. They are divergences from the true task's
+    predictions, as a log's computed ones are: a constant added to all of them does change weights.
+    Losses below 10⁻⁶ nats count as that.
+    """
+
+    name: ClassVar[str] = "relative_evidence"
+    cost_of: Cost = LogCost()
+    complexity: Complexity = TaskCount()
+    evidence_of: Evidence = LossRatios()

@@ -15,6 +15,31 @@ from rational_icl.accounts.strategy_posterior import power_cost
 from rational_icl.cells.records import Cells
 
 _RATIONAL = Rational().priors
+LEAST_LOSS = 1e-6
+"""Nats: what a smaller loss counts as where losses are divided."""
+
+
+class Evidence(eqx.Module):
+    """What evidence counts: how much worse a strategy is than the best of a cell."""
+
+    @abstractmethod
+    def __call__(self, cells: Cells) -> Float[Array, "cell strategy"]:
+        """Excess of each strategy in each cell, at least 0."""
+
+
+class LossDifferences(Evidence):
+    """Differences of losses, L_k − min L, in nats."""
+
+    def __call__(self, cells: Cells) -> Float[Array, "cell strategy"]:
+        return cells.loss - cells.loss.min(axis=1, keepdims=True)
+
+
+class LossRatios(Evidence):
+    """Ratios of losses, ln (L_k / min L), without a unit; losses below 10⁻⁶ nats count as that."""
+
+    def __call__(self, cells: Cells) -> Float[Array, "cell strategy"]:
+        log_loss = jnp.log(jnp.maximum(cells.loss, LEAST_LOSS))
+        return log_loss - log_loss.min(axis=1, keepdims=True)
 
 
 class Growth(eqx.Module):

@@ -15,10 +15,13 @@ from rational_icl.accounts.benchmarks import (
     ScalingCollapse,
 )
 from rational_icl.accounts.coopetition import Coopetition
-from rational_icl.accounts.crossed import RationalLinearPrior, RationalLog
+from rational_icl.accounts.crossed import RationalLinearPrior, RationalLog, RelativeEvidence
 from rational_icl.accounts.emergence import Emergence
+from rational_icl.accounts.formation import Formation, FormationCurves
 from rational_icl.accounts.internal_selection import InternalSelection
 from rational_icl.accounts.kinetic import Kinetic
+from rational_icl.accounts.learning_curves import LearningCurves
+from rational_icl.accounts.multinomial import CurvedMultinomialSurface, MultinomialSurface
 from rational_icl.accounts.plateau import Plateau
 from rational_icl.accounts.rational import (
     Rational,
@@ -42,6 +45,10 @@ SHIPPED: tuple[type[Account], ...] = (
     RationalFixed,
     Plateau,
     RationalLog,
+    RelativeEvidence,
+    LearningCurves,
+    Formation,
+    FormationCurves,
     InternalSelection,
     Kinetic,
     TwoBoundaries,
@@ -52,6 +59,8 @@ SHIPPED: tuple[type[Account], ...] = (
     Logistic,
     LogisticSurface,
     CurvedSurface,
+    MultinomialSurface,
+    CurvedMultinomialSurface,
     ScalingCollapse,
     ConstantWeights,
 )

@@ -11,11 +11,12 @@ import numpyro.distributions as dist
 from jaxtyping import Float
 
 from rational_icl._arrays import Array
+from rational_icl._jit import in_float64
 from rational_icl.accounts.base import Account, Params, normalised
 from rational_icl.cells.records import Cells
 
 _LEAST_GAP = 1e-6
-"""Nats: below it two strategies are the same to a fit."""
+"""Nats, or of a ratio: below it two strategies are the same to a fit."""
 
 
 class StrategyPosterior(Account):
@@ -38,6 +39,11 @@ class StrategyPosterior(Account):
     def growth(self, params: Params, step: Float[Array, "..."]) -> Float[Array, "..."]:
         """Growth of evidence, g(N), given all parameters."""
 
+    def excess(self, cells: Cells) -> Float[Array, "cell strategy"]:
+        """How much worse a strategy is than the best, L_k − min L: what evidence counts."""
+        # differences of losses, so that nothing large cancels
+        return cells.loss - cells.loss.min(axis=1, keepdims=True)
+
     @abstractmethod
     def cost(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
         """Cost of a strategy's complexity a priori, c(K_k) in nats, given all parameters."""
@@ -56,16 +62,15 @@ class StrategyPosterior(Account):
         """
         params = self.whole(params)
         evidence = params["gamma"] * self.growth(params, cells.step)
-        # differences of losses, so that nothing large cancels
-        excess = cells.loss - cells.loss.min(axis=1, keepdims=True)
-        score = -evidence[:, None] * excess - self.cost(params, cells)
+        score = -evidence[:, None] * self.excess(cells) - self.cost(params, cells)
         return normalised(score)
 
+    @in_float64
     def pivoted(self, cells: Cells) -> Account:
         """The account with the evidence of a typical cell, in nats, in the place of a free γ."""
         if "gamma" not in self.priors:
             return self
-        gap = np.asarray(cells.loss).max(axis=1) - np.asarray(cells.loss).min(axis=1)
+        gap = np.asarray(self.excess(cells)).max(axis=1)
         log_gap = np.log(np.maximum(gap, _LEAST_GAP)).mean()
         step = float(np.exp(np.log(np.asarray(cells.step)).mean()))
         return Pivoted(self, step, float(np.exp(log_gap)))
@@ -76,7 +81,7 @@ class Pivoted(Account):
 
         γ = evidence / (L₀ g(N₀))
 
-    where N₀ is the geometric mean of N and L₀ that of the largest difference of losses. γ is
+    where N₀ is the geometric mean of N and L₀ that of the largest excess. γ is
     strongly correlated with how evidence grows, given any data; the evidence hardly is. It has no
     unit to choose a prior for, whatever the scale of the losses.
 

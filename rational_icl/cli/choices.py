@@ -12,9 +12,11 @@ from rational_icl._errors import closest
 ACCOUNTS = (
     *("rational", "rational_alpha_0", "rational_beta_1", "rational_gamma_1"),
     *("rational_linear_prior", "rational_fixed", "rational_plateau", "rational_log"),
+    *("relative_evidence", "learning_curves", "formation", "formation_curves"),
     *("internal_selection", "kinetic", "two_boundaries", "coopetition", "emergence", "abrupt"),
     *("relative_cost", "logistic", "logistic_surface", "logistic_surface_curved"),
-    *("scaling_collapse", "constant_weights"),
+    *("multinomial_surface", "multinomial_surface_curved", "scaling_collapse"),
+    "constant_weights",
 )
 """Those of `accounts.names()`, which a test holds them to."""
 

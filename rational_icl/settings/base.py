@@ -8,6 +8,7 @@ loop in any framework can use it; its predictive half is JAX and is written for 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +43,9 @@ class Setting(ABC):
     """Strategies that a fit uses by default."""
     program_bits: ClassVar[Mapping[str, float]]
     """Declared description length of each strategy's program, in bits, without its prior."""
+    composition: ClassVar[Mapping[str, float]] = MappingProxyType({"constant": 0.0})
+    """Steps of composition of strategies, 1 of those not named: 0 if the context is ignored, 1 if
+    it is counted or recalled, 2 if it is looked up and then counted."""
     task_axes: ClassVar[tuple[str, ...]]
     """Names of the axes of a task table."""
     early_quantile: ClassVar[float] = 0.2
@@ -57,6 +61,10 @@ class Setting(ABC):
     context_length: int
     first_position: int = field(default=0, kw_only=True)
     task_exponent: float = field(default=0.0, kw_only=True)
+
+    def composition_of(self, strategy: str) -> float:
+        """Steps of composition that a strategy needs."""
+        return self.composition.get(strategy, 1.0)
 
     def parameters(self) -> dict[str, Any]:
         """The fields that, with `name`, rebuild this setting; those at their default left out."""

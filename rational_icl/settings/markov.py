@@ -55,6 +55,9 @@ class Markov(Symbols):
     )
     memorizing: ClassVar[tuple[str, ...]] = ("two_point_memorizing", "one_point_memorizing")
     default_strategies: ClassVar[tuple[str, ...]] = strategies
+    composition: ClassVar[Mapping[str, float]] = MappingProxyType(
+        dict(zip(strategies, (2.0, 2.0, 1.0, 1.0), strict=True))
+    )
     task_axes: ClassVar[tuple[str, ...]] = ("task", "state", "next_state")
     program_bits: ClassVar[Mapping[str, float]] = MappingProxyType(
         dict(zip(strategies, (4400.0, 4000.0, 4200.0, 3800.0), strict=True))

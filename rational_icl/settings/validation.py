@@ -126,6 +126,13 @@ def _check_class(kind: type[Setting]) -> None:
     for attribute in ("default_strategies", "memorizing", "program_bits"):
         if unknown := [name for name in getattr(kind, attribute) if name not in names]:
             raise fault(kind, f"{attribute} has {', '.join(unknown)}, which is no strategy of it")
+    unknown = [name for name in kind.composition if name not in (*names, "constant")]
+    steps = [kind.composition.get(name, 1.0) for name in names]
+    if unknown or not (np.isfinite(steps).all() and min(steps) >= 0):
+        raise fault(
+            kind,
+            f"composition is {dict(kind.composition)}; expected steps of its strategies, 0 or more",
+        )
     if len(kind.default_strategies) < 2:
         raise fault(kind, "default_strategies has fewer than two; expected two or more")
     bits = [kind.program_bits.get(name, np.nan) for name in names]

@@ -28,6 +28,8 @@ SIZED = [
     for name, case in CASES.items()
     for size in case.sizes
 ]
+PIVOTS = {"gamma": "evidence", "epsilon": "unlearnt", "tau": "forming"}
+"""What stands for a parameter while sampling."""
 every_size = pytest.mark.parametrize(("case", "num_strategies"), SIZED)
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_posterior = pytest.mark.parametrize(
@@ -57,11 +59,20 @@ def test_weights_are_normalised(case: Case, num_strategies: int):
 
 
 @every_size
-def test_a_constant_added_to_the_losses_of_a_cell_changes_nothing(case: Case, num_strategies: int):
+def test_the_level_of_losses_changes_nothing(case: Case, num_strategies: int):
+    """A constant added to those of a cell, or a factor, or one for all that errors have too."""
     cells = make_cells(steps=STEPS, num_strategies=num_strategies)
     constant = np.random.default_rng(51).uniform(-1, 3, size=(len(cells), 1))
-    shifted = replaced(cells, loss=cells.loss + constant)
-    found, expected = (log_weights(case.account, case.params, one) for one in (shifted, cells))
+    params = dict(case.params)
+    if case.compares == "differences":
+        loss = cells.loss + constant
+    elif case.compares == "ratios":
+        loss = cells.loss * np.exp(constant)
+    else:
+        loss = cells.loss * 7.0
+        params["epsilon"] *= 7.0
+    found = log_weights(case.account, params, replaced(cells, loss=loss))
+    expected = log_weights(case.account, case.params, cells)
     np.testing.assert_allclose(found, expected, rtol=IDENTITY, atol=IDENTITY)
 
 
@@ -149,17 +160,17 @@ def test_accounts_without_an_order_are_equivariant_to_relabelling(case: Case, nu
 def test_an_account_in_parameters_for_sampling_is_the_same_theory(case: Case, num_strategies: int):
     cells = make_cells(steps=STEPS, num_strategies=num_strategies)
     pivoted = case.account.pivoted(cells)
-    params = {("evidence" if name == "gamma" else name): one for name, one in case.params.items()}
-    if "evidence" in params:
-        params["evidence"] = 2.3
-    else:
-        assert pivoted == case.account
+    replaced_names = set(case.params) - set(pivoted.priors)
+    params = {name: one for name, one in case.params.items() if name not in replaced_names}
+    params |= {PIVOTS[name]: 2.3 for name in replaced_names}
+    assert ("gamma" in case.params) == ("gamma" in replaced_names)
+    assert bool(replaced_names) == (pivoted != case.account)
     assert set(pivoted.priors) == set(params)
     with jax.enable_x64(True):
         found = pivoted.natural({name: jax.numpy.asarray(one) for name, one in params.items()})
         natural = {name: float(one) for name, one in found.items()}
     assert set(natural) == set(case.params)
-    assert all(natural[name] == case.params[name] for name in natural if name != "gamma")
+    assert all(natural[name] == case.params[name] for name in natural if name not in replaced_names)
     found = log_weights(pivoted, params, cells)
     expected = log_weights(case.account, natural, cells)
     np.testing.assert_allclose(found, expected, rtol=IDENTITY, atol=IDENTITY)
@@ -172,9 +183,11 @@ def test_evidence_is_what_a_typical_cell_brings(case: Case, num_strategies: int)
         return
     cells = make_cells(steps=STEPS, num_strategies=num_strategies)
     pivoted = case.account.pivoted(cells)
-    apart = cells.loss.max(axis=1) - cells.loss.min(axis=1)
-    loss = np.zeros((1, num_strategies))
-    loss[0, 1] = np.exp(np.mean([np.log(one) for one in apart]))
+    with jax.enable_x64(True):
+        apart = np.asarray(case.account.excess(cells)).max(axis=1)
+    excess = np.exp(np.mean([np.log(one) for one in apart]))
+    loss = np.full((1, num_strategies), 0.0 if case.compares == "differences" else 1.0)
+    loss[0, 1] = excess if case.compares == "differences" else np.exp(excess)
     typical = dataclasses.replace(
         jax.tree.map(lambda leaf: leaf[:1], cells),
         step=np.exp(np.mean([np.log(one) for one in cells.step]))[None],
@@ -246,7 +259,9 @@ def test_accounts_of_two_strategies_refuse_three(case: Case):
 
 
 def test_an_unknown_account_is_refused_by_name():
-    expected = r"'magic' is not known; expected one of rational, .*, constant_weights$"
+    expected = (
+        r"'magic' is not known; expected one of rational, .*, constant_weights. One of your own"
+    )
     for make in (accounts.make, lambda *given: accounts.remake(*given, {})):
         with pytest.raises(FitError, match=expected):
             make("magic", ("memorizing", "generalizing"))

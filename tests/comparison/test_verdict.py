@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from rational_icl import accounts
+from rational_icl._arrays import json_value
 from rational_icl.comparison.verdict import Question, Verdict, percent
-from rational_icl.report.result import plain
 
 FLOOR = "constant_weights"
 THEORY = {"theory": True, "second": True, "surface": False, FLOOR: False}
@@ -104,7 +104,7 @@ def test_all_accounts_may_fail():
     failed = {FLOOR: "broken", "theory": "too"}
     asked = Question.of_excess("late_steps", empty, FLOOR, THEORY, failed)
     assert "no account could be fitted" in asked.text
-    assert json.loads(json.dumps(plain(Verdict((asked,)).to_json()), allow_nan=False))
+    assert json.loads(json.dumps(json_value(Verdict((asked,)).to_json()), allow_nan=False))
 
 
 def test_the_verdict_is_text_a_table_and_records():
@@ -120,7 +120,7 @@ def test_the_verdict_is_text_a_table_and_records():
     table = verdict.table
     assert list(table)[:3] == ["scheme", "against", "account"]
     assert len(table) == 3 + 2 + 2 + 1
-    records = json.loads(json.dumps(plain(verdict.to_json()), allow_nan=False))
+    records = json.loads(json.dumps(json_value(verdict.to_json()), allow_nan=False))
     assert [one["scheme"] for one in records] == ["leave_one_num_tasks_out", "large_num_tasks"]
     first, second = records
     assert first["best"] == "surface"

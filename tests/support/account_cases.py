@@ -12,9 +12,14 @@ from rational_icl.accounts import (
     Account,
     ConstantWeights,
     Crossed,
+    CurvedMultinomialSurface,
     CurvedSurface,
+    Formation,
+    FormationCurves,
+    LearningCurves,
     Logistic,
     LogisticSurface,
+    MultinomialSurface,
     Plateau,
     Rational,
     RationalAlpha0,
@@ -23,6 +28,7 @@ from rational_icl.accounts import (
     RationalGamma1,
     RationalLinearPrior,
     RationalLog,
+    RelativeEvidence,
     ScalingCollapse,
 )
 from rational_icl.accounts.ingredients import (
@@ -54,6 +60,13 @@ CURVES = {
     "midpoint_32": 8.0,
 }
 
+RATIOS = {"alpha": 0.6, "gamma": 0.2, "cost_scale": 0.6}
+ERRORS = {"p": 2.0, "epsilon": 0.8, "a": 0.4, "b": 0.3}
+FORMING = {"tau": 300.0, "s": 0.4}
+SURFACES = {f"{kind}_2": value for kind, value in SURFACE.items()} | {
+    f"{kind}_3": -0.5 * value for kind, value in SURFACE.items()
+}
+
 FEW_ACCOUNTS = (
     *("rational", "rational_plateau", "kinetic", "abrupt", "relative_cost", "logistic_surface"),
 )
@@ -69,6 +82,7 @@ class Case:
         sizes: how many strategies it is tried with.
         uses_loss: whether losses of strategies matter.
         uses_complexity: whether their complexities do.
+        compares: losses by their `differences`, their `ratios`, or as `errors` beside its own.
         is_saved: whether its name and options say all of it.
     """
 
@@ -77,10 +91,13 @@ class Case:
     sizes: tuple[int, ...] = (3,)
     uses_loss: bool = True
     uses_complexity: bool = True
+    compares: str = "differences"
     is_saved: bool = True
 
 
 BENCHMARK = {"sizes": (2,), "uses_loss": False, "uses_complexity": False}
+
+DIVIDED = {"uses_complexity": False, "compares": "ratios"}
 
 
 def without(params: Mapping[str, float], *names: str, **other: float) -> dict[str, float]:
@@ -115,6 +132,20 @@ CASES: dict[str, Case] = {
         Crossed(PowerGrowth(), LinearCost(), DeclaredBits(0.0)),
         {"alpha": 0.6, "gamma": 2.0, "cost_scale": 0.002},
         is_saved=False,
+    ),
+    "relative_evidence": Case(RelativeEvidence(), RATIOS, sizes=(2, 3), **DIVIDED),
+    "learning_curves": Case(
+        LearningCurves(), ERRORS, sizes=(2, 3), **{**DIVIDED, "compares": "errors"}
+    ),
+    "formation": Case(Formation(), {**RATIOS, **FORMING}, **DIVIDED),
+    "formation_curves": Case(
+        FormationCurves(), {**ERRORS, **FORMING}, **{**DIVIDED, "compares": "errors"}
+    ),
+    "multinomial surface": Case(MultinomialSurface(3), SURFACES, **{**BENCHMARK, "sizes": (3,)}),
+    "curved multinomial surface": Case(
+        CurvedMultinomialSurface(3),
+        {**SURFACES, "curvature_2": -0.05, "curvature_3": 0.02},
+        **{**BENCHMARK, "sizes": (3,)},
     ),
     "logistic": Case(Logistic((2, 8, 32)), CURVES, **BENCHMARK),
     "surface": Case(LogisticSurface(), SURFACE, **BENCHMARK),
