@@ -31,8 +31,8 @@ class LearningCurves(Account):
     | a | > 0 | how fast it is learnt away | 1 |
     | b | > 0 | how it grows with the number of tasks | 1 |
 
-    While ε D^b N^(−a) is far above L the logit is const + p a ln N − p b ln D, the benchmark
-    `scaling_collapse`. In the end weights are in proportion to L_k^(−p): a plateau below 1, which
+    While memorizing is far from learnt and generalizing nearly is, the logit is const + p a ln N −
+    p b ln D, as of the benchmark `scaling_collapse`. In the end weights are in proportion to L_k^(−p): a plateau below 1, which
     falls with D as the losses of the strategies come near to each other. Losses below 10⁻⁶ nats
     count as that.
     """
