@@ -4,6 +4,7 @@ Messages say what is wrong, where, and what to do about it, in text that is safe
 open in a spreadsheet.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,3 +61,14 @@ class LogError(RationalICLError):
 
 class FitError(RationalICLError):
     """Error of a fit or a prediction that the data or the parameters do not allow."""
+
+
+def absent(path: object, otherwise: str = "no such file or folder; check the path") -> str:
+    """What to do about a path that is not there, in a clause; of an address, to copy it first."""
+    # a Path makes one slash of two
+    if scheme := re.match(r"([a-z][a-z0-9+.-]+):/", str(path)):
+        return (
+            f"is an address ({scheme.group(1)}), and only what is on this machine is read; copy it "
+            "here first, with fsspec's `fs.get(…, recursive=True)` for instance"
+        )
+    return otherwise

@@ -2,6 +2,7 @@
 
 import pytest
 
+import rational_icl as ri
 from rational_icl._errors import shown
 
 
@@ -29,3 +30,14 @@ def test_long_names_are_cut():
     assert shown("a" * 1000) == "a" * 1000
     assert shown("\n" * 600) == r"\n" * 499 + "\\…"
     assert len(shown("a" * 10_000)) == 1000
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/log", "hf://datasets/me/log", "gs:/bucket/c.nc"])
+def test_an_address_is_told_to_be_copied_first(address, tmp_path):
+    for read in (ri.open_log, ri.summarize, ri.inspect_log, ri.load_cells):
+        with pytest.raises(ri.LogError, match=r"is an address .* copy it here first"):
+            read(address)
+    with pytest.raises(ri.LogError, match=r"is an address .* copy it here first"):
+        ri.import_runs([address], tmp_path / "log")
+    with pytest.raises(ri.LogError, match="no such file or folder; check the path"):
+        ri.open_log("somewhere/else")

@@ -32,9 +32,9 @@ class LearningCurves(Account):
     | b | > 0 | how it grows with the number of tasks | 1 |
 
     While memorizing is far from learnt and generalizing nearly is, the logit is const + p a ln N −
-    p b ln D, as of the benchmark `scaling_collapse`. In the end weights are in proportion to L_k^(−p): a plateau below 1, which
-    falls with D as the losses of the strategies come near to each other. Losses below 10⁻⁶ nats
-    count as that.
+    p b ln D, as of the benchmark `scaling_collapse`. In the end weights are in proportion to
+    L_k^(−p): a plateau below 1, which falls with D as the losses of the strategies come near to
+    each other. Losses below 10⁻⁶ nats count as that.
     """
 
     name: ClassVar[str] = "learning_curves"

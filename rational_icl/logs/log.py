@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, absent
 from rational_icl.logs import manifest, store
 from rational_icl.logs.run import Run
 
@@ -99,7 +99,7 @@ def run_files(path: Path) -> list[Path]:
         LogError: there is nothing, or no run in it.
     """
     if not path.exists():
-        raise LogError(f"{path}: no such file or folder; check the path")
+        raise LogError(f"{path}: {absent(path)}")
     if path.name.endswith((store.FOLDER_SUFFIX, store.PACKED_SUFFIX)):
         return [path]
     if not path.is_dir():

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from rational_icl import _hdf5_guard, settings
-from rational_icl._errors import LogError, shown
+from rational_icl._errors import LogError, absent, shown
 from rational_icl.cells.file.columns import (
     FORMAT,
     VERSION,
@@ -53,7 +53,8 @@ def read_cells(path: str | Path) -> tuple[Cells, Behaviour, Origin]:
     path = Path(path)
     where = shown(path)
     if not path.is_file():
-        raise LogError(f"{where}: no such file; make it with `rational-icl summarize`")
+        cure = "no such file; make it with `rational-icl summarize`"
+        raise LogError(f"{where}: {absent(where, cure)}")
     try:
         _hdf5_guard.check_heaps(path)
         with h5py.File(path, "r") as file:

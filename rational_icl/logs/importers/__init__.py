@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, absent
 from rational_icl._extras import needed
 from rational_icl._progress import progress_bar
 from rational_icl.logs.arrays import plain
@@ -144,7 +144,7 @@ def _format(path: Path) -> str:
     if path.suffix == ".npz":
         return "npz"
     if not path.exists():
-        raise LogError(f"{path}: no such file or folder; check the path")
+        raise LogError(f"{path}: {absent(path)}")
     formats = ["cache"] if path.is_dir() and cache.holds_runs(path) else []
     if holds_table(path):
         formats.append("parquet")

@@ -19,7 +19,7 @@ import numpy as np
 
 from rational_icl import _guards, settings
 from rational_icl._arrays import scalar
-from rational_icl._errors import LogError
+from rational_icl._errors import LogError, absent
 from rational_icl.logs import arrays, forms, schema
 from rational_icl.logs.importers import common
 
@@ -69,7 +69,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
     """
     where = str(path)
     if not path.exists():
-        raise LogError(f"{where}: no such file; check the path")
+        raise LogError(f"{where}: {absent(where)}")
     cure = "it is damaged or truncated, save it again"
     with _guards.decoding(where, "not a readable .npz file", cure):
         _guards.check_regular(path)
