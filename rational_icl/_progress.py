@@ -8,7 +8,6 @@ from typing import Any
 
 LOGGER = logging.getLogger("rational_icl")
 """What is said beside results: how attempts fared (info), what is waited for (warning)."""
-LOGGER.addHandler(logging.NullHandler())
 _hidden = False
 
 
@@ -44,7 +43,7 @@ class _BesideBars(logging.Handler):
 
 
 @contextmanager
-def shown(quiet: bool, verbose: bool) -> Iterator[None]:
+def messages(quiet: bool, verbose: bool) -> Iterator[None]:
     """What a command shows: bars and messages; neither if quiet; more if verbose.
 
     Args:

@@ -1,6 +1,5 @@
 """Results that show themselves: a line in a terminal, a line and a table in a notebook."""
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from rational_icl._errors import RationalICLError
@@ -12,9 +11,9 @@ if TYPE_CHECKING:
 class Shown:
     """A result with a `summary`, which notebooks show below its `repr`."""
 
-    @abstractmethod
     def summary(self) -> "pd.DataFrame":
         """Table of what matters most."""
+        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         from html import escape

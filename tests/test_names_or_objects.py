@@ -1,6 +1,8 @@
 """Every public function takes an account's name as well as the account, a log's path as the log."""
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +76,26 @@ def test_results_tell_in_a_line_what_they_are(posterior, urn_folder):
     diagnosis = ri.diagnose(posterior)
     state = "converged)" if diagnosis.converged else f"not converged, {diagnosis.problems[0]}"
     assert f"{len(diagnosis.table)} parameters: {state}" in repr(diagnosis)
+
+
+WITHOUT_TYPES = """
+import rational_icl as ri
+for call in (ri.fit, ri.sample, ri.compare):
+    try:
+        call("rational", object(), object())
+    except ri.FitError as error:
+        print(error)
+try:
+    ri.summarize({"run": {}})
+except ri.LogError as error:
+    print(error)
+"""
+
+
+def test_what_is_swapped_or_no_log_is_told():
+    """By a process whose arguments nobody has checked before."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TYPES], capture_output=True, text=True)
+    told = done.stdout.splitlines()
+    assert len(told) == 4, done.stderr
+    assert all("expected the two of `summarize`, Cells and Behaviour" in line for line in told[:3])
+    assert "`log_from_arrays` makes one of arrays in memory" in told[3]

@@ -42,8 +42,8 @@ class MultinomialSurface(Account):
         """
         if len(strategies) < 3:
             raise FitError(
-                f"account {cls.name!r}: {len(strategies)} strategies ({', '.join(strategies)}); of "
-                f"two it is {cls.name.replace('multinomial', 'logistic')!r}"
+                f"account {cls.name!r}: {len(strategies)} strategies ({', '.join(strategies)}); it "
+                "is of three or more, and of two `logistic_surface` is the same"
             )
         return cls(len(strategies))
 

@@ -1,6 +1,7 @@
 """Accounts by name: those that ship, and those that somebody has registered."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -33,7 +34,11 @@ from rational_icl.accounts.rational import (
 from rational_icl.accounts.relative_cost import RelativeCost
 from rational_icl.accounts.two_boundaries import TwoBoundaries
 from rational_icl.accounts.validation import validate
+from rational_icl.settings import Categorical, Markov
 
+_FAMILIES = (Categorical.strategies[:2], Categorical.strategies, Markov.strategies)
+_RESERVED = ("all", "best_mixture", "observed", "usable", "run", "step", "num_tasks")
+"""Words that stand beside names of accounts in options and tables."""
 AccountT = TypeVar("AccountT", bound=Account)
 
 SHIPPED: tuple[type[Account], ...] = (
@@ -95,13 +100,36 @@ def register(account: type[AccountT]) -> type[AccountT]:
             f"an account named {account.name!r} is already registered: {registered}; choose "
             "another name"
         )
-    validate(account.of(("memorizing", "generalizing")))
+    _check_name(account.name)
+    _validate(account)
     _BY_NAME[account.name] = account
     return account
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z]\w*", name) or name in _RESERVED:
+        raise ValueError(
+            f"account name {name!r}; expected small letters, digits and _, and none of "
+            f"{', '.join(_RESERVED)}"
+        )
+
+
+def _validate(account: type[Account]) -> None:
+    """Validate it with two strategies, or with as many as it speaks of."""
+    for strategies in _FAMILIES:
+        try:
+            made = account.of(strategies)
+        except FitError:
+            if strategies == _FAMILIES[-1]:
+                raise
+        else:
+            setting = Markov(3, 8) if len(strategies) > 3 else Categorical(4, 16)
+            return validate(made, strategies, setting)
+    return None
+
+
 def names(costly: bool = True) -> tuple[str, ...]:
-    """Names of all accounts that `make` knows, theories first; without `costly` ones if False."""
+    """Names of all accounts that `make` knows, registered ones last; no `costly` ones if False."""
     return tuple(name for name, kind in _BY_NAME.items() if costly or not kind.costly)
 
 

@@ -58,7 +58,7 @@ class StrategyPosterior(Account):
             cells: N in optimizer steps, L in nats per prediction, K in bits.
 
         Returns:
-            Normalised over `strategy`. Adding a constant to every loss of a cell changes nothing.
+            Normalised over `strategy`.
         """
         params = self.whole(params)
         evidence = params["gamma"] * self.growth(params, cells.step)
@@ -79,22 +79,22 @@ class StrategyPosterior(Account):
 class Pivoted(Account):
     """A posterior over strategies with its evidence stated at a typical cell.
 
-        γ = evidence / (L₀ g(N₀))
+        γ = evidence / (e₀ g(N₀))
 
-    where N₀ is the geometric mean of N and L₀ that of the largest excess. γ is
+    where N₀ is the geometric mean of N and e₀ that of the largest excess. γ is
     strongly correlated with how evidence grows, given any data; the evidence hardly is. It has no
     unit to choose a prior for, whatever the scale of the losses.
 
     | parameter | range | meaning | unit |
     |---|---|---|---|
-    | evidence | > 0 | by which N₀ steps tell strategies L₀ apart | nats |
+    | evidence | > 0 | by which N₀ steps tell strategies e₀ apart | nats |
     | others | as in `account` | those of `account` but γ | |
     """
 
     name: ClassVar[str] = "pivoted"
     account: StrategyPosterior
     step: float
-    loss: float
+    excess: float
 
     @property
     def priors(self) -> dict[str, dist.Distribution]:
@@ -109,7 +109,7 @@ class Pivoted(Account):
         """Natural parameters: those of `account`."""
         shared = {name: params[name] for name in self.account.priors if name != "gamma"}
         unit = self.account.growth(self.account.whole(shared), jnp.asarray(self.step))
-        gamma = params["evidence"] / (self.loss * unit)
+        gamma = params["evidence"] / (self.excess * unit)
         return {name: gamma if name == "gamma" else shared[name] for name in self.account.priors}
 
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Integer
 
 from rational_icl._arrays import Array
+from rational_icl._errors import FitError
 from rational_icl.cells.measures import names_of_measures
 from rational_icl.cells.statistics import Divergence
 from rational_icl.settings import Setting
@@ -97,6 +98,15 @@ class Behaviour(eqx.Module):
 def select(records: RecordsT, chosen: Bool[np.ndarray, " cell"]) -> RecordsT:
     """Chosen cells of `Cells`, of `Behaviour` or of any part of them."""
     return jax.tree.map(lambda leaf: leaf[chosen], records)
+
+
+def check_pair(cells: object, behaviour: object) -> None:
+    """Raises FitError unless these are cells and the behaviour in them, in this order."""
+    if not isinstance(cells, Cells) or not isinstance(behaviour, Behaviour):
+        given = f"{type(cells).__name__} and {type(behaviour).__name__}"
+        raise FitError(
+            f"cells, behaviour: {given}; expected the two of `summarize`, Cells and Behaviour"
+        )
 
 
 def table(cells: Cells, behaviour: Behaviour) -> pd.DataFrame:

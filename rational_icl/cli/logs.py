@@ -1,6 +1,6 @@
 """The command itself, and those of its commands that only read and check."""
 
-import itertools
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from rational_icl._errors import LogError, RationalICLError
-from rational_icl._progress import shown
+from rational_icl._progress import messages
 from rational_icl.cli.compilation import keep_compiled
 from rational_icl.cli.options import AS_JSON, LOGS, echo_json, plain_errors
 
-_ANYWHERE = ("-q", "--quiet", "-v", "--verbose")
+_ANYWHERE = re.compile("-[qv]+|--quiet|--verbose|--load=.*")
 
 
 class _Main(click.Group):
@@ -24,8 +24,11 @@ class _Main(click.Group):
         own, others, words = [], [], iter(args[:end])
         for word in words:
             if word == "--load":
-                own += [word, *itertools.islice(words, 1)]
-            elif word.startswith("--load=") or word in _ANYWHERE:
+                file = next(words, None)
+                if file is None:
+                    raise click.BadOptionUsage("--load", "Option '--load' requires an argument.")
+                own += [word, file]
+            elif _ANYWHERE.fullmatch(word):
                 own.append(word)
             else:
                 others.append(word)
@@ -57,7 +60,7 @@ def main(ctx: click.Context, load: tuple[Path, ...], quiet: bool, verbose: bool)
     """
     if quiet and verbose:
         raise LogError("--quiet and --verbose: say one of them")
-    ctx.with_resource(shown(quiet, verbose))
+    ctx.with_resource(messages(quiet, verbose))
     keep_compiled()
     for path in load:
         _run(path)

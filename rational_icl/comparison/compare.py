@@ -13,7 +13,7 @@ from rational_icl._jit import in_float64
 from rational_icl._progress import progress_bar
 from rational_icl._threads import in_threads
 from rational_icl.accounts import Account
-from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells, check_pair
 from rational_icl.comparison.choosing import choose
 from rational_icl.comparison.crossovers import account_crossovers
 from rational_icl.comparison.folds import DEFAULT_SCHEMES, Fold, make_folds, usable_cells
@@ -91,6 +91,7 @@ def compare(
     Raises:
         FitError: an unknown account or scheme, or not even constant weights fit these cells.
     """
+    check_pair(cells, behaviour)
     chosen, problems = choose(accounts, cells.strategies)
     folds = make_folds(cells, behaviour, schemes)
     usable = usable_cells(cells, behaviour)

@@ -165,7 +165,7 @@ class Question:
         where = row["worse_at"] if sign > 0 else row["units"] - row["worse_at"]
         return (
             f"{self._left(row['account'])}, {_more(row['difference'])} than "
-            f"{row['reference']} (90 %: {_points(low)} to {_points(high)}), at {where} of "
+            f"{row['reference']} (90 %: {points(low)} to {points(high)}), at {where} of "
             f"{row['units']} D (p = {row['p']:.2g}; Holm over {family}: {row['p_holm']:.2g})"
         )
 
@@ -244,17 +244,17 @@ class Verdict:
 
 def percent(share: float) -> str:
     """Share of the gap as a percentage, to two digits."""
-    return f"{_points(share)} %"
+    return f"{points(share)} %"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
     """In hundredths, to two digits or to whole ones, never with an exponent above 99."""
     points = 100 * share
     return f"{points:.2g}" if abs(points) < 99.5 else f"{points:.0f}"
 
 
 def _more(difference: float) -> str:
-    return f"{_points(abs(difference))} points {'more' if difference >= 0 else 'less'}"
+    return f"{points(abs(difference))} points {'more' if difference >= 0 else 'less'}"
 
 
 def _listed(names: Sequence[str]) -> str:

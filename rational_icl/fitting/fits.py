@@ -16,7 +16,7 @@ from rational_icl._jit import in_float64
 from rational_icl._shown import Shown
 from rational_icl.accounts import Account
 from rational_icl.accounts.invented import invented_cells
-from rational_icl.cells.records import Behaviour, Cells, select
+from rational_icl.cells.records import Behaviour, Cells, check_pair, select
 from rational_icl.cells.tables import StrategyTable
 from rational_icl.cells.zeros import unreachable
 from rational_icl.fitting.fit_files import read_fields, write_fields
@@ -253,6 +253,7 @@ def fit(
         FitError: too few cells or task diversities, an account that does not keep what accounts
             promise (`accounts.validate`), or no start ends at a finite objective (`best_start`).
     """
+    check_pair(cells, behaviour)
     account = accounts.make(account, cells.strategies)
     accounts.validate_at_first_use(account, cells)
     regions = regions or partition_cells(cells, behaviour)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def open_log(path: str | Path | Log) -> Log:
     """
     if isinstance(path, Log):
         return path
+    if not isinstance(path, str | PathLike):
+        raise LogError(
+            f"log: {type(path).__name__}; expected a log or its path; `log_from_arrays` makes one "
+            "of arrays in memory"
+        )
     log = open_unchecked(Path(path))
     refuse_duplicates(list(log.values()), str(path))
     return log

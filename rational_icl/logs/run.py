@@ -32,6 +32,8 @@ class Run:
     def __init__(self, path: Path):
         self.path = path
         self.name = store.run_name(path)
+        self.keeps: Any = None
+        """What must last as long as the run: its folder, if that is a temporary one."""
         self._opened: zarr.Group | None = None
         self._arrays: dict[str, zarr.Array] = {}
         self._inputs: dict[str, np.ndarray] = {}

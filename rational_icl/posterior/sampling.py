@@ -12,7 +12,7 @@ import pandas as pd
 from rational_icl._errors import FitError
 from rational_icl._jit import in_float64
 from rational_icl.accounts import Account, make
-from rational_icl.cells.records import Behaviour, Cells
+from rational_icl.cells.records import Behaviour, Cells, check_pair
 from rational_icl.fitting.holdout import Regions, partition_cells
 from rational_icl.posterior.adaptation import Plan, draw, with_attempts
 from rational_icl.posterior.base import Posterior, PosteriorLike
@@ -77,6 +77,7 @@ def sample(
         FitError: no cells, cells that are infinitely far from every mixture, unknown measurement
             error, bad options, or a prior that fits no cell.
     """
+    check_pair(cells, behaviour)
     chosen = regions or partition_cells(cells, behaviour)
     specification = specify(
         make(account, cells.strategies),

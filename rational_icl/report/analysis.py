@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rational_icl import accounts
 from rational_icl._errors import FitError
 from rational_icl.accounts import Account, ConstantWeights
@@ -24,7 +26,7 @@ from rational_icl.posterior.adaptation import Plan
 from rational_icl.prediction.crossovers import crossovers
 from rational_icl.report.bayesian import interpret
 from rational_icl.report.published import beside_published
-from rational_icl.report.result import REGIONS, Analysis
+from rational_icl.report.result import EXTRAPOLATIONS, REGIONS, Analysis
 from rational_icl.robustness import fit_variants
 
 
@@ -102,7 +104,7 @@ def analyse(
         runs=runs,
         crossover=observed.merge(predicted, on="num_tasks"),
         jackknife=_jackknifed(fitted, cells, behaviour),
-        bounds=_bounds(cells, behaviour, fitted, seed),
+        bounds=_bounds(cells, behaviour, fitted, frame, seed),
         published=beside_published(frame, fitted, splits, source.factors),
         undefined=tuple(
             filter(None, (undefined(s, n, cells.strategies) for n, s in behaviour.splits.items()))
@@ -135,8 +137,9 @@ def _jackknifed(fitted: Fit, cells: Cells, behaviour: Behaviour) -> Jackknife | 
 
 
 def _bounds(
-    cells: Cells, behaviour: Behaviour, fitted: Fit, seed: int
+    cells: Cells, behaviour: Behaviour, fitted: Fit, frame: pd.DataFrame, seed: int
 ) -> dict[str, dict[str, float | None]]:
+    """Mean ID divergence of the floor and the ceiling, by part of the cells."""
     constant = ConstantWeights.of(cells.strategies)
     floor = fit(constant, cells, behaviour, regions=fitted.regions, num_starts=4, seed=seed)
     split = behaviour.splits["id"]
@@ -144,12 +147,12 @@ def _bounds(
         "floor": divergence_at(split.divergence, floor.log_weights(cells)),
         "ceiling": split.best_divergence,
     }
+    parts = {region: (frame["region"] == region).to_numpy() for region in REGIONS}
+    parts |= {part: (frame["extrapolation"] == part).to_numpy() for part in EXTRAPOLATIONS}
     return {
         name: {
-            region: float(per_cell[getattr(fitted.regions, region)].mean())
-            if getattr(fitted.regions, region).any()
-            else None
-            for region in REGIONS
+            part: float(per_cell[in_part].mean()) if in_part.any() else None
+            for part, in_part in parts.items()
         }
         for name, per_cell in values.items()
     }

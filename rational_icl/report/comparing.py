@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rational_icl import plotting
 from rational_icl.comparison import Comparison
 from rational_icl.comparison.tables import FITTED
-from rational_icl.comparison.verdict import percent
+from rational_icl.comparison.verdict import percent, points
 
 ABLATIONS = (
     "rational",
@@ -66,18 +66,24 @@ def overview(comparison: Comparison) -> list[dict[str, Any]]:
             continue  # the ceiling, which leaves nothing
         account = comparison.fits[name].account
         shares = [_share(comparison.row(scheme, name)) for scheme in comparison.schemes]
-        says = (inspect.getdoc(type(account)) or "").partition("\n")[0].partition(" Source:")[0]
+        says = docstring(type(account)).partition("\n")[0].partition(" Source:")[0]
         rows.append({"account": name, "theory": account.theory, "says": says, "shares": shares})
     return rows
+
+
+def docstring(kind: type) -> str:
+    """Docstring that somebody wrote for a class; dataclasses without one have their signature."""
+    text = inspect.getdoc(kind) or ""
+    return "" if text.startswith(f"{kind.__name__}(") else text
 
 
 def _share(row: pd.Series) -> dict[str, Any]:
     if row["status"] != FITTED:
         return {"text": "failed", "interval": "", "best": False}
-    low, high = (100 * row[f"excess_left_{end}"] for end in ("lower", "upper"))
+    low, high = (row[f"excess_left_{end}"] for end in ("lower", "upper"))
     return {
         "text": percent(row["excess_left"]) if np.isfinite(row["excess_left"]) else "–",
-        "interval": f"{low:.2g} to {high:.2g}" if low < high < np.inf else "",
+        "interval": f"{points(low)} to {points(high)}" if low < high < np.inf else "",
         "best": row["verdict"] == "best",
     }
 

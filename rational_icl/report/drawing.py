@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -40,16 +41,19 @@ def draw(analysis: Analysis, folder: Path, formats: Sequence[str] = ()) -> dict[
     with mpl.rc_context({"svg.hashsalt": "rational_icl", "font.size": 9, "svg.fonttype": "path"}):
         for name, make in _figures(analysis):
             figure = make()
-            figure.draw_without_rendering()  # lays it out, once for all formats
-            figure.set_layout_engine("none")
-            text = io.StringIO()
-            _save(figure, text, "svg")
-            for suffix in others:
-                _save(figure, folder / f"{name}.{suffix}", suffix)
-            plt.close(figure)
-            (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
+            try:
+                figure.draw_without_rendering()  # lays it out, once for all formats
+                figure.set_layout_engine("none")
+                file = io.StringIO()
+                _save(figure, file, "svg")
+                for suffix in others:
+                    _save(figure, folder / f"{name}.{suffix}", suffix)
+            finally:
+                plt.close(figure)
+            text = file.getvalue()
+            (folder / f"{name}.svg").write_text(text, encoding="utf-8")
             # matplotlib wrote this markup; names from the log are escaped in it
-            drawn[name] = Markup(text.getvalue()[text.getvalue().index("<svg") :])
+            drawn[name] = Markup(text[text.index("<svg") :])
     return drawn
 
 
@@ -60,9 +64,14 @@ def write_tables(tables: dict[str, pd.DataFrame], folder: Path, latex: bool = Fa
         table.map(plain_cell).to_csv(folder / f"{name}.csv", index=False)
         if latex:
             styled = table.style.hide(axis="index")
-            styled = styled.format(escape="latex", precision=4, na_rep="--")
+            styled = styled.format(_latex_number, escape="latex", na_rep="--")
             styled = styled.format_index(escape="latex", axis="columns")
             (folder / f"{name}.tex").write_text(styled.to_latex(hrules=True), encoding="utf-8")
+
+
+def _latex_number(value: Any) -> Any:
+    """Four significant digits of a number that is not whole; anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _save(figure: Figure, target: io.StringIO | Path, suffix: str) -> None:

@@ -45,8 +45,8 @@ def explained(texts: Iterable[str]) -> list[Markup]:
 def _explained(text: str, seen: set[str]) -> Markup:
     parts, end = [], 0
     for match in _WORD.finditer(text):
-        word = _SINGULAR[match.group().lower()]
-        if word in seen:
+        word = _SINGULAR.get(match.group().lower(), "")
+        if not word or word in seen:
             continue
         seen.add(word)
         parts += [escape(text[end : match.start()]), _told(match.group(), WORDS[word])]

@@ -1,6 +1,5 @@
 """The page: what it says of every log, and how numbers are written for a person."""
 
-import inspect
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -100,7 +99,7 @@ def section(analysis: Analysis, drawn: dict[str, Markup]) -> dict[str, Any]:
 
 def _definition(kind: type) -> str:
     """Docstring of a setting or an account, less what its arguments are."""
-    return (inspect.getdoc(kind) or "").split("\nArgs:")[0].strip()
+    return comparing.docstring(kind).split("\nArgs:")[0].strip()
 
 
 def _determined(analysis: Analysis) -> list[dict[str, Any]]:
@@ -182,6 +181,5 @@ def _contents(analysis: Analysis, has_explorer: bool) -> list[str]:
         "The fit": True,
         "Sensitivity": analysis.variants is not None,
         "Methods and provenance": True,
-        "Words": True,
     }
     return [title for title, is_shown in shown.items() if is_shown]

@@ -153,7 +153,7 @@ class Analysis:
 
     def gap_closed(self, region: str) -> float | None:
         """Share of the way from floor to ceiling that the account covers, in ID divergence."""
-        floor, ceiling = self.bounds["floor"][region], self.bounds["ceiling"][region]
+        floor, ceiling = self.bounds["floor"].get(region), self.bounds["ceiling"].get(region)
         value = self.agreement("id", region)["divergence"]
         if floor is None or ceiling is None or value is None or floor - ceiling < _LEAST_GAP:
             return None

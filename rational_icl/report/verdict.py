@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rational_icl.comparison.inference import BETTER
+from rational_icl.comparison.inference import BETTER, OPEN, SAME
 from rational_icl.comparison.verdict import Question, percent
 from rational_icl.report.result import Analysis
 
@@ -19,6 +19,13 @@ _BEATS = {
     "equivalent": "It is level with",
     "undecided": "It cannot be told from",
 }
+_PARTS = {
+    "later_steps": "in held-out cells at later steps",
+    "larger_num_tasks": "in held-out cells at larger task diversity",
+    "fitted": "in cells that were fitted",
+}
+_SMALL = 0.01
+"""A difference in relative distance that is none to speak of."""
 _FEWEST_CELLS = 10
 """Fitted cells for each parameter, below which a fit says little."""
 
@@ -26,7 +33,7 @@ _FEWEST_CELLS = 10
 def verdict(analysis: Analysis) -> list[str]:
     """The caveat that decides, if there is one; which account predicts best; where it fails."""
     answer = _compared(analysis) if analysis.comparison else _alone(analysis)
-    texts = [*cautions(analysis), answer, worst(analysis)]
+    texts = [*cautions(analysis), answer, worst(analysis), transition_times(analysis)]
     return [text for text in texts if text]
 
 
@@ -45,6 +52,11 @@ def cautions(analysis: Analysis) -> list[str]:
         )
     if analysis.frame["step"].nunique() == 1:
         texts.append("There is one checkpoint, so that nothing is known of change over training.")
+    if ended := analysis.fit.at_boundary:
+        texts.append(
+            f"The {analysis.fit.account.name} account ended at the edge of the range of "
+            f"{' and '.join(ended)}: its parameters are no measurements."
+        )
     return texts
 
 
@@ -60,6 +72,8 @@ def worst(analysis: Analysis) -> str:
     largest = residual.abs().idxmax()
     held_out = ", held out" if (last["region"] == "held_out").all() else ""
     observed, predicted = by_diversity.loc[largest, columns]
+    if abs(observed - predicted) < _SMALL:
+        return ""
     steps = last["step"].unique()
     when = f"{steps[0]:,}" if len(steps) == 1 else "of each run"
     return (
@@ -69,14 +83,26 @@ def worst(analysis: Analysis) -> str:
     )
 
 
+def transition_times(analysis: Analysis) -> str:
+    """How far the account is off in when the first strategy takes over."""
+    both = analysis.crossover.dropna(subset=["observed", "predicted"])
+    if both.empty:
+        return ""
+    off = (np.log(both["predicted"]) - np.log(both["observed"])).abs()
+    return (
+        f"The {analysis.fit.account.name} account's crossover steps are off by a factor of "
+        f"{np.exp(off.median()):.2g} in the median and {np.exp(off.max()):.2g} at worst, over "
+        f"{len(both)} task diversities."
+    )
+
+
 def _alone(analysis: Analysis) -> str:
     """How much of the gap the only account closes."""
     name = analysis.fit.account.name
-    shares = {region: analysis.gap_closed(region) for region in ("held_out", "fitted")}
     told = [
-        f"{percent(share)} in cells that were {words}"
-        for share, words in zip(shares.values(), ("held out", "fitted"), strict=True)
-        if share is not None
+        f"{percent(share)} {words}"
+        for region, words in _PARTS.items()
+        if (share := analysis.gap_closed(region)) is not None
     ]
     rivals = (
         "No other account was fitted, so that nothing is known of whether another predicts better: "
@@ -86,7 +112,7 @@ def _alone(analysis: Analysis) -> str:
         return f"There is no gap for the {name} account to close. {rivals}"
     return (
         f"Of the gap between one constant mixture and the best mixture of every cell, the {name} "
-        f"account closes {' and '.join(told)}. {rivals}"
+        f"account closes {'; '.join(told)}. {rivals}"
     )
 
 
@@ -102,6 +128,10 @@ def _compared(analysis: Analysis) -> str:
         f"Of {number} accounts {question.best} best predicts {_UNSEEN[question.scheme]}: it "
         f"leaves {percent(question.excess_left[question.best])} of the gap."
     )
+    table = question.against_best
+    open_still = table.loc[table["verdict"].isin((OPEN, SAME)), "account"].tolist()
+    if open_still:
+        text += f" Not told from it: {', '.join(open_still)}."
     others = [q for q in questions if q is not question and not q.problem]
     return " ".join(filter(None, [text, _theory(question), _elsewhere(others)]))
 
@@ -129,10 +159,14 @@ def _theory(question: Question) -> str:
 
 
 def _elsewhere(questions: list[Question]) -> str:
-    if not questions:
+    both = [one for one in questions if one.best_theory and one.best_benchmark]
+    if not both:
         return ""
-    won = sum(question.theory_verdict == BETTER for question in questions) or "none"
+    won = sum(question.theory_verdict == BETTER for question in both)
+    if len(both) == 1:
+        answer = "a theory beats" if won else "no theory beats"
+        return f"Under the other way of holding data out {answer} the accounts without theory."
     return (
-        f"Under {won} of the {len(questions)} other ways of holding data out that allow a verdict, "
-        "a theory beats the accounts without theory."
+        f"Under {won or 'none'} of the {len(both)} other ways of holding data out that allow a "
+        "verdict, a theory beats the accounts without theory."
     )

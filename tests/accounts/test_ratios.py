@@ -136,7 +136,7 @@ def test_settings_declare_how_much_composition_strategies_need():
 @pytest.mark.parametrize("num_strategies", [1, 2])
 def test_a_multinomial_surface_names_that_of_two(num_strategies):
     strategies = ("memorizing", "generalizing")[:num_strategies]
-    with pytest.raises(ri.FitError, match="of two it is 'logistic_surface'"):
+    with pytest.raises(ri.FitError, match="of two `logistic_surface` is the same"):
         accounts.make("multinomial_surface", strategies)
 
 

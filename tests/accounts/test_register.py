@@ -80,6 +80,21 @@ def test_what_is_no_account_with_a_name_is_refused(wrong):
         getattr(ri.accounts.register, "__wrapped__", ri.accounts.register)(wrong)  # no types
 
 
+@pytest.mark.parametrize("name", ["all", "best_mixture", "step", "two words", "a,b", "Thrift", ""])
+def test_names_that_options_and_tables_have_are_refused(name):
+    with pytest.raises(ValueError, match="expected small letters, digits and _, and none of all"):
+        ri.accounts.register(own(name))
+    assert ri.accounts.names() == SHIPPED
+
+
+def test_an_account_of_three_strategies_is_registered():
+    class Three(ri.accounts.MultinomialSurface):
+        name = "mine"
+
+    assert ri.accounts.register(Three) is Three
+    assert ri.accounts.names()[-1] == "mine"
+
+
 def test_what_breaks_a_promise_is_not_registered():
     kind = own()
     kind.log_weights = lambda self, params, cells: params["c"] * cells.loss
@@ -100,6 +115,12 @@ def test_a_file_is_loaded_at_any_place_of_the_command_line(place, tmp_path):
     rows = result.stdout.splitlines()
     assert "weight_memorizing" in rows[0]
     assert len(rows) == 3
+
+
+def test_load_without_a_file_says_so():
+    result = CliRunner().invoke(main, ["check", "log", "--load"])
+    assert result.exit_code == 2
+    assert "requires an argument" in result.output
 
 
 def test_without_its_file_the_name_is_not_known():

@@ -79,6 +79,7 @@ def test_bars_are_for_terminals_and_quiet_hides_them(log):
     [
         ((), ["as they went", "look out"]),
         (("-q",), ["look out"]),
+        (("-qq",), ["look out"]),
         (("--verbose",), ["DEBUG: in detail", "INFO: as they went", "WARNING: look out"]),
     ],
 )

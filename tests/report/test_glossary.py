@@ -31,6 +31,11 @@ def test_the_longest_word_is_meant_and_plurals_are_too():
     assert told(text) == ["Best mixtures", "task diversities", "strategies", "settings"]
 
 
+def test_letters_that_only_look_alike_are_no_words():
+    (text,) = explained(["runſ and cellſ"])
+    assert told(text) == []
+
+
 def test_markup_in_a_text_stays_text():
     (text,) = explained(["<script>account</script> & \"run\" 'cell'"])
     assert "<script>" not in text

@@ -18,10 +18,13 @@ THEORY = {"rational": True, "kinetic": True, "surface": False, "constant_weights
 def analysis_of(frame: pd.DataFrame, **parts: Any) -> Any:
     """What a verdict reads of an analysis."""
     account = SimpleNamespace(name="rational")
-    fit = SimpleNamespace(account=account, params={"alpha": 0.5, "beta": 0.2, "gamma": 3.0})
+    params = {"alpha": 0.5, "beta": 0.2, "gamma": 3.0}
+    fit = SimpleNamespace(account=account, params=params, at_boundary=())
     fields = {
         "frame": frame, "fit": fit, "bayesian": None, "comparison": None,
-        "gap_closed": lambda region: {"fitted": 0.9, "held_out": 0.75}[region], **parts,
+        "gap_closed": {"fitted": 0.9, "later_steps": 0.75, "larger_num_tasks": 0.2}.get,
+        "crossover": pd.DataFrame({"observed": [100.0, 40.0, None], "predicted": [50.0, 40.0, 1]}),
+        **parts,
     }  # fmt: skip
     return Mock(spec=Analysis, **fields)
 
@@ -61,14 +64,26 @@ def test_the_caveat_that_decides_is_told_first():
     assert texts[0].startswith("Only 6 cells at 2 task diversities were fitted, by 3 parameters")
     assert texts[1].startswith("There is one checkpoint")
     assert cautions(analysis_of(frame_of())) == []
+    ended = analysis_of(frame_of())
+    ended.fit.at_boundary = ("alpha",)
+    assert verdict(ended)[0] == (
+        "The rational account ended at the edge of the range of alpha: its parameters are no "
+        "measurements."
+    )
 
 
 def test_an_account_by_itself_says_what_it_closes_and_that_rivals_are_missing():
-    first, second = verdict(analysis_of(frame_of()))
-    assert "closes 75 % in cells that were held out and 90 % in cells that were fitted" in first
+    first, second, third = verdict(analysis_of(frame_of()))
+    assert (
+        "closes 75 % in held-out cells at later steps; 20 % in held-out cells at larger task "
+        "diversity; 90 % in cells that were fitted." in first
+    )
     assert "No other account was fitted" in first
     assert "rational-icl compare" in first
     assert second == worst(analysis_of(frame_of()))
+    assert third.endswith(
+        "off by a factor of 1.4 in the median and 2 at worst, over 2 task diversities."
+    )
     nothing = analysis_of(frame_of(), gap_closed=lambda region: None)
     assert verdict(nothing)[0].startswith("There is no gap for the rational account to close.")
 
@@ -90,6 +105,12 @@ def test_the_winner_is_named_and_what_a_theory_is_worth_beside_benchmarks(surfac
     assert text.startswith("Of 4 accounts ")
 
 
+def test_what_cannot_be_told_from_the_winner_is_named():
+    excess = {"rational": 0.1, "kinetic": 0.1, "surface": 0.4, "constant_weights": 1.0}
+    text = verdict(analysis_of(frame_of(), comparison=compared(question(excess))))[0]
+    assert "of the gap. Not told from it: kinetic. It beats surface" in text
+
+
 def test_other_ways_of_holding_out_are_counted_and_none_is_passed_over():
     won = {"rational": 0.1, "surface": 0.5, "constant_weights": 1.0}
     lost = {"rational": 0.5, "surface": 0.1, "constant_weights": 1.0}
@@ -106,6 +127,13 @@ def test_other_ways_of_holding_out_are_counted_and_none_is_passed_over():
         "Under 1 of the 2 other ways of holding data out that allow a verdict, a theory beats the "
         "accounts without theory."
     )
+    one_other = verdict(analysis_of(frame_of(), comparison=compared(*questions[1:3])))[0]
+    assert one_other.endswith(
+        "Under the other way of holding data out a theory beats the accounts without theory."
+    )
+    bare = {"surface": 0.1, "constant_weights": 1.0}
+    none = compared(*(question(bare, scheme=scheme) for scheme in schemes[1:]))
+    assert "beats" not in verdict(analysis_of(frame_of(), comparison=none))[0]
     only = verdict(analysis_of(frame_of(), comparison=compared(questions[0])))[0]
     assert only.startswith("Of 3 accounts none can be called best: ")
 
@@ -121,3 +149,5 @@ def test_it_fails_most_where_it_is_furthest_off_at_the_end_of_runs():
     frame.loc[frame["num_tasks"] == 4, "step"] += 1  # these runs end later
     assert worst(analysis_of(frame)).startswith("At the last step (of each run) the rational")
     assert worst(analysis_of(frame.assign(relative_distance_id=np.nan))) == ""
+    same = frame["predicted_relative_distance_id"] + 0.001
+    assert worst(analysis_of(frame.assign(relative_distance_id=same))) == ""

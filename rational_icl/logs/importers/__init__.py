@@ -2,10 +2,10 @@
 
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from types import ModuleType
 from typing import Any
 
@@ -96,7 +96,8 @@ def log_from_arrays(
     Raises:
         LogError: a run is incomplete or inconsistent, or one of its name is already in `out`.
     """
-    if "setting" in runs or not all(isinstance(arrays, Mapping) for arrays in runs.values()):
+    of_runs = runs.values() if isinstance(runs, Mapping) and "setting" not in runs else [None]
+    if not runs or not all(isinstance(arrays, Mapping) for arrays in of_runs):
         raise LogError("runs: expected the arrays of every run by its name, {'run': {...}}")
     naming = npz.Naming(dict(names or {}), outputs)
     sources = [
@@ -106,12 +107,21 @@ def log_from_arrays(
     if out is not None:
         common.import_sources(sources, Path(out))
         return open_log(out)
-    with ExitStack() as undone:
-        folder = undone.enter_context(TemporaryDirectory(prefix="rational_icl_"))
-        common.import_sources(sources, Path(folder) / "log")
-        log = open_log(Path(folder) / "log")
-        weakref.finalize(log, undone.pop_all().close)
-        return log
+    folder = _Temporary()
+    common.import_sources(sources, folder.path)
+    log = open_log(folder.path)
+    for run in log.values():  # which may outlive the log that it was taken from
+        run.keeps = folder
+    return log
+
+
+class _Temporary:
+    """Path of a log in a temporary folder, which goes with the last that holds this."""
+
+    def __init__(self) -> None:
+        parent = mkdtemp(prefix="rational_icl_")
+        self.path = Path(parent) / "log"
+        weakref.finalize(self, rmtree, parent, ignore_errors=True)
 
 
 def _in_memory(given: Mapping[str, Any], naming: npz.Naming, name: str) -> common.Record:

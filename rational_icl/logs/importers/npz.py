@@ -47,12 +47,12 @@ class Naming:
         absent = [theirs for theirs in self.names.values() if theirs not in saved]
         if absent:
             raise LogError(
-                f"{where}: {', '.join(absent)} not there, which --map names; it holds "
+                f"{where}: {', '.join(absent)} not there, which names (--map) has; it holds "
                 f"{', '.join(saved)}"
             )
         others = {key: value for key, value in saved.items() if key not in self.names.values()}
         if twice := [ours for ours in self.names if ours in others]:
-            raise LogError(f"{where}: has {', '.join(twice)} itself; take it out of --map")
+            raise LogError(f"{where}: has {', '.join(twice)} itself; take it out of names (--map)")
         return others | {ours: saved[theirs] for ours, theirs in self.names.items()}
 
 
@@ -146,8 +146,8 @@ def _refuse_incomplete(saved: Mapping[str, np.ndarray], where: str) -> None:
     text = f"{where}: missing {', '.join(missing)}; every run must state them"
     if others:
         text += (
-            f". Not recognised: {', '.join(others)}; --map {missing[0]}={others[0]} would say that "
-            "one is the other"
+            f". Not recognised: {', '.join(others)}; if one is the other, say so with --map "
+            "OURS=YOURS (in Python names={'ours': 'yours'})"
         )
     raise LogError(text)
 
@@ -209,7 +209,10 @@ def _position_hint(shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
     fewer = expected[2] - shape[2] if len(shape) == 4 else 0
     if fewer <= 0 or (*shape[:2], shape[3]) != (*expected[:2], expected[3]):
         return ""
-    return f"; if the first {fewer} were left out of every sequence, state first_position = {fewer}"
+    return (
+        f"; if those of the first {fewer} were left out, state first_position = {fewer}; if those "
+        "of the last, cut the inputs and context_length too"
+    )
 
 
 def _overrides(
