@@ -117,7 +117,7 @@ class Probabilities(Outcome):
         if (predictions < 0).any():
             return (
                 f"smallest value is {predictions.min():.3g}; expected probabilities. "
-                "If these are logits, say so with outputs (--outputs logits), or apply softmax."
+                "If these are logits, apply softmax first, or say `outputs` (--outputs logits)."
             )
         with np.errstate(over="ignore"):
             wide = predictions.astype(np.float64)
@@ -233,5 +233,5 @@ def _problem_with_sums(prob: Float[np.ndarray, "*rows outcome"], tolerance: floa
         )
     return (
         f"outcome axis sums to {worst:.4g}; expected probabilities. "
-        "If these are logits, say so with outputs (--outputs logits), or apply softmax."
+        "If these are logits, apply softmax first, or say `outputs` (--outputs logits)."
     )
