@@ -63,8 +63,9 @@ def fit(
     wanted = not theory.costly if jackknife is None else jackknife
     intervals, problem = _jackknifed(fitted, cells, behaviour, jackknife) if wanted else ({}, "")
     notes = [f"no jackknife: {problem}"] if problem else []
-    if fitted.caution:
-        directions = "; ".join(fitted.identifiability.directions)
+    known = fitted.identifiability
+    if known and fitted.caution:
+        directions = "; ".join(known.directions)
         notes += [
             fitted.caution,
             f"free, in factors of e or quarters of a bounded range: {directions}",
@@ -118,8 +119,11 @@ def _jackknifed(
         if asked:
             raise
         return {}, str(error)
-    kept = table.set_index("parameter")[["lower", "upper", "status"]]
-    return kept.to_dict(orient="index"), ""
+    columns = ["lower", "upper", "status"]
+    rows = {
+        str(row["parameter"]): {name: row[name] for name in columns} for _, row in table.iterrows()
+    }
+    return rows, ""
 
 
 @main.command()
