@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -83,3 +84,19 @@ def test_the_reference_lists_every_public_name():
     assert set(re.findall(r"^   (\w+)$", PAGES["docs/api.md"], flags=re.MULTILINE)) == set(
         ri.__all__
     )
+
+
+def test_the_table_of_ratios_is_that_of_its_file():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = text[text.index("## Theories of ratios") :]
+    header, _, *rows = [line for line in section.splitlines() if line.startswith("|")]
+    logs = [word.strip() for word in header.strip("|").split("|")[1:]]
+    table = pd.read_csv(ROOT / "analysis" / "ratios.csv")
+    scheme = table[table["scheme"] == "leave_one_num_tasks_out"]
+    known = scheme.set_index(["log", "account"])["excess_left"]
+    assert len(rows) == 9
+    for row in rows:
+        account, *cells = (word.strip() for word in row.strip("|").split("|"))
+        for log, cell in zip(logs, cells, strict=True):
+            share = known.get((log, account.strip("`")), float("nan"))
+            assert cell == ("–" if pd.isna(share) else f"{100 * share:.1f}"), (account, log)

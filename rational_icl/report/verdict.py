@@ -79,8 +79,8 @@ def worst(analysis: Analysis) -> str:
     when = f"{steps[0]:,}" if len(steps) == 1 else "of each run"
     return (
         f"At the last step ({when}{held_out}) the {analysis.fit.account.name} account fails most "
-        f"at D = {by_diversity.index[place]}, with a relative distance of {predicted:.2f} where the "
-        f"transformers' is {observed:.2f}."
+        f"at D = {by_diversity.index[place]}, with a relative distance of {predicted:.2f} where "
+        f"the transformers' is {observed:.2f}."
     )
 
 
