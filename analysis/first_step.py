@@ -6,12 +6,14 @@ No checkpoint is left out as early, and the constant strategy takes part where a
 Accounts are fitted to the first 80 % of steps and of task diversities, all at once, and scored by
 the share of the gap between constant weights and best mixtures that they close: in fitted cells, at
 later steps, and at larger task diversities. Bars to clear are the multinomial surfaces. A row an
-account and log. Logs are the shipped ones with three or four strategies unless given.
+account and log. Logs are the shipped ones with three or four strategies unless given; a log that
+the table holds already is not done again. Each takes some ten minutes on two cores.
 """
 
 import argparse
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 
@@ -41,7 +43,8 @@ def scored(path: Path) -> pd.DataFrame:
     regions = from_the_first_step(cells, behaviour)
     rows = []
     for name in ACCOUNTS:
-        fit = ri.fit(name, cells, behaviour, regions=regions)
+        fit = ri.fit(name, cells, behaviour, regions=regions, num_starts=8)
+        print(f"{path.name}: {fit}", flush=True)
         frame = ri.cell_agreement(None, cells, behaviour, fit)
         part = np.where(frame["region"] == "fitted", "fitted", frame["extrapolation"])
         means = frame.groupby(part)[["divergence_id", "best_divergence_id"]].mean()
@@ -63,10 +66,19 @@ def main() -> None:
     parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
-    table = pd.concat([scored(path) for path in options.logs], ignore_index=True)
-    closed = [f"gap_closed_{part}" for part in PARTS]
-    print(table[["log", "account", *closed]].round(3).to_string(index=False))
-    table.round(6).to_csv(options.out, index=False)
+    tables = [pd.read_csv(options.out)] if options.out.exists() else []
+    done = set(tables[0]["log"]) if tables else set()
+    for path in options.logs:
+        if path.name in done:
+            print(f"{path.name}: in {options.out} already")
+            continue
+        tables.append(scored(path))
+        closed = [f"gap_closed_{part}" for part in PARTS]
+        print(tables[-1][["log", "account", *closed]].round(3).to_string(index=False), flush=True)
+        partial = options.out.with_suffix(".partial")
+        pd.concat(tables).round(6).to_csv(partial, index=False)
+        partial.replace(options.out)
+        jax.clear_caches()  # the next log compiles all anew, and the system limits their number
 
 
 if __name__ == "__main__":
