@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -54,10 +54,17 @@ def staging_folder(out: Path, name: str, what: str) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder, into which Zarr's threads may still be writing, if it is there."""
+    """Delete a folder, into which threads may still be writing, if it is there.
+
+    Under another name it is no longer found by who goes on writing, however fast.
+    """
+    aside = folder.with_name(f"{folder.name}.gone")
     for _ in range(_TRIES):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):  # it is not there
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        if not folder.exists() and not aside.exists():
             return
         time.sleep(0.01)
 
