@@ -63,7 +63,7 @@ def sample(
             up again, where they stand, for 0.995 and then 0.999, and only later draws are kept.
         adapt: False draws num_draws at target_accept, whatever becomes of them.
         seed: equal seeds give equal draws on one machine.
-        progress: show bars, and how every attempt fared.
+        progress: show bars, and log how every attempt fared (logger `rational_icl`, level info).
 
     Returns:
         Draws, whose ArviZ groups (`.idata`) are posterior (the account's parameters, those of the

@@ -140,9 +140,10 @@ def test_divergences_warm_up_again_for_a_higher_target(small, posterior, monkeyp
     assert attempts_of(idata)[-1]["num_draws"] == 75  # left as it was
 
 
-def test_progress_tells_of_every_look(small, capsys):
-    sampled(*small, num_draws=25, max_draws=50, adapt=True, progress=True)
-    told = [line for line in capsys.readouterr().err.splitlines() if "R-hat at most" in line]
+def test_progress_tells_of_every_look(small, caplog):
+    with caplog.at_level("INFO", "rational_icl"):
+        sampled(*small, num_draws=25, max_draws=50, adapt=True, progress=True)
+    told = [line for line in caplog.messages if "R-hat at most" in line]
     assert len(told) == 2
     assert "target acceptance 0.99: 25 draws a chain after 150 of warming up" in told[0]
     assert "50 draws a chain" in told[1]
