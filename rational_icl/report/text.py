@@ -14,7 +14,6 @@ def sentences(analysis: Analysis) -> list[str]:
     texts += [_out_of_distribution(analysis), _strategies(analysis)]
     texts += [
         _crossovers(analysis),
-        _boundary(analysis),
         _determined(analysis),
         _errors(analysis),
     ]
@@ -162,16 +161,6 @@ def _slope(both: pd.DataFrame) -> str:
     return (
         f" Over the {len(both)} compared D ({int(both['early'].sum())} of them early), ln N* rises "
         f"with ln D at a slope of {slopes[0]:.2f} predicted and {slopes[1]:.2f} observed."
-    )
-
-
-def _boundary(analysis: Analysis) -> str:
-    ended = analysis.fit.at_boundary
-    if not ended:
-        return ""
-    return (
-        f"The fit ended at the edge of the range of {' and '.join(ended)}: the account wants a "
-        "value beyond it, so its parameters should not be read as measurements."
     )
 
 

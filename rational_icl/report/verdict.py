@@ -54,8 +54,8 @@ def cautions(analysis: Analysis) -> list[str]:
         texts.append("There is one checkpoint, so that nothing is known of change over training.")
     if ended := analysis.fit.at_boundary:
         texts.append(
-            f"The {analysis.fit.account.name} account ended at the edge of the range of "
-            f"{' and '.join(ended)}: its parameters are no measurements."
+            f"The fit ended at the edge of the range of {' and '.join(ended)}: the account wants a "
+            "value beyond it, so its parameters should not be read as measurements."
         )
     return texts
 
@@ -160,7 +160,7 @@ def _theory(question: Question) -> str:
 
 
 def _elsewhere(questions: list[Question]) -> str:
-    both = [one for one in questions if one.best_theory and one.best_benchmark]
+    both = [asked for asked in questions if asked.best_theory and asked.best_benchmark]
     if not both:
         return ""
     won = sum(question.theory_verdict == BETTER for question in both)

@@ -67,8 +67,8 @@ def test_the_caveat_that_decides_is_told_first():
     ended = analysis_of(frame_of())
     ended.fit.at_boundary = ("alpha",)
     assert verdict(ended)[0] == (
-        "The rational account ended at the edge of the range of alpha: its parameters are no "
-        "measurements."
+        "The fit ended at the edge of the range of alpha: the account wants a value beyond it, so "
+        "its parameters should not be read as measurements."
     )
 
 
