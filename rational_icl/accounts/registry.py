@@ -36,7 +36,12 @@ from rational_icl.accounts.two_boundaries import TwoBoundaries
 from rational_icl.accounts.validation import validate
 from rational_icl.settings import Categorical, Markov
 
-_FAMILIES = (Categorical.strategies[:2], Categorical.strategies, Markov.strategies)
+_FAMILIES = (
+    (Categorical.strategies[:2], Categorical(4, 16)),
+    (Categorical.strategies, Categorical(4, 16)),
+    (Markov.strategies, Markov(3, 8)),
+)
+"""Strategies that accounts are validated with, and the setting that they belong to."""
 _RESERVED = ("all", "best_mixture", "observed", "usable", "run", "step", "num_tasks")
 """Words that stand beside names of accounts in options and tables."""
 AccountT = TypeVar("AccountT", bound=Account)
@@ -116,16 +121,16 @@ def _check_name(name: str) -> None:
 
 def _validate(account: type[Account]) -> None:
     """Validate it with two strategies, or with as many as it speaks of."""
-    for strategies in _FAMILIES:
+    refusals = []
+    for strategies, setting in _FAMILIES:
         try:
             made = account.of(strategies)
-        except FitError:
-            if strategies == _FAMILIES[-1]:
-                raise
-        else:
-            setting = Markov(3, 8) if len(strategies) > 3 else Categorical(4, 16)
-            return validate(made, strategies, setting)
-    return None
+        except FitError as error:
+            refusals.append(error)
+            continue
+        validate(made, strategies, setting)
+        return
+    raise refusals[0]
 
 
 def names(costly: bool = True) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from rational_icl.posterior.model import Data, Model
 from rational_icl.posterior.nuts import chains, check_number, constrained
 
 AT_ONCE = 12
-"""Posteriors sampled side by side, one chain each: more wait for the slowest of them."""
+"""Posteriors sampled between two looks at the progress bar, one chain each."""
 _TARGET_ACCEPT = 0.9
 
 
