@@ -78,21 +78,7 @@ LATEX = click.option("--latex", is_flag=True, help="Write tables as LaTeX too, f
 @LATEX
 @AS_JSON
 @plain_errors
-def report(
-    logs: tuple[Path, ...],
-    out: Path,
-    account: str,
-    accounts: tuple[str, ...],
-    schemes: tuple[str, ...] | None,
-    strategies: tuple[str, ...] | None,
-    seed: int,
-    posterior: bool,
-    quick: bool,
-    formats: tuple[str, ...],
-    latex: bool,
-    as_json: bool,
-    **sampling: Any,
-) -> None:
+def report(logs: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Fit logs and write a report: index.html, report.json, figures and tables.
 
     A file of `summarize` serves as its log does, but that an account's predictions cannot be
@@ -105,12 +91,7 @@ def report(
         rational-icl report logs --out report
         rational-icl report logs --accounts all --out report
     """
-    _check_paths(logs, out)
-    sampled = _sampled(posterior and not quick, sampling)
-    written = {"formats": formats, "latex": latex}
-    _write(
-        logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written, as_json
-    )
+    _write(logs, out, **options)
 
 
 @main.command()
@@ -137,9 +118,25 @@ def report(
 @LATEX
 @AS_JSON
 @plain_errors
-def compare(
+def compare(logs: tuple[Path, ...], out: Path, **options: Any) -> None:
+    """Refit accounts with data held out, and report which predicts best.
+
+    Prints the verdict on every way of holding data out: which account leaves least of the gap
+    between constant weights and the best mixtures, which others are worse, equivalent or undecided,
+    and whether a theory beats accounts without theory. The page is that of `report`, with a
+    posterior only if asked for.
+
+    \b
+        rational-icl compare logs --out comparison
+        rational-icl compare logs --accounts rational,logistic_surface --quick --out comparison
+    """
+    _write(logs, out, **options)
+
+
+def _write(
     logs: tuple[Path, ...],
     out: Path,
+    *,
     account: str,
     accounts: tuple[str, ...],
     schemes: tuple[str, ...] | None,
@@ -152,38 +149,8 @@ def compare(
     as_json: bool,
     **sampling: Any,
 ) -> None:
-    """Refit accounts with data held out, and report which predicts best.
-
-    Prints the verdict on every way of holding data out: which account leaves least of the gap
-    between constant weights and the best mixtures, which others are worse, equivalent or undecided,
-    and whether a theory beats accounts without theory. The page is that of `report`, with a
-    posterior only if asked for.
-
-    \b
-        rational-icl compare logs --out comparison
-        rational-icl compare logs --accounts rational,logistic_surface --quick --out comparison
-    """
     _check_paths(logs, out)
     sampled = _sampled(posterior and not quick, sampling)
-    written = {"formats": formats, "latex": latex}
-    _write(
-        logs, out, account, accounts, schemes, strategies, seed, sampled, quick, written, as_json
-    )
-
-
-def _write(
-    logs: tuple[Path, ...],
-    out: Path,
-    account: str,
-    accounts: tuple[str, ...],
-    schemes: tuple[str, ...] | None,
-    strategies: tuple[str, ...] | None,
-    seed: int,
-    sampled: dict[str, Any] | None,
-    quick: bool,
-    written: dict[str, Any],
-    as_json: bool,
-) -> None:
     import rational_icl as ri
     from rational_icl.cells.source import open_source
     from rational_icl.comparison import DEFAULT_SCHEMES
@@ -207,7 +174,7 @@ def _write(
     for source in sources:
         with _naming(source.path):
             analyses.append(ri.analyse(source, account, **options))
-    page = ri.write_report(analyses, out, **written)
+    page = ri.write_report(analyses, out, formats=formats, latex=latex)
     _tell(analyses, page, as_json)
     sampled_logs = {a.name: a.bayesian.diagnosis for a in analyses if a.bayesian}
     end_unless_converged(sampled_logs)
