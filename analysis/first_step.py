@@ -7,15 +7,15 @@ Accounts are fitted to the first 80 % of steps and of task diversities, all at o
 the share of the gap between constant weights and best mixtures that they close: in fitted cells, at
 later steps, and at larger task diversities. Bars to clear are the multinomial surfaces. A row an
 account and log. Logs are the shipped ones with three or four strategies unless given; a log that
-the table holds already is not done again. Each takes some ten minutes on two cores.
+the table holds already is not done again.
 """
 
 import argparse
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
+from log_by_log import log_by_log
 
 import rational_icl as ri
 
@@ -58,6 +58,8 @@ def scored(path: Path) -> pd.DataFrame:
         gap = floor[f"divergence_{one}"] - table[f"ceiling_{one}"]
         closed = (floor[f"divergence_{one}"] - table[f"divergence_{one}"]) / gap
         table.insert(3, f"gap_closed_{one}", closed)
+    shown = table[["log", "account", *(f"gap_closed_{part}" for part in PARTS)]]
+    print(shown.round(3).to_string(index=False), flush=True)
     return table
 
 
@@ -66,19 +68,7 @@ def main() -> None:
     parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
-    tables = [pd.read_csv(options.out)] if options.out.exists() else []
-    done = set(tables[0]["log"]) if tables else set()
-    for path in options.logs:
-        if path.name in done:
-            print(f"{path.name}: in {options.out} already")
-            continue
-        tables.append(scored(path))
-        closed = [f"gap_closed_{part}" for part in PARTS]
-        print(tables[-1][["log", "account", *closed]].round(3).to_string(index=False), flush=True)
-        partial = options.out.with_suffix(".partial")
-        pd.concat(tables).round(6).to_csv(partial, index=False)
-        partial.replace(options.out)
-        jax.clear_caches()  # the next log compiles all anew, and the system limits their number
+    log_by_log(scored, options.logs, options.out, digits=6)
 
 
 if __name__ == "__main__":

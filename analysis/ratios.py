@@ -13,8 +13,8 @@ log that the table holds already is not done again. Six logs take a quarter of a
 import argparse
 from pathlib import Path
 
-import jax
 import pandas as pd
+from log_by_log import log_by_log
 
 import rational_icl as ri
 
@@ -48,17 +48,7 @@ def main() -> None:
     parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
-    tables = [pd.read_csv(options.out)] if options.out.exists() else []
-    done = set(tables[0]["log"]) if tables else set()
-    for path in options.logs:
-        if path.name in done:
-            print(f"{path.name}: in {options.out} already")
-            continue
-        tables.append(compared(path))
-        partial = options.out.with_suffix(".partial")
-        pd.concat(tables).round(5).to_csv(partial, index=False)
-        partial.replace(options.out)
-        jax.clear_caches()  # the next log compiles all anew, and the system limits their number
+    log_by_log(compared, options.logs, options.out, digits=5)
 
 
 if __name__ == "__main__":
