@@ -133,9 +133,23 @@ def _validate(account: type[Account]) -> None:
     raise refusals[0]
 
 
-def names(costly: bool = True) -> tuple[str, ...]:
-    """Names of all accounts that `make` knows, registered ones last; no `costly` ones if False."""
-    return tuple(name for name, kind in _BY_NAME.items() if costly or not kind.costly)
+def names(costly: bool = True, strategies: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Names of all accounts that `make` knows, registered ones last.
+
+    Args:
+        costly: whether those are among them whose weights take long.
+        strategies: only those that speak of this family; all if None.
+    """
+    known = [name for name, kind in _BY_NAME.items() if costly or not kind.costly]
+    return tuple(name for name in known if strategies is None or _speaks(name, strategies))
+
+
+def _speaks(name: str, strategies: tuple[str, ...]) -> bool:
+    try:
+        make(name, strategies)
+    except FitError:
+        return False
+    return True
 
 
 def make(account: str | Account, strategies: tuple[str, ...]) -> Account:

@@ -160,7 +160,6 @@ def _write(
     options: dict[str, Any] = {
         "posterior": sampled is not None,
         "sampling": sampled,
-        "compared": ri.accounts.names(costly=not quick) if accounts == ("all",) else accounts,
         "schemes": schemes or (_FEW_SCHEMES if quick else DEFAULT_SCHEMES),
         "variants": not quick,
         "num_starts": _FEW_STARTS if quick else _STARTS,
@@ -173,7 +172,10 @@ def _write(
     analyses = []
     for source in sources:
         with _naming(source.path):
-            analyses.append(ri.analyse(source, account, **options))
+            compared = accounts
+            if accounts == ("all",):
+                compared = ri.accounts.names(costly=not quick, strategies=source.strategies)
+            analyses.append(ri.analyse(source, account, compared=compared, **options))
     page = ri.write_report(analyses, out, formats=formats, latex=latex)
     _tell(analyses, page, as_json)
     sampled_logs = {a.name: a.bayesian.diagnosis for a in analyses if a.bayesian}

@@ -78,9 +78,9 @@ def compare(
     - seconds: of its refits
 
     Args:
-        accounts: names or accounts, or accounts by the names they go by here; all that speak of
-            these strategies if None. Constant weights, the floor, are always fitted; the last row
-            of a scheme is the ceiling.
+        accounts: names or accounts, or accounts by the names they go by here; all if None, where
+            those that do not speak of these strategies are told and not ranked. Constant weights,
+            the floor, are always fitted; the last row of a scheme is the ceiling.
         cells, behaviour: from `summarize`.
         schemes: ways of holding out; those that leave nothing to fit are left out.
         num_starts: optimizer starts of each refit; a quarter for accounts that are `costly`. Refits
