@@ -370,6 +370,7 @@ def test_the_size_of_a_checkpoint_is_that_of_its_array(folder: Path):
 
 PEAKS = """
 import sys, tracemalloc
+from pathlib import Path
 import numpy as np
 from rational_icl.cells import statistics
 from rational_icl.cells.reduction import reduce_split
@@ -382,7 +383,7 @@ stored = np.log(predicted[0]).astype(np.float16)
 statistics._BYTES_AT_ONCE = 10 * stored.nbytes
 Run.stored = lambda *_: stored.copy()
 Run.checkpoint_bytes = lambda *_: stored.nbytes
-run = Run(sys.argv[1])
+run = Run(Path(sys.argv[1]))
 block = np.arange(40) % statistics.NUM_BLOCKS
 prepared = statistics.reference(Probabilities(), predicted, block)
 for last in (20, 20, 200):  # what is compiled or cached, the first time
@@ -398,6 +399,6 @@ for last in (20, 20, 200):  # what is compiled or cached, the first time
 def test_memory_does_not_grow_with_the_number_of_checkpoints(folder: Path):
     """In a process without checks of types, which keep something of every record."""
     command = [sys.executable, "-c", PEAKS, str(folder)]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     _, few, many = map(float, printed.split())
     assert many < few + 0.4 * 180
