@@ -2,6 +2,7 @@
 
 from rational_icl.accounts import ingredients
 from rational_icl.accounts.abrupt import Abrupt
+from rational_icl.accounts.acquisition import Acquisition
 from rational_icl.accounts.base import Account, Params
 from rational_icl.accounts.benchmarks import (
     ConstantWeights,
@@ -45,6 +46,7 @@ from rational_icl.accounts.validation import (
 __all__ = [
     "Abrupt",
     "Account",
+    "Acquisition",
     "ConstantWeights",
     "Coopetition",
     "Crossed",

@@ -45,7 +45,11 @@ class Formation(Account):
     def log_weights(self, params: Params, cells: Cells) -> Float[Array, "cell strategy"]:
         """Log weights of the inner account less the cost of forming, N in steps."""
         log_cost = params["s"] * (jnp.log(params["tau"]) - jnp.log(cells.step))
-        return _less_cost(self.inner.log_weights(params, cells), log_cost, cells)
+        return _less_cost(self.inner.log_weights(params, cells), log_cost, self.orders(cells))
+
+    def orders(self, cells: Cells) -> Float[np.ndarray, " strategy"]:
+        """o_k."""
+        return np.array([cells.setting.composition_of(name) for name in cells.strategies])
 
     def pivoted(self, cells: Cells) -> Account:
         """The account with the cost of forming stated at a typical step, and `inner` pivoted."""
@@ -101,14 +105,16 @@ class PivotedFormation(Account):
         """Log weights at the given parameters, without τ, which may be beyond any number."""
         inner = {name: params[name] for name in self.account.inner.priors}
         log_cost = jnp.log(params["forming"]) + params["s"] * (self.log_step - jnp.log(cells.step))
-        return _less_cost(self.account.inner.log_weights(inner, cells), log_cost, cells)
+        log_weight = self.account.inner.log_weights(inner, cells)
+        return _less_cost(log_weight, log_cost, self.account.orders(cells))
 
 
 def _less_cost(
-    log_weight: Float[Array, "cell strategy"], log_cost: Float[Array, " cell"], cells: Cells
+    log_weight: Float[Array, "cell strategy"],
+    log_cost: Float[Array, " cell"],
+    orders: Float[np.ndarray, " strategy"],
 ) -> Float[Array, "cell strategy"]:
     """Log weights less the cost of every step of composition, normalised."""
-    orders = np.array([cells.setting.composition_of(name) for name in cells.strategies])
     above = orders - orders.min()  # what all need alike cancels
     cost = jnp.exp(jnp.minimum(log_cost, _MOST_LOG_COST))
     return normalised(log_weight - cost[:, None] * above)

@@ -9,11 +9,9 @@ from jaxtyping import Float
 
 from rational_icl._arrays import Array
 from rational_icl.accounts.base import Account, Params, normalised
+from rational_icl.accounts.errors import NEAR, log_above_best
 from rational_icl.accounts.ingredients import LEAST_LOSS, TaskCount
 from rational_icl.cells.records import Cells
-
-_NEAR = 1.0
-"""Of ln errors, below which they are told apart by their differences."""
 
 
 class LearningCurves(Account):
@@ -119,7 +117,7 @@ def _log_error_above_best(
     log_one: Float[Array, "cell 1"],
     rise: Float[Array, "cell strategy"],
 ) -> Float[Array, "cell strategy"]:
-    """ln of each error over the least of its cell, with all digits where errors are nearly equal.
+    """ln of each error over the least of its cell.
 
     Args:
         loss: L, nats.
@@ -128,19 +126,9 @@ def _log_error_above_best(
     """
     floored = jnp.maximum(loss, LEAST_LOSS)
     log_unlearnt = log_one + rise
+
+    def more_than_one_task(least: Float[Array, "cell 1"]) -> Float[Array, "cell strategy"]:
+        return -jnp.exp(jnp.minimum(log_unlearnt - least, NEAR)) * jnp.expm1(-rise)
+
     log_error = jnp.logaddexp(jnp.log(floored), log_unlearnt)
-
-    def above(best: Array) -> Array:
-        least = jnp.take_along_axis(log_error, best, axis=1)
-        far = log_error - least
-        # e^rise − 1 tasks' worth more than of one task, in units of the least error
-        unlearnt = jnp.exp(jnp.minimum(log_unlearnt - least, _NEAR))
-        learnt_later = -unlearnt * jnp.expm1(-rise)
-        more = learnt_later - jnp.take_along_axis(learnt_later, best, axis=1)
-        more += (floored - jnp.take_along_axis(floored, best, axis=1)) * jnp.exp(-least)
-        near = far < _NEAR
-        return jnp.where(near, jnp.log1p(jnp.where(near, more, 0.0)), far)
-
-    # which is least, errors themselves may be too nearly equal to tell
-    least = jnp.argmin(log_error, axis=1, keepdims=True)
-    return above(jnp.argmin(above(least), axis=1, keepdims=True))
+    return log_above_best(log_error, floored, more_than_one_task)

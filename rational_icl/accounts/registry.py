@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from rational_icl._errors import FitError, closest
 from rational_icl.accounts.abrupt import Abrupt
+from rational_icl.accounts.acquisition import Acquisition
 from rational_icl.accounts.base import Account
 from rational_icl.accounts.benchmarks import (
     ConstantWeights,
@@ -59,6 +60,7 @@ SHIPPED: tuple[type[Account], ...] = (
     LearningCurves,
     Formation,
     FormationCurves,
+    Acquisition,
     InternalSelection,
     Kinetic,
     TwoBoundaries,
