@@ -86,17 +86,18 @@ def test_the_reference_lists_every_public_name():
     )
 
 
-def test_the_table_of_ratios_is_that_of_its_file():
+@pytest.mark.parametrize(("place", "of_two"), [(0, True), (1, False)])
+def test_tables_of_theories_are_those_of_their_file(place: int, of_two: bool):
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     section = text[text.index("## Theories of ratios") :]
-    header, _, *rows = [line for line in section.splitlines() if line.startswith("|")]
+    header, _, *rows = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[place].splitlines()
     logs = [word.strip() for word in header.strip("|").split("|")[1:]]
-    table = pd.read_csv(ROOT / "analysis" / "ratios.csv")
-    scheme = table[table["scheme"] == "leave_one_num_tasks_out"]
-    known = scheme.set_index(["log", "account"])["excess_left"]
-    assert len(rows) == 9
+    table = pd.read_csv(ROOT / "analysis" / "theories.csv")
+    scheme = table["scheme"] == "leave_one_num_tasks_out"
+    family = table[scheme & ((table["strategies"] == 2) == of_two)]
+    known = family.set_index(["log", "account"])["excess_left"]
+    assert len(rows) >= 7
     for row in rows:
         account, *cells = (word.strip() for word in row.strip("|").split("|"))
         for log, cell in zip(logs, cells, strict=True):
-            share = known.get((log, account.strip("`")), float("nan"))
-            assert cell == ("–" if pd.isna(share) else f"{100 * share:.1f}"), (account, log)
+            assert cell == f"{100 * known[log, account.strip('`')]:.1f}", (account, log)
