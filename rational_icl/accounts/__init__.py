@@ -32,7 +32,7 @@ from rational_icl.accounts.rational import (
     RationalFixed,
     RationalGamma1,
 )
-from rational_icl.accounts.registry import make, names, options, register, remake
+from rational_icl.accounts.registry import leading, make, names, options, register, remake
 from rational_icl.accounts.relative_cost import RelativeCost
 from rational_icl.accounts.stated import checked_params
 from rational_icl.accounts.two_boundaries import TwoBoundaries
@@ -77,6 +77,7 @@ __all__ = [
     "TwoStrategies",
     "checked_params",
     "ingredients",
+    "leading",
     "make",
     "names",
     "options",

@@ -43,8 +43,22 @@ _FAMILIES = (
     (Markov.strategies, Markov(3, 8)),
 )
 """Strategies that accounts are validated with, and the setting that they belong to."""
-_RESERVED = ("all", "best_mixture", "observed", "usable", "run", "step", "num_tasks")
+_RESERVED = (
+    "all",
+    "leading",
+    "none",
+    "best_mixture",
+    "observed",
+    "usable",
+    "run",
+    "step",
+    "num_tasks",
+)
 """Words that stand beside names of accounts in options and tables."""
+_LEADING = (
+    *("rational", "relative_evidence", "acquisition", "scaling_collapse"),
+    "multinomial_surface",
+)
 AccountT = TypeVar("AccountT", bound=Account)
 
 SHIPPED: tuple[type[Account], ...] = (
@@ -144,6 +158,14 @@ def names(costly: bool = True, strategies: tuple[str, ...] | None = None) -> tup
     """
     known = [name for name, kind in _BY_NAME.items() if costly or not kind.costly]
     return tuple(name for name in known if strategies is None or _speaks(name, strategies))
+
+
+def leading(strategies: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the published account, of those that have predicted best, and of a benchmark.
+
+    Of these strategies; by `analysis/theories.py`, with results in the documentation.
+    """
+    return tuple(name for name in _LEADING if _speaks(name, strategies))
 
 
 def _speaks(name: str, strategies: tuple[str, ...]) -> bool:

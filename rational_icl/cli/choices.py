@@ -13,18 +13,10 @@ ACCOUNTS = (
     *("rational", "rational_alpha_0", "rational_beta_1", "rational_gamma_1"),
     *("rational_linear_prior", "rational_fixed", "rational_plateau", "rational_log"),
     *("relative_evidence", "learning_curves", "formation", "formation_curves"),
-    *(
-        "acquisition",
-        "internal_selection",
-        "kinetic",
-        "two_boundaries",
-        "coopetition",
-        "emergence",
-        "abrupt",
-    ),
-    *("relative_cost", "logistic", "logistic_surface", "logistic_surface_curved"),
-    *("multinomial_surface", "multinomial_surface_curved", "scaling_collapse"),
-    "constant_weights",
+    *("acquisition", "internal_selection", "kinetic", "two_boundaries", "coopetition"),
+    *("emergence", "abrupt", "relative_cost", "logistic", "logistic_surface"),
+    *("logistic_surface_curved", "multinomial_surface", "multinomial_surface_curved"),
+    *("scaling_collapse", "constant_weights"),
 )
 """Those of `accounts.names()`, which a test holds them to."""
 
@@ -35,9 +27,9 @@ def accounts() -> tuple[str, ...]:
     return ACCOUNTS if loaded is None else loaded.names()
 
 
-def accounts_or_all() -> tuple[str, ...]:
-    """The same, and `all`."""
-    return ("all", *accounts())
+def accounts_or_words() -> tuple[str, ...]:
+    """The same, and words for none, for those that lead, and for all."""
+    return ("none", "leading", "all", *accounts())
 
 
 SCHEMES = (

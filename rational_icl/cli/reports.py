@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from rational_icl._errors import FitError, RationalICLError
 from rational_icl._files import name_of
-from rational_icl.cli.choices import FORMATS, SCHEMES, Words, accounts_or_all
+from rational_icl.cli.choices import FORMATS, SCHEMES, Words, accounts_or_words
 from rational_icl.cli.logs import main
 from rational_icl.cli.options import (
     ACCOUNT,
@@ -60,9 +61,9 @@ LATEX = click.option("--latex", is_flag=True, help="Write tables as LaTeX too, f
 @ACCOUNT
 @click.option(
     "--accounts",
-    type=Words(accounts_or_all),
-    default=(),
-    help="Accounts to compare it with, or `all`.  [default: none]",
+    type=Words(accounts_or_words),
+    help="Accounts to compare it with; `leading`, those that have predicted best and a benchmark; "
+    "`all`; or `none`.  [default: leading; none if --quick]",
 )
 @SCHEME_OPTION
 @STRATEGIES
@@ -90,6 +91,7 @@ def report(logs: tuple[Path, ...], out: Path, **options: Any) -> None:
     \b
         rational-icl report logs --out report
         rational-icl report logs --accounts all --out report
+        rational-icl report logs --accounts none --no-posterior --out report
     """
     _write(logs, out, **options)
 
@@ -100,7 +102,7 @@ def report(logs: tuple[Path, ...], out: Path, **options: Any) -> None:
 @ACCOUNT
 @click.option(
     "--accounts",
-    type=Words(accounts_or_all),
+    type=Words(accounts_or_words),
     default=("all",),
     help="Accounts to compare, or `all`.  [default: all]",
 )
@@ -138,7 +140,7 @@ def _write(
     out: Path,
     *,
     account: str,
-    accounts: tuple[str, ...],
+    accounts: tuple[str, ...] | None,
     schemes: tuple[str, ...] | None,
     strategies: tuple[str, ...] | None,
     seed: int,
@@ -157,10 +159,13 @@ def _write(
     from rational_icl.report.folder import refuse_foreign
 
     refuse_foreign(out)
+    if accounts is None:
+        accounts = ("none",) if quick else ("leading",)
+    few = quick or accounts == ("leading",)
     options: dict[str, Any] = {
         "posterior": sampled is not None,
         "sampling": sampled,
-        "schemes": schemes or (_FEW_SCHEMES if quick else DEFAULT_SCHEMES),
+        "schemes": schemes or (_FEW_SCHEMES if few else DEFAULT_SCHEMES),
         "variants": not quick,
         "num_starts": _FEW_STARTS if quick else _STARTS,
         "seed": seed,
@@ -172,14 +177,26 @@ def _write(
     analyses = []
     for source in sources:
         with _naming(source.path):
-            compared = accounts
-            if accounts == ("all",):
-                compared = ri.accounts.names(costly=not quick, strategies=source.strategies)
+            compared = _named(accounts, source.strategies, costly=not quick)
             analyses.append(ri.analyse(source, account, compared=compared, **options))
     page = ri.write_report(analyses, out, formats=formats, latex=latex)
     _tell(analyses, page, as_json)
     sampled_logs = {a.name: a.bayesian.diagnosis for a in analyses if a.bayesian}
     end_unless_converged(sampled_logs)
+
+
+def _named(accounts: tuple[str, ...], strategies: tuple[str, ...], costly: bool) -> tuple[str, ...]:
+    """Names of accounts to compare, each once, from names and words for several."""
+    import rational_icl as ri
+
+    several = {
+        "none": (),
+        "leading": ri.accounts.leading(strategies),
+        "all": ri.accounts.names(costly=costly, strategies=strategies),
+    }
+    return tuple(
+        dict.fromkeys(chain.from_iterable(several.get(word, (word,)) for word in accounts))
+    )
 
 
 def _tell(analyses: list[Any], page: Path, as_json: bool) -> None:
