@@ -14,17 +14,19 @@ import rational_icl as ri
 
 URNS = Path(__file__).parent.parent.parent / "data" / "urns"
 SIGNIFICANCE = 1e-3
-NUM_BINS = 7  # of 21 possible ranks, so that each is expected to hold some 29 of 204
+NUM_BINS = 7  # of 21 possible ranks, so that each is expected to hold some 15 of 108
 
 
 @pytest.mark.full
 def test_ranks_of_the_truth_are_uniform_over_simulated_logs():
     cells = design()
     shape = sampled(cells, noisy(cells, 1), num_chains=1, num_warmup=25, num_draws=25)
+    # where evidence is so great that nearly all weights are 0 or 1, a chain wanders slowly along a
+    # long tail: with 300 draws, 90 of 408 truths are above six of seven draws, and 58 should be
     found = ri.simulation_based_calibration(
-        shape, 204, num_warmup=300, num_draws=300, seed=3, progress=OPTIONS["progress"]
+        shape, 108, num_warmup=300, num_draws=900, seed=3, progress=OPTIONS["progress"]
     )
-    assert len(found.ranks) == 204
+    assert len(found.ranks) == 108
     names = {"alpha", "beta", "evidence", "sd_num_tasks", "length_num_tasks", "sd_run"}
     assert set(found.ranks) == names | {"scale_residual", "correlation_length"}
     for name, ranks in found.ranks.items():
