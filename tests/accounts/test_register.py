@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from synthetic import make_cells, make_fit
 
 import rational_icl as ri
+from rational_icl import accounts, settings
 from rational_icl.accounts import registry
 from rational_icl.cli import main
+from rational_icl.cli.reports import _named
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = ri.accounts.names()
@@ -80,7 +82,9 @@ def test_what_is_no_account_with_a_name_is_refused(wrong):
         getattr(ri.accounts.register, "__wrapped__", ri.accounts.register)(wrong)  # no types
 
 
-@pytest.mark.parametrize("name", ["all", "best_mixture", "step", "two words", "a,b", "Thrift", ""])
+@pytest.mark.parametrize(
+    "name", ["all", "leading", "none", "best_mixture", "step", "two words", "a,b", "Thrift", ""]
+)
 def test_names_that_options_and_tables_have_are_refused(name):
     with pytest.raises(ValueError, match="expected small letters, digits and _, and none of all"):
         ri.accounts.register(own(name))
@@ -135,3 +139,22 @@ def test_the_example_is_registered_when_it_is_loaded():
     result = CliRunner().invoke(main, [*words, "--help"])
     assert result.exit_code == 0, result.output
     assert "thrift" in ri.accounts.names()
+
+
+@pytest.mark.parametrize("kind", [settings.Categorical, settings.Markov])
+def test_those_that_lead_are_the_published_account_better_ones_and_a_benchmark(kind):
+    for strategies in {kind.default_strategies, kind.strategies}:
+        leading = accounts.leading(strategies)
+        made = [accounts.make(name, strategies) for name in leading]
+        assert leading[0] == "rational"
+        assert [account.theory for account in made].count(False) == 1
+        assert {"relative_evidence", "acquisition"} < set(leading)
+
+
+def test_words_for_several_accounts_stand_in_lists():
+    two = settings.Categorical.default_strategies
+    leading = accounts.leading(two)
+    assert _named(("none",), two, costly=True) == ()
+    assert _named(("leading", "kinetic", "rational"), two, costly=True) == (*leading, "kinetic")
+    assert "multinomial_surface" not in _named(("all",), two, costly=True)
+    assert "coopetition" not in _named(("all",), two, costly=False)
