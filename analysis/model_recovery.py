@@ -1,6 +1,6 @@
 """What can runs like these tell apart? Simulate them from each account, and see which one wins.
 
-    python analysis/model_recovery.py [LOG] [--simulations 3] [--out FOLDER]
+    python analysis/model_recovery.py [LOG] [--simulations 3] [--accounts NAME …] [--out FOLDER]
 
 Runs scatter about each fitted account as the log's seeds do about the mean of their task diversity.
 Winning is leaving least of the gap with each task diversity left out in turn. A row of the table
@@ -35,6 +35,7 @@ def main() -> None:
     shipped = Path(__file__).parent.parent / "data" / "urns"
     parser.add_argument("log", nargs="?", type=Path, default=shipped)
     parser.add_argument("--simulations", type=int, default=3)
+    parser.add_argument("--accounts", nargs="+", default=ACCOUNTS)
     parser.add_argument("--out", type=Path, default=Path("recovery"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -42,11 +43,11 @@ def main() -> None:
     file = options.out / "recovery.csv"
     tables = [pd.read_csv(file)] if file.exists() else []
     done = {truth for table in tables for truth in table["truth"]}
-    for truth in ACCOUNTS:
+    for truth in options.accounts:
         if truth in done:
             continue
         rows = ri.model_recovery(
-            ACCOUNTS,
+            options.accounts,
             cells,
             behaviour,
             truths=[truth],

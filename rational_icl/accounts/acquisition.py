@@ -93,7 +93,7 @@ class PivotedVisits(Account):
 
 
 class Acquisition(Formation):
-    """Strategies are acquired: memorizing task by task, generalizing once. Own form. Any K ≥ 2.
+    """Strategies are acquired: memorizing task by task, generalizing once. Own form.
 
         log π_k = −p ln(L_k + (L₀ − L_k) (v D_k / S)^a) − o_k (τ/N)^s + const
 
