@@ -28,7 +28,12 @@ SIZED = [
     for name, case in CASES.items()
     for size in case.sizes
 ]
-PIVOTS = {"gamma": "evidence", "epsilon": "unlearnt", "visits": "unlearnt", "tau": "forming"}
+PIVOTS = {
+    "gamma": "evidence",
+    "epsilon": "unlearnt",
+    "steps_per_task": "unlearnt",
+    "tau": "forming",
+}
 """What stands for a parameter while sampling."""
 every_size = pytest.mark.parametrize(("case", "num_strategies"), SIZED)
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

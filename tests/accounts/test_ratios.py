@@ -7,7 +7,7 @@ from types import MappingProxyType
 import jax
 import numpy as np
 import pytest
-from account_cases import ERRORS, FORMING, RATIOS, SURFACES, VISITS, log_weights
+from account_cases import ERRORS, FORMING, PER_TASK, RATIOS, SURFACES, log_weights
 from synthetic import everything, make_cells, mixed_behaviour, replaced_losses
 
 import rational_icl as ri
@@ -73,18 +73,18 @@ def test_weights_are_those_of_the_equations(num_strategies):
 
 
 @pytest.mark.parametrize("num_strategies", [2, 3])
-def test_acquisition_is_of_visits_and_of_forming_what_generalizes(num_strategies):
+def test_acquisition_is_of_training_per_task_and_of_forming_what_generalizes(num_strategies):
     cells = make_cells(num_tasks=(1, 4, 64), steps=STEPS, num_strategies=num_strategies)
-    params = {**VISITS, **FORMING}
-    p, visits, a = VISITS.values()
+    params = {**PER_TASK, **FORMING}
+    p, per_task, a = PER_TASK.values()
     expected = []
     for cell in range(len(cells)):
         losses = [float(loss) for loss in cells.loss[cell]]
-        step, batch_size = float(cells.step[cell]), float(cells.batch_size[cell])
+        step = float(cells.step[cell])
         scores = []
         for name, loss in zip(cells.strategies, losses, strict=True):
             stored = float(cells.num_tasks[cell]) if name == "memorizing" else 1.0
-            share = (visits * stored / (step * batch_size)) ** a
+            share = (per_task * stored / step) ** a
             cost = (FORMING["tau"] / step) ** FORMING["s"] if name == "generalizing" else 0.0
             scores.append(-p * log(loss + (max(losses) - loss) * share) - cost)
         expected.append(np.array(scores) - log(sum(map(exp, scores))))
@@ -92,14 +92,17 @@ def test_acquisition_is_of_visits_and_of_forming_what_generalizes(num_strategies
     np.testing.assert_allclose(weights, expected, rtol=EXACT, atol=EXACT)
 
 
-def test_of_acquisition_nothing_but_visits_and_steps_matters():
-    """Twice the tasks and twice the batch: the same weights."""
+def test_memorizing_is_acquired_by_steps_per_task():
+    """Twice the tasks and twice the steps, where forming has no cost any more: the same weights."""
     cells, twice = (make_cells(num_tasks=(n, 3 * n), steps=STEPS) for n in (8, 16))
-    twice = dataclasses.replace(twice, loss=cells.loss, batch_size=2 * cells.batch_size)
-    params = {**VISITS, **FORMING}
-    of_memorizing = (log_weights(Acquisition(), params, one)[:, 0] for one in (cells, twice))
-    assert np.ptp(np.asarray(twice.num_tasks) / np.asarray(cells.num_tasks)) == 0
-    np.testing.assert_allclose(*of_memorizing, rtol=1e-9, atol=1e-9)
+    twice = dataclasses.replace(twice, loss=cells.loss, step=2 * cells.step)
+    params = {**PER_TASK, "tau": 1e-9, "s": 2.0}
+    # a task and twice the steps are not the same where nothing is stored
+    free = np.tile([0.01, 0.5], (len(cells), 1))
+    weights = [
+        log_weights(Acquisition(), params, replaced_losses(one, free)) for one in (cells, twice)
+    ]
+    np.testing.assert_allclose(*weights, rtol=1e-9, atol=1e-9)
 
 
 def test_learning_curves_are_a_scaling_collapse_while_memorizing_is_learnt():
@@ -177,7 +180,7 @@ RECOVERED = {
     "learning_curves": (LearningCurves(), ERRORS, 2),
     "formation": (Formation(), {**RATIOS, "tau": 300.0, "s": 0.4}, 3),
     "formation_curves": (FormationCurves(), {**ERRORS, "tau": 300.0, "s": 0.4}, 3),
-    "acquisition": (Acquisition(), {**VISITS, "tau": 300.0, "s": 0.4}, 3),
+    "acquisition": (Acquisition(), {**PER_TASK, "tau": 300.0, "s": 0.4}, 3),
     "multinomial_surface": (MultinomialSurface(3), SURFACES, 3),
 }
 

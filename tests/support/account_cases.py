@@ -64,7 +64,7 @@ CURVES = {
 RATIOS = {"alpha": 0.6, "gamma": 0.2, "cost_scale": 0.6}
 ERRORS = {"p": 2.0, "epsilon": 0.8, "a": 0.4, "b": 0.3}
 FORMING = {"tau": 300.0, "s": 0.4}
-VISITS = {"p": 2.0, "visits": 40.0, "a": 0.5}
+PER_TASK = {"p": 2.0, "steps_per_task": 3.0, "a": 0.5}
 SURFACES = {f"{kind}_2": value for kind, value in SURFACE.items()} | {
     f"{kind}_3": -0.5 * value for kind, value in SURFACE.items()
 }
@@ -143,7 +143,7 @@ CASES: dict[str, Case] = {
     "formation_curves": Case(
         FormationCurves(), {**ERRORS, **FORMING}, **{**DIVIDED, "compares": "errors"}
     ),
-    "acquisition": Case(Acquisition(), {**VISITS, **FORMING}, sizes=(2, 3), **DIVIDED),
+    "acquisition": Case(Acquisition(), {**PER_TASK, **FORMING}, sizes=(2, 3), **DIVIDED),
     "multinomial surface": Case(MultinomialSurface(3), SURFACES, **{**BENCHMARK, "sizes": (3,)}),
     "curved multinomial surface": Case(
         CurvedMultinomialSurface(3),
