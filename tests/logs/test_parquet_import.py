@@ -289,6 +289,7 @@ def test_on_the_command_line(tmp_path):
     words = ["import", str(folder), "--out", str(tmp_path / "log")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
+    assert result.stderr == ""
     assert result.stdout.split() == [f"{tmp_path / 'log' / name}.zarr.zip" for name in "ab"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2

@@ -14,7 +14,7 @@ import rational_icl as ri
 
 URNS = Path(__file__).parent.parent.parent / "data" / "urns"
 SIGNIFICANCE = 1e-3
-NUM_BINS = 7  # of 21 possible ranks, so that each is expected to hold some 15 of 108
+NUM_BINS = 7  # of 21 possible ranks, so that each is expected to hold some 29 of 204
 
 
 @pytest.mark.full
@@ -24,9 +24,9 @@ def test_ranks_of_the_truth_are_uniform_over_simulated_logs():
     # where evidence is so great that nearly all weights are 0 or 1, a chain wanders slowly along a
     # long tail: with 300 draws, 90 of 408 truths are above six of seven draws, and 58 should be
     found = ri.simulation_based_calibration(
-        shape, 108, num_warmup=300, num_draws=900, seed=3, progress=OPTIONS["progress"]
+        shape, 204, num_warmup=300, num_draws=900, seed=3, progress=OPTIONS["progress"]
     )
-    assert len(found.ranks) == 108
+    assert len(found.ranks) == 204
     names = {"alpha", "beta", "evidence", "sd_num_tasks", "length_num_tasks", "sd_run"}
     assert set(found.ranks) == names | {"scale_residual", "correlation_length"}
     for name, ranks in found.ranks.items():
