@@ -5,7 +5,8 @@
 Accounts are fitted to `data/urns`, whose transformers see 64 sequences a step, in all cells and all
 three strategies, and predict those of `data/urns_batch_16`, which see 16, with no parameter fitted
 again: with N in steps, and with N in sequences (in units of 64). Scored is the share of the gap
-between constant weights and best mixtures that is left, with its standard error over runs.
+between constant weights, those of the usual fit to `data/urns`, and best mixtures that is left,
+with its standard error over runs.
 """
 
 import argparse

@@ -10,8 +10,8 @@ the strategies that are fitted by default, from the step on where transformers l
 with all that the setting has, the constant strategy included, where these are three or more, from
 the first logged step on. A row an account, scheme, family of strategies and log, as
 `Comparison.table` has them, with the parameters fitted to all cells. All shipped logs unless some
-are given; a log that the table holds already is not done again. Six logs take three quarters of an
-hour on two cores.
+are given; a log that the table holds already is not done again. Six logs take a quarter of an hour
+on two cores.
 """
 
 import argparse

@@ -48,7 +48,7 @@ class Formation(Account):
         return _less_cost(self.inner.log_weights(params, cells), log_cost, self.orders(cells))
 
     def orders(self, cells: Cells) -> Float[np.ndarray, " strategy"]:
-        """o_k."""
+        """How many steps of composition each strategy needs, o_k."""
         return np.array([cells.setting.composition_of(name) for name in cells.strategies])
 
     def pivoted(self, cells: Cells) -> Account:

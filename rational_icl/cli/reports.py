@@ -104,7 +104,8 @@ def report(logs: tuple[Path, ...], out: Path, **options: Any) -> None:
     "--accounts",
     type=Words(accounts_or_words),
     default=("all",),
-    help="Accounts to compare, or `all`.  [default: all]",
+    help="Accounts to compare; `leading`, those that have predicted best and a benchmark; or "
+    "`all`.  [default: all]",
 )
 @SCHEME_OPTION
 @STRATEGIES
