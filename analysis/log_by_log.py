@@ -1,10 +1,28 @@
 """Tables that scripts make log by log: an interrupted one goes on where it ended."""
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import pandas as pd
+
+DATA = Path(__file__).parent.parent / "data"
+SHIPPED = ("urns", "urns_mlp_0.5", "urns_mlp_8", "regression", "classification", "markov")
+
+
+def main(of_log: Callable[[Path], pd.DataFrame], script: str, words: str) -> None:
+    """Run a script: LOG …, all shipped ones unless given, and --out, a table beside the script.
+
+    Args:
+        of_log: see `log_by_log`.
+        script, words: its `__file__` and docstring.
+    """
+    parser = argparse.ArgumentParser(description=words.splitlines()[0])
+    parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
+    parser.add_argument("--out", type=Path, default=Path(script).with_suffix(".csv"))
+    options = parser.parse_args()
+    log_by_log(of_log, options.logs, options.out, digits=5)
 
 
 def log_by_log(

@@ -8,15 +8,13 @@ of strategies, with mean divergences (nats) of both fits. A log that the table h
 done again.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
-from log_by_log import log_by_log
-from theories import DATA, SHIPPED
+from log_by_log import main
 
 import rational_icl as ri
 
@@ -64,13 +62,5 @@ def fitted_powers(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
-    options = parser.parse_args()
-    log_by_log(fitted_powers, options.logs, options.out, digits=5)
-
-
 if __name__ == "__main__":
-    main()
+    main(fitted_powers, __file__, __doc__)

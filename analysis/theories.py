@@ -14,17 +14,14 @@ are given; a log that the table holds already is not done again. Six logs take a
 on two cores.
 """
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from log_by_log import log_by_log
+from log_by_log import main
 
 import rational_icl as ri
 
-DATA = Path(__file__).parent.parent / "data"
-SHIPPED = ("urns", "urns_mlp_0.5", "urns_mlp_8", "regression", "classification", "markov")
 THEORIES = ("rational", "rational_log", "relative_evidence", "learning_curves", "acquisition")
 OF_TWO = ("scaling_collapse", "logistic_surface", "logistic_surface_curved")
 OF_MORE = (
@@ -64,13 +61,5 @@ def words(params: Mapping[str, float]) -> str:
     return "; ".join(f"{name}={value:.4g}" for name, value in params.items())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("logs", nargs="*", type=Path, default=[DATA / name for name in SHIPPED])
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
-    options = parser.parse_args()
-    log_by_log(compared, options.logs, options.out, digits=5)
-
-
 if __name__ == "__main__":
-    main()
+    main(compared, __file__, __doc__)
